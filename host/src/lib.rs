@@ -1,0 +1,11 @@
+//! Millstream puts a WebAssembly function between two Kafka topics, exactly once.
+//!
+//! The map of this crate is `docs/architecture.md`. In short: a [`manifest`] is read and checked, a [`plan`] says
+//! what should run, the [`supervisor`] owns the workers' lives, each [`worker`] takes records from a [`transport`],
+//! has its [`stage`] decide what becomes of them, and commits.
+
+pub mod record;
+pub mod stage;
+pub mod transport;
+pub mod wasm;
+pub mod manifest;

@@ -1,0 +1,39 @@
+//! The seam to a module: what a stage asks of it, whatever it is made of.
+
+use crate::{
+    record::{Later, Reason, Record},
+    transport::{Batch, Incoming},
+};
+use std::rc::Rc;
+
+/// A record in the hands of a guest.
+pub struct InHand<'a> {
+    /// The record.
+    pub record: Incoming<'a>,
+    /// The batch that it lies in, and where: its headers are read from there when the guest asks.
+    pub batch: Rc<dyn Batch>,
+    /// Its place in the batch.
+    pub index: usize,
+    /// 1 at first, more when it is tried again.
+    pub attempt: u32,
+}
+
+/// A module that is ready to take records.
+pub trait Guest {
+    /// Hands it one record. After a [`Failed::Fault`] or [`Failed::Limit`] the instance is gone, and the next call
+    /// makes a fresh one.
+    fn transform(&mut self, record: InHand<'_>) -> Result<Vec<Record>, Failed>;
+}
+
+/// Why a record could not be transformed.
+#[derive(Clone, Debug)]
+pub enum Failed {
+    /// The record is wrong and always will be.
+    Reject(Reason),
+    /// It may go through later.
+    Retry(Later),
+    /// The stage's own code failed: it said so, or it trapped.
+    Fault(Reason),
+    /// It hit one of its limits.
+    Limit(Reason),
+}

@@ -1,0 +1,3 @@
+//! A record's fate.
+
+pub mod guest;

@@ -1,0 +1,197 @@
+//! The seam: what a worker needs of a log, and no more.
+//!
+//! A worker takes batches, writes a transaction, and commits it together with its progress. Behind the seam stand
+//! Kafka and, for tests, a simulated log that drives the same worker through what a real one does once a year.
+
+use crate::record::Header;
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+pub mod kafka;
+#[cfg(any(test, feature = "mutants"))]
+pub mod mutants;
+#[cfg(test)]
+pub mod simulated;
+
+/// A partition of one of the worker's inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    /// The topic, by its place among the stage's inputs.
+    pub input: usize,
+    /// The partition's number in that topic.
+    pub number: u32,
+}
+
+/// Where a record stands in its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    /// The progress of somebody who is done with the record at this offset.
+    pub fn next(self) -> NextOffset {
+        NextOffset(self.0 + 1)
+    }
+}
+
+/// The offset that is to be read next: what a group commits. Never the offset of a record that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextOffset(pub u64);
+
+impl fmt::Display for NextOffset {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How far a worker is done, partition by partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress(BTreeMap<Partition, NextOffset>);
+
+impl Progress {
+    /// Notes that everything before `next` is done. Progress never goes back.
+    pub fn reach(&mut self, partition: Partition, next: NextOffset) {
+        let at = self.0.entry(partition).or_insert(next);
+        *at = next.max(*at);
+    }
+
+    /// Takes over what another progress has reached.
+    pub fn merge(&mut self, other: &Progress) {
+        other.iter().for_each(|(partition, next)| self.reach(partition, next));
+    }
+
+    /// True when nothing was reached.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The partitions, each with what is to be read next.
+    pub fn iter(&self) -> impl Iterator<Item = (Partition, NextOffset)> {
+        self.0.iter().map(|(partition, next)| (*partition, *next))
+    }
+}
+
+/// A record as it came, borrowed from its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// Where it comes from.
+    pub partition: Partition,
+    /// Its place there.
+    pub offset: Offset,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    /// `None` is no key, which is not the same as an empty one.
+    pub key: Option<&'a [u8]>,
+    /// `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Records as they came, in order within each partition.
+pub trait Batch: 'static {
+    /// How many records.
+    fn len(&self) -> usize;
+    /// True when there are none: a batch may hold nothing but the news that a partition's end is reached.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The record at `index`, which is below `len`.
+    fn get(&self, index: usize) -> Incoming<'_>;
+    /// Its headers, walked only when somebody asks. A name that is not UTF-8 is shown with replacement characters.
+    fn headers(&self, index: usize) -> Vec<Header>;
+    /// Partitions whose end was reached behind these records, and where: offsets that hold no record (control
+    /// records, aborted ones) are passed this way.
+    fn ends(&self) -> &[(Partition, NextOffset)];
+}
+
+/// A record on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The topic, by its place among the link's outputs.
+    pub output: usize,
+    /// `None`: the key decides.
+    pub partition: Option<u32>,
+    /// `None` is no key.
+    pub key: Option<&'a [u8]>,
+    /// `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Milliseconds since 1970; `None` lets the client put in the present.
+    pub timestamp: Option<i64>,
+    /// The headers of the record that it came from go along, byte for byte, before `headers`.
+    pub keep_headers: bool,
+    /// Headers of its own.
+    pub headers: &'a [Header],
+}
+
+/// What came of waiting for records.
+pub enum Taken<B> {
+    /// Records, or at least the news of an end.
+    Records(B),
+    /// Nothing came in the time given.
+    Nothing,
+    /// Partitions come or go: finish what is open, then call [`Link::rebalance`]. Nothing comes until then.
+    Rebalance,
+}
+
+/// What a worker reads after a rebalance. Everything it knew of partitions before is void.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// Where each partition starts.
+    pub starts: Progress,
+    /// Those of them that the group had no offset for. They are to be committed soon, so that a restart does not
+    /// choose another start.
+    pub chosen: Progress,
+}
+
+/// One worker's connection to a log: it is one member of a group, and one writer.
+///
+/// After a [`Fault`] nothing but [`Link::recover`] may be called.
+pub trait Link {
+    /// How records come.
+    type Batch: Batch;
+
+    /// Waits up to `wait` for up to `limit` records.
+    fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Self::Batch>, Fault>;
+    /// Lets the partitions come or go that [`Taken::Rebalance`] announced.
+    fn rebalance(&mut self) -> Result<Assignment, Fault>;
+    /// Stops taking from a partition, until [`Link::release`].
+    fn hold(&mut self, partition: Partition) -> Result<(), Fault>;
+    /// Takes from a held partition again, from there on.
+    fn release(&mut self, partition: Partition, from: NextOffset) -> Result<(), Fault>;
+
+    /// Opens a transaction.
+    fn begin(&mut self) -> Result<(), Fault>;
+    /// Writes a record that came of the record at `origin`.
+    fn send(&mut self, record: &Outgoing<'_>, origin: (&Self::Batch, usize)) -> Result<(), Fault>;
+    /// Ends the transaction: what was sent becomes visible and the progress is the group's, both or neither.
+    fn commit(&mut self, progress: &Progress) -> Result<(), Fault>;
+
+    /// After a fault: settles what became of the transaction, with a new writer where the old one cannot go on,
+    /// and goes back to what the group has committed.
+    fn recover(&mut self) -> Result<Assignment, Fault>;
+    /// Leaves in order, with no transaction open.
+    fn close(self);
+}
+
+/// Why a worker cannot go on as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The transaction will never be committed.
+    #[error("{0}")]
+    Aborted(String),
+    /// Nobody knows yet whether the transaction was committed.
+    #[error("{0}")]
+    Unknown(String),
+    /// The log refused something in this transaction: a record that it will never take.
+    #[error("{0}")]
+    Refused(String),
+    /// Another writer took this one's name.
+    #[error("{0}")]
+    Fenced(String),
+    /// The log does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Another member took this worker's place in its group.
+    #[error("{0}")]
+    Replaced(String),
+    /// Nothing helps: the worker ends.
+    #[error("{0}")]
+    Fatal(String),
+}
