@@ -55,7 +55,9 @@ impl Progress {
 
     /// Takes over what another progress has reached.
     pub fn merge(&mut self, other: &Progress) {
-        other.iter().for_each(|(partition, next)| self.reach(partition, next));
+        other
+            .iter()
+            .for_each(|(partition, next)| self.reach(partition, next));
     }
 
     /// True when nothing was reached.
@@ -63,9 +65,23 @@ impl Progress {
         self.0.is_empty()
     }
 
+    /// What is to be read next in a partition, when it is known.
+    pub fn get(&self, partition: Partition) -> Option<NextOffset> {
+        self.0.get(&partition).copied()
+    }
+
     /// The partitions, each with what is to be read next.
     pub fn iter(&self) -> impl Iterator<Item = (Partition, NextOffset)> {
         self.0.iter().map(|(partition, next)| (*partition, *next))
+    }
+}
+
+impl FromIterator<(Partition, NextOffset)> for Progress {
+    fn from_iter<I: IntoIterator<Item = (Partition, NextOffset)>>(all: I) -> Progress {
+        let mut progress = Progress::default();
+        all.into_iter()
+            .for_each(|(partition, next)| progress.reach(partition, next));
+        progress
     }
 }
 

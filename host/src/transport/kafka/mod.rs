@@ -1,1 +1,115 @@
-//! Kafka.
+//! Kafka behind the seam. Raw librdkafka types, and bare numbers for offsets, stay in this folder.
+
+mod batch;
+mod health;
+mod raw;
+mod reader;
+mod settings;
+mod writer;
+
+pub use batch::KafkaBatch;
+pub use health::Health;
+pub use settings::{Cluster, Delivery, From, LinkSettings, OnLostOffset};
+
+use super::{Assignment, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken};
+use reader::Reader;
+use std::{sync::Arc, time::Duration};
+use writer::Writer;
+
+/// A worker's connection to Kafka: one consumer, one producer.
+pub struct KafkaLink {
+    settings: Arc<LinkSettings>,
+    health: Arc<Health>,
+    reader: Option<Reader>,
+    writer: Option<Writer>,
+}
+
+impl KafkaLink {
+    /// A link that is not connected yet: its first [`Link::recover`] connects it.
+    pub fn new(settings: LinkSettings, health: Arc<Health>) -> KafkaLink {
+        KafkaLink {
+            settings: Arc::new(settings),
+            health,
+            reader: None,
+            writer: None,
+        }
+    }
+
+    fn reader(&mut self) -> Result<&mut Reader, Fault> {
+        self.reader.as_mut().ok_or_else(unconnected)
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, Fault> {
+        self.writer.as_mut().ok_or_else(unconnected)
+    }
+}
+
+fn unconnected() -> Fault {
+    Fault::Aborted("the link is not connected".into())
+}
+
+impl Link for KafkaLink {
+    type Batch = KafkaBatch;
+
+    fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
+        self.reader()?.take(limit, wait)
+    }
+
+    fn rebalance(&mut self) -> Result<Assignment, Fault> {
+        self.reader()?.rebalance()
+    }
+
+    fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
+        self.reader()?.hold(partition)
+    }
+
+    fn release(&mut self, partition: Partition, from: NextOffset) -> Result<(), Fault> {
+        self.reader()?.release(partition, from)
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        self.writer()?.begin()
+    }
+
+    fn send(&mut self, record: &Outgoing<'_>, origin: (&KafkaBatch, usize)) -> Result<(), Fault> {
+        self.writer()?.send(record, origin.0.queued(origin.1))
+    }
+
+    fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        let (Some(reader), Some(writer)) = (self.reader.as_mut(), self.writer.as_mut()) else {
+            return Err(unconnected());
+        };
+        match self.settings.delivery {
+            // The group's metadata is taken afresh: with an old generation the broker refuses, as it should.
+            Delivery::ExactlyOnce => {
+                writer.commit(&reader.offsets(progress), &reader.membership()?)
+            }
+            Delivery::AtLeastOnce => {
+                writer.flush()?;
+                reader.commit(progress)
+            }
+        }
+    }
+
+    fn recover(&mut self) -> Result<Assignment, Fault> {
+        if let Some(writer) = self.writer.take() {
+            writer.settle();
+        }
+        // Joining the group takes longer than becoming a writer, so it begins first.
+        if self.reader.is_none() {
+            self.reader = Some(Reader::open(&self.settings, &self.health)?);
+        }
+        // Before the offsets are read: only a new writer settles what became of the old one's last transaction.
+        self.writer = Some(Writer::open(&self.settings, &self.health)?);
+        self.reader()?.start()
+    }
+
+    fn close(self) {
+        if let Some(writer) = self.writer {
+            writer.settle();
+        }
+        if let Some(reader) = self.reader {
+            reader.close();
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Dead letters: the record as it came, and why it failed.
+
+use super::{Failure, Output, StageSettings};
+use crate::{
+    clock::Clock,
+    record::Header,
+    transport::{Batch, Fault, Outgoing},
+};
+
+/// The longest message that a letter carries.
+const MESSAGE_BYTES: usize = 1024;
+/// Room for what a letter says about its failure.
+pub(super) const HEADROOM: usize = 4096;
+
+/// Sends the letter of the record at `index` to the output at the given place.
+pub(super) fn send(
+    settings: &StageSettings,
+    (output, topic): (usize, &Output),
+    batch: &dyn Batch,
+    index: usize,
+    failure: &Failure,
+    clock: &dyn Clock,
+    send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let record = batch.get(index);
+    let mut headers = headers(settings, failure, record, clock);
+    let mut value = record.value;
+    // The record was taken from a topic with a larger limit than this one's: better a part of it than none.
+    let rest = record.key.map_or(0, <[u8]>::len) + HEADROOM;
+    if let Some(bytes) = record
+        .value
+        .filter(|bytes| bytes.len() + rest > topic.largest)
+    {
+        value = Some(&bytes[..topic.largest.saturating_sub(rest)]);
+        headers.push(header("cut", bytes.len().to_string()));
+    }
+    send(&Outgoing {
+        output,
+        partition: None,
+        key: record.key,
+        value,
+        timestamp: Some(clock.wall_ms()),
+        keep_headers: true,
+        headers: &headers,
+    })
+}
+
+fn headers(
+    settings: &StageSettings,
+    failure: &Failure,
+    record: crate::transport::Incoming<'_>,
+    clock: &dyn Clock,
+) -> Vec<Header> {
+    vec![
+        header("pipeline", settings.pipeline.clone()),
+        header("stage", settings.stage.clone()),
+        header("module", settings.module.clone()),
+        header("topic", settings.inputs[record.partition.input].clone()),
+        header("partition", record.partition.number.to_string()),
+        header("offset", record.offset.0.to_string()),
+        header(
+            "timestamp",
+            record
+                .timestamp
+                .map(|time| time.to_string())
+                .unwrap_or_default(),
+        ),
+        header("kind", failure.kind.into()),
+        header("code", failure.reason.code.clone().unwrap_or_default()),
+        header(
+            "message",
+            cut(&failure.reason.message, MESSAGE_BYTES).into(),
+        ),
+        header("attempts", failure.attempts.to_string()),
+        header("at", clock.wall_ms().to_string()),
+        header("host-version", env!("CARGO_PKG_VERSION").into()),
+    ]
+}
+
+fn header(name: &str, value: String) -> Header {
+    Header {
+        name: format!("millstream.error.{name}"),
+        value: Some(value.into_bytes()),
+    }
+}
+
+/// At most so many bytes of a text, and no half character.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}

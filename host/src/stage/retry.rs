@@ -1,0 +1,118 @@
+//! Records that are to be tried again: when, how often, and until when.
+
+use crate::transport::{Offset, Partition, Progress};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How records are tried again.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// The first delay; each further one is twice as long.
+    pub backoff: Duration,
+    /// The longest delay.
+    pub max_backoff: Duration,
+    /// How long a record is tried before the stage stops in front of it.
+    pub give_up_after: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry {
+            backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(10),
+            give_up_after: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// The record that a partition waits for: at most one, as the others behind it wait too.
+struct Waiting {
+    offset: Offset,
+    attempts: u32,
+    since: Duration,
+    due: Duration,
+}
+
+pub(super) struct Retries {
+    rules: Retry,
+    waiting: BTreeMap<Partition, Waiting>,
+}
+
+impl Retries {
+    pub(super) fn new(rules: Retry) -> Retries {
+        Retries {
+            rules,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// When the record may be tried again, if it was tried before.
+    pub(super) fn due(&self, at: (Partition, Offset)) -> Option<Duration> {
+        self.find(at).map(|waiting| waiting.due)
+    }
+
+    /// Which attempt is the next one.
+    pub(super) fn attempt(&self, at: (Partition, Offset)) -> u32 {
+        self.find(at).map_or(1, |waiting| waiting.attempts + 1)
+    }
+
+    /// Notes a failed attempt; the time of the next one, or `None` when it is not worth another.
+    pub(super) fn again(
+        &mut self,
+        at: (Partition, Offset),
+        after_ms: Option<u64>,
+        now: Duration,
+    ) -> Option<Duration> {
+        let (attempts, since) = self
+            .find(at)
+            .map_or((1, now), |waiting| (waiting.attempts + 1, waiting.since));
+        if now.saturating_sub(since) >= self.rules.give_up_after {
+            return None;
+        }
+        let doublings = (attempts - 1).min(20);
+        let grown = self
+            .rules
+            .backoff
+            .saturating_mul(1 << doublings)
+            .min(self.rules.max_backoff);
+        // Up to a fifth more, so that partitions that failed together do not come back together.
+        let delay = after_ms.map_or(
+            grown + grown.mul_f64(fastrand::f64() / 5.0),
+            Duration::from_millis,
+        );
+        let due = now + delay.min(self.rules.give_up_after);
+        self.waiting.insert(
+            at.0,
+            Waiting {
+                offset: at.1,
+                attempts,
+                since,
+                due,
+            },
+        );
+        Some(due)
+    }
+
+    pub(super) fn forget(&mut self, partition: Partition) {
+        if !self.waiting.is_empty() {
+            self.waiting.remove(&partition);
+        }
+    }
+
+    /// Keeps what may still come from where the partitions start now.
+    pub(super) fn retain(&mut self, starts: &Progress) {
+        self.waiting.retain(|partition, waiting| {
+            starts
+                .get(*partition)
+                .is_some_and(|next| next.0 <= waiting.offset.0)
+        });
+    }
+
+    fn find(&self, at: (Partition, Offset)) -> Option<&Waiting> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        self.waiting
+            .get(&at.0)
+            .filter(|waiting| waiting.offset == at.1)
+    }
+}

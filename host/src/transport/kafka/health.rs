@@ -1,0 +1,110 @@
+//! Says once that the cluster does not answer, and once that it does again, whoever noticed first.
+
+use super::settings::Cluster;
+use rdkafka::{
+    client::ClientContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What the process knows about its cluster. Shared by all of its clients.
+#[derive(Debug)]
+pub struct Health {
+    cluster: Cluster,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// A check is under way.
+    checking: bool,
+    /// It has been said that the cluster does not answer.
+    waiting: bool,
+    /// What the clients said last.
+    reason: String,
+}
+
+/// How long one question may take.
+const QUESTION: Duration = Duration::from_secs(3);
+
+impl Health {
+    /// Nothing is known yet: all is well.
+    pub fn new(cluster: Cluster) -> Arc<Health> {
+        Arc::new(Health {
+            cluster,
+            state: Mutex::default(),
+        })
+    }
+
+    /// True while the cluster does not answer.
+    pub fn waiting(&self) -> bool {
+        self.lock().waiting
+    }
+
+    /// A client had trouble to reach a broker. That alone says little, as brokers also close idle connections: it is
+    /// looked at by a question of our own.
+    pub(super) fn suspect(self: &Arc<Self>, reason: &str) {
+        let mut state = self.lock();
+        if !reason.is_empty() {
+            state.reason = reason.to_owned();
+        }
+        if !std::mem::replace(&mut state.checking, true) {
+            let health = self.clone();
+            thread::spawn(move || health.watch());
+        }
+    }
+
+    /// Asks until there is an answer.
+    fn watch(self: Arc<Self>) {
+        let since = Instant::now();
+        let client =
+            BaseConsumer::from_config_and_context(&self.cluster.plain(), Listener(self.clone()));
+        if let Ok(client) = client {
+            while client.fetch_metadata(None, QUESTION).is_err() {
+                self.say_waiting();
+                thread::sleep(Duration::from_millis(300));
+            }
+        }
+        let mut state = self.lock();
+        if std::mem::take(&mut state.waiting) {
+            tracing::info!(
+                "Kafka answers again after {} s: going on",
+                since.elapsed().as_secs().max(1)
+            );
+        }
+        state.checking = false;
+    }
+
+    fn say_waiting(&self) {
+        let mut state = self.lock();
+        if !std::mem::replace(&mut state.waiting, true) {
+            tracing::warn!(
+                "Kafka at {} does not answer: waiting until it does, nothing is lost ({})",
+                self.cluster.brokers,
+                state.reason
+            );
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Collects why the question found no answer.
+struct Listener(Arc<Health>);
+
+impl ClientContext for Listener {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn error(&self, _: KafkaError, reason: &str) {
+        self.0.lock().reason = reason.to_owned();
+    }
+}
+
+impl ConsumerContext for Listener {}

@@ -1,0 +1,309 @@
+//! The calls into librdkafka that its Rust wrapper does not have, each behind a safe function.
+//!
+//! The wrapper's own `commit_transaction` polls in steps of 100 ms whatever there is to do, its consumer gives one
+//! record a call, and its producer cannot pass a record's headers on without rebuilding them: for a host these three
+//! are most of the cost.
+
+use super::{batch::Queued, reader::Events, writer::Reports};
+use rdkafka::{
+    bindings as rd,
+    consumer::{BaseConsumer, Consumer},
+    error::{IsError, RDKafkaErrorCode},
+    producer::{BaseProducer, Producer},
+};
+use std::{
+    ffi::{CStr, CString, c_int, c_void},
+    ptr,
+    sync::Arc,
+    time::Duration,
+};
+
+/// What librdkafka answers to a transactional call, sorted by what can be done about it.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Done.
+    Done,
+    /// Not known yet: call again.
+    Pending,
+    /// This transaction will never be committed.
+    Abort(String),
+    /// This producer is dead: another one with its name is at work, or the transaction took too long.
+    Fenced(String),
+    /// The member's place in its group was taken by another one with its name.
+    Replaced(String),
+    /// This producer is dead.
+    Fatal(String),
+}
+
+/// Sorts an error of the wrapper's transactional calls.
+pub(super) fn answer(error: &rdkafka::error::RDKafkaError) -> Answer {
+    sort(
+        error.code(),
+        error.is_fatal(),
+        error.txn_requires_abort(),
+        error.is_retriable(),
+        error.string(),
+    )
+}
+
+fn sort(code: RDKafkaErrorCode, fatal: bool, abort: bool, retriable: bool, text: String) -> Answer {
+    match code {
+        RDKafkaErrorCode::FencedInstanceId => Answer::Replaced(text),
+        RDKafkaErrorCode::Fenced
+        | RDKafkaErrorCode::InvalidProducerEpoch
+        | RDKafkaErrorCode::ProducerFenced => Answer::Fenced(text),
+        _ if fatal => Answer::Fatal(text),
+        _ if abort => Answer::Abort(text),
+        // "Retriable", says the library; but it means that another call of this transaction is unfinished, and
+        // calling again would spin for ever.
+        RDKafkaErrorCode::Conflict => Answer::Fatal(text),
+        _ if retriable => Answer::Pending,
+        _ => Answer::Fatal(text),
+    }
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy)]
+pub(super) enum End {
+    /// Everything becomes visible.
+    Commit,
+    /// Nothing does.
+    Abort,
+}
+
+/// One step of ending the open transaction, of at most `step`.
+pub(super) fn end_transaction(
+    producer: &BaseProducer<Reports>,
+    end: End,
+    step: Duration,
+) -> Answer {
+    let (client, step) = (producer.client().native_ptr(), millis(step));
+    // SAFETY: the client lives as long as `producer`; the error is ours and is destroyed below, after its last use.
+    unsafe {
+        let error = match end {
+            End::Commit => rd::rd_kafka_commit_transaction(client, step),
+            End::Abort => rd::rd_kafka_abort_transaction(client, step),
+        };
+        if error.is_null() {
+            return Answer::Done;
+        }
+        let code: RDKafkaErrorCode = rd::rd_kafka_error_code(error).into();
+        let text = CStr::from_ptr(rd::rd_kafka_error_string(error))
+            .to_string_lossy()
+            .into_owned();
+        let (fatal, abort, retriable) = (
+            rd::rd_kafka_error_is_fatal(error) != 0,
+            rd::rd_kafka_error_txn_requires_abort(error) != 0,
+            rd::rd_kafka_error_is_retriable(error) != 0,
+        );
+        rd::rd_kafka_error_destroy(error);
+        sort(code, fatal, abort, retriable, text)
+    }
+}
+
+/// One step of waiting until everything sent is acknowledged; true when it is.
+pub(super) fn flush(producer: &BaseProducer<Reports>, step: Duration) -> bool {
+    // SAFETY: the client lives as long as `producer`.
+    let code = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), millis(step)) };
+    !code.is_error()
+}
+
+/// Serves everything that waits in the producer's queue: failed deliveries, errors, logs.
+pub(super) fn serve(producer: &BaseProducer<Reports>) {
+    // SAFETY: the client lives as long as `producer`; the queue's reference is given back at the end.
+    unsafe {
+        let queue = rd::rd_kafka_queue_get_main(producer.client().native_ptr());
+        while rd::rd_kafka_queue_length(queue) > 0 {
+            producer.poll(Duration::ZERO);
+        }
+        rd::rd_kafka_queue_destroy(queue);
+    }
+}
+
+/// A queue into which all partitions of a consumer flow, to be read in batches.
+pub(super) struct Queue {
+    queue: *mut rd::rd_kafka_queue_t,
+    consumer: Arc<BaseConsumer<Events>>,
+}
+
+impl Queue {
+    pub(super) fn new(consumer: &Arc<BaseConsumer<Events>>) -> Queue {
+        // SAFETY: the client lives as long as the consumer, which this queue holds.
+        let queue = unsafe { rd::rd_kafka_queue_new(consumer.client().native_ptr()) };
+        Queue {
+            queue,
+            consumer: consumer.clone(),
+        }
+    }
+
+    /// Sends a partition's records here. To be called before the partition is assigned.
+    pub(super) fn forward(&self, topic: &str, partition: i32) {
+        let topic = CString::new(topic).expect("a topic's name has no NUL byte");
+        // SAFETY: both queues belong to the same client; the partition queue's reference is given back.
+        unsafe {
+            let client = self.consumer.client().native_ptr();
+            let source = rd::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition);
+            if !source.is_null() {
+                rd::rd_kafka_queue_forward(source, self.queue);
+                rd::rd_kafka_queue_destroy(source);
+            }
+        }
+    }
+
+    /// Waits up to `wait` for up to `limit` records, errors and ends of partitions; they are added to `into`.
+    pub(super) fn take(&self, limit: usize, wait: Duration, into: &mut Vec<Queued>) {
+        into.reserve(limit);
+        let from = into.len();
+        // SAFETY: `into` has room for `limit` pointers behind its length; `Queued` is a transparent pointer that owns
+        // its message, and the library hands over `count` of them.
+        unsafe {
+            let room = into
+                .as_mut_ptr()
+                .add(from)
+                .cast::<*mut rd::rd_kafka_message_t>();
+            let count = rd::rd_kafka_consume_batch_queue(self.queue, millis(wait), room, limit);
+            into.set_len(from + usize::try_from(count).unwrap_or(0));
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, destroyed once, before the consumer that it belongs to.
+        unsafe { rd::rd_kafka_queue_destroy(self.queue) }
+    }
+}
+
+/// A topic's handle for sending, so that its name is not looked up for every record.
+pub(super) struct Topic(*mut rd::rd_kafka_topic_t);
+
+impl Topic {
+    pub(super) fn new(producer: &BaseProducer<Reports>, name: &str) -> Topic {
+        let name = CString::new(name).expect("a topic's name has no NUL byte");
+        // SAFETY: the name is copied; a null configuration means the client's own.
+        Topic(unsafe {
+            rd::rd_kafka_topic_new(
+                producer.client().native_ptr(),
+                name.as_ptr(),
+                ptr::null_mut(),
+            )
+        })
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, destroyed once; the handle keeps its client alive.
+        unsafe { rd::rd_kafka_topic_destroy(self.0) }
+    }
+}
+
+/// A list of headers on its way out.
+pub(super) struct Headers(*mut rd::rd_kafka_headers_t);
+
+impl Headers {
+    pub(super) fn new() -> Headers {
+        // SAFETY: no preconditions.
+        Headers(unsafe { rd::rd_kafka_headers_new(8) })
+    }
+
+    /// The headers of a record that came, byte for byte; `None` when it has none.
+    pub(super) fn copy_of(queued: &Queued) -> Option<Headers> {
+        // SAFETY: the list belongs to the message, which outlives the copy that is made of it here.
+        queued
+            .raw_headers()
+            .map(|list| Headers(unsafe { rd::rd_kafka_headers_copy(list) }))
+    }
+
+    pub(super) fn push(&mut self, name: &str, value: Option<&[u8]>) {
+        let (bytes, size) = pointer(value);
+        // SAFETY: the list is ours; name and value are copied by the call.
+        unsafe {
+            rd::rd_kafka_header_add(
+                self.0,
+                name.as_ptr().cast(),
+                name.len() as isize,
+                bytes,
+                size as isize,
+            );
+        }
+    }
+}
+
+impl Drop for Headers {
+    fn drop(&mut self) {
+        // SAFETY: still ours: `produce` forgets the lists that it gave away.
+        unsafe { rd::rd_kafka_headers_destroy(self.0) }
+    }
+}
+
+/// The key decides: `RD_KAFKA_PARTITION_UA`, a macro that the bindings do not have.
+const ANY_PARTITION: i32 = -1;
+
+/// A record as the client takes it.
+pub(super) struct Parts<'a> {
+    pub(super) partition: Option<u32>,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) timestamp: Option<i64>,
+    pub(super) headers: Option<Headers>,
+}
+
+/// Hands a record to the client, which copies it. When its queue is full the record's headers come back.
+pub(super) fn produce(
+    producer: &BaseProducer<Reports>,
+    topic: &Topic,
+    parts: &mut Parts<'_>,
+) -> Result<(), RDKafkaErrorCode> {
+    use rd::rd_kafka_vtype_t as kind;
+    let partition = parts
+        .partition
+        .map_or(ANY_PARTITION, |p| i32::try_from(p).unwrap_or(i32::MAX));
+    let ((key, key_size), (value, value_size)) = (pointer(parts.key), pointer(parts.value));
+    let headers = parts
+        .headers
+        .as_ref()
+        .map_or(ptr::null_mut(), |list| list.0);
+    // SAFETY: every variadic argument has the type that its tag asks for; key and value are copied by the call; on
+    // success the list of headers belongs to the client, so ours is forgotten, else it stays ours.
+    let code = unsafe {
+        rd::rd_kafka_producev(
+            producer.client().native_ptr(),
+            kind::RD_KAFKA_VTYPE_RKT,
+            topic.0,
+            kind::RD_KAFKA_VTYPE_PARTITION,
+            partition,
+            kind::RD_KAFKA_VTYPE_MSGFLAGS,
+            rd::RD_KAFKA_MSG_F_COPY,
+            kind::RD_KAFKA_VTYPE_VALUE,
+            value,
+            value_size,
+            kind::RD_KAFKA_VTYPE_KEY,
+            key,
+            key_size,
+            kind::RD_KAFKA_VTYPE_TIMESTAMP,
+            parts.timestamp.unwrap_or(0),
+            kind::RD_KAFKA_VTYPE_HEADERS,
+            headers,
+            kind::RD_KAFKA_VTYPE_END,
+        )
+    };
+    if code.is_error() {
+        return Err(code.into());
+    }
+    if let Some(list) = parts.headers.take() {
+        std::mem::forget(list);
+    }
+    Ok(())
+}
+
+/// What librdkafka takes for bytes: null is no value, which an empty slice is not.
+fn pointer(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
+    bytes.map_or((ptr::null_mut(), 0), |bytes| {
+        (bytes.as_ptr().cast_mut().cast(), bytes.len())
+    })
+}
+
+fn millis(time: Duration) -> c_int {
+    c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
+}

@@ -1,0 +1,563 @@
+//! The consuming half of a link: one member of a group.
+//!
+//! Rebalances are not handled in the library's callback: it only notes them, and the worker lets them happen between
+//! two transactions.
+
+use super::{
+    batch::{KafkaBatch, Queued},
+    health::Health,
+    raw::Queue,
+    settings::{From, LinkSettings, OnLostOffset},
+};
+use crate::transport::{Assignment, Fault, NextOffset, Partition, Progress, Taken};
+use rdkafka::{
+    client::ClientContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata},
+    error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::{Offset, TopicPartitionList},
+    types::RDKafkaRespErr,
+};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How long one question to the cluster may take; it is asked again until [`PATIENCE`] is over.
+const QUESTION: Duration = Duration::from_secs(2);
+/// How long to ask before the worker is told that there is no answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A change of the partitions that the group gives this member.
+enum Change {
+    Assigned(TopicPartitionList),
+    Revoked,
+}
+
+/// What the library tells while it is polled.
+pub(super) struct Events {
+    changes: Mutex<VecDeque<Change>>,
+    closing: AtomicBool,
+    health: Arc<Health>,
+}
+
+impl ClientContext for Events {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        tracing::debug!(target: "librdkafka", "{facility} {text}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        notice(&self.health, &error, reason);
+    }
+}
+
+impl ConsumerContext for Events {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Ordering::Relaxed) {
+            // Nobody takes from here any more: an unanswered rebalance would keep the client from closing.
+            drop(consumer.unassign());
+            return;
+        }
+        let change = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assigned(list.clone()),
+            _ => Change::Revoked,
+        };
+        self.changes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(change);
+    }
+}
+
+/// Tells a client's error apart: whether it says that the cluster is out of reach.
+pub(super) fn notice(health: &Arc<Health>, error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset) => {}
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::SaslAuthenticationFailed,
+        ) => health.suspect(reason),
+        _ => tracing::debug!(target: "librdkafka", "{error}: {reason}"),
+    }
+}
+
+pub(super) struct Reader {
+    queue: Queue,
+    consumer: Arc<BaseConsumer<Events>>,
+    settings: Arc<LinkSettings>,
+    /// What the group gave us.
+    given: Vec<Partition>,
+    /// Where they were started.
+    started: bool,
+    scratch: Vec<Queued>,
+}
+
+impl Reader {
+    /// Joins the group, without waiting for its answer.
+    pub(super) fn open(
+        settings: &Arc<LinkSettings>,
+        health: &Arc<Health>,
+    ) -> Result<Reader, Fault> {
+        let events = Events {
+            changes: Mutex::default(),
+            closing: AtomicBool::new(false),
+            health: health.clone(),
+        };
+        let consumer =
+            BaseConsumer::from_config_and_context(&settings.reader(), events).map_err(fatal)?;
+        let topics: Vec<_> = settings.inputs.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(fatal)?;
+        let consumer = Arc::new(consumer);
+        Ok(Reader {
+            queue: Queue::new(&consumer),
+            consumer,
+            settings: settings.clone(),
+            given: Vec::new(),
+            started: false,
+            scratch: Vec::new(),
+        })
+    }
+
+    pub(super) fn take(
+        &mut self,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Taken<KafkaBatch>, Fault> {
+        // Without partitions nothing comes but rebalances, which are waited for where they arrive.
+        self.poll(if self.started { Duration::ZERO } else { wait })?;
+        if self.changed() {
+            return Ok(Taken::Rebalance);
+        }
+        if !self.started {
+            return Ok(Taken::Nothing);
+        }
+        self.queue.take(limit, wait, &mut self.scratch);
+        if self.scratch.is_empty() {
+            return Ok(Taken::Nothing);
+        }
+        let mut lost = Vec::new();
+        let inputs = &self.settings.inputs;
+        let batch =
+            KafkaBatch::new(
+                self.scratch.drain(..),
+                inputs,
+                &self.consumer,
+                |queued| match queued.error() {
+                    Some(
+                        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+                    ) => {
+                        lost.push((
+                            queued.topic().to_string_lossy().into_owned(),
+                            queued.partition(),
+                            queued.text(),
+                        ));
+                        Ok(())
+                    }
+                    Some(code) => {
+                        tracing::debug!(
+                            "{}: {code}: {}",
+                            queued.topic().to_string_lossy(),
+                            queued.text()
+                        );
+                        Ok(())
+                    }
+                    // A record that we cannot place must not be passed over.
+                    None => Err(Fault::Aborted(format!(
+                        "a record of {} came unasked",
+                        queued.topic().to_string_lossy()
+                    ))),
+                },
+            )?;
+        for (topic, partition, text) in lost {
+            self.lost_offset(&topic, partition, &text)?;
+        }
+        Ok(Taken::Records(batch))
+    }
+
+    /// Serves what the group and the brokers have to say.
+    fn poll(&mut self, wait: Duration) -> Result<(), Fault> {
+        match self.consumer.poll(wait) {
+            None => Ok(()),
+            Some(Ok(_)) => Err(Fault::Aborted("a record came past the queue".into())),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(self.fatal_error(code)),
+            Some(Err(error)) => {
+                if let Some(
+                    RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::TopicAuthorizationFailed,
+                ) = error.rdkafka_error_code()
+                {
+                    return Err(Fault::Unavailable(error.to_string()));
+                }
+                notice(&self.consumer.context().health, &error, &error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn fatal_error(&self, code: RDKafkaErrorCode) -> Fault {
+        let why = self
+            .consumer
+            .client()
+            .fatal_error()
+            .map_or_else(|| code.to_string(), |(_, text)| text);
+        match self
+            .consumer
+            .client()
+            .fatal_error()
+            .map_or(code, |(code, _)| code)
+        {
+            RDKafkaErrorCode::FencedInstanceId => Fault::Replaced(why),
+            _ => Fault::Fatal(why),
+        }
+    }
+
+    fn changed(&self) -> bool {
+        !self
+            .consumer
+            .context()
+            .changes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
+    /// Lets the announced changes happen.
+    pub(super) fn rebalance(&mut self) -> Result<Assignment, Fault> {
+        loop {
+            let change = self
+                .consumer
+                .context()
+                .changes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
+            match change {
+                None => return self.start(),
+                Some(Change::Revoked) => {
+                    self.given.clear();
+                    self.started = false;
+                    self.consumer.unassign().map_err(aborted)?;
+                }
+                Some(Change::Assigned(list)) => {
+                    self.given = list
+                        .elements()
+                        .iter()
+                        .filter_map(|e| {
+                            let input = self
+                                .settings
+                                .inputs
+                                .iter()
+                                .position(|topic| topic == e.topic())?;
+                            Some(Partition {
+                                input,
+                                number: u32::try_from(e.partition()).ok()?,
+                            })
+                        })
+                        .collect();
+                }
+            }
+        }
+    }
+
+    /// Begins to take from the partitions that were given, at what the group has committed.
+    pub(super) fn start(&mut self) -> Result<Assignment, Fault> {
+        self.started = false;
+        if self.changed() || self.given.is_empty() {
+            return Ok(Assignment::default());
+        }
+        let assignment = self.find_starts()?;
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in assignment.starts.iter() {
+            let topic = self.topic(partition);
+            self.queue.forward(topic, partition.number as i32);
+            add(&mut list, topic, partition, Offset::Offset(next.0 as i64));
+        }
+        self.consumer.assign(&list).map_err(aborted)?;
+        // A partition that was held stays so over an assignment.
+        self.consumer.resume(&list).map_err(aborted)?;
+        self.started = true;
+        Ok(assignment)
+    }
+
+    fn find_starts(&self) -> Result<Assignment, Fault> {
+        let mut assignment = Assignment::default();
+        let given: BTreeSet<Partition> = self.given.iter().copied().collect();
+        let committed = self.committed(&given)?;
+        assignment.starts.merge(&committed);
+        let known: BTreeSet<Partition> = committed.iter().map(|(partition, _)| partition).collect();
+        for input in given
+            .difference(&known)
+            .map(|partition| partition.input)
+            .collect::<BTreeSet<_>>()
+        {
+            let open: BTreeSet<_> = given
+                .difference(&known)
+                .filter(|p| p.input == input)
+                .copied()
+                .collect();
+            // A partition without an offset in a topic that the group knows is a new one: what it holds came after
+            // the group had begun, so it is read from its start.
+            let from = if self.knows_topic(input)? {
+                From::Earliest
+            } else {
+                self.settings.from
+            };
+            let found = match from {
+                From::Earliest => self.offsets_at(&open, Offset::Beginning)?,
+                From::Latest => self.offsets_at(&open, Offset::End)?,
+                // Where nothing is that late, the end.
+                From::Time(time) => {
+                    let (timed, ends) = (
+                        self.offsets_at(&open, Offset::Offset(time))?,
+                        self.offsets_at(&open, Offset::End)?,
+                    );
+                    let at = |p: &Partition| timed.get(*p).or(ends.get(*p)).map(|next| (*p, next));
+                    open.iter().filter_map(at).collect()
+                }
+                From::None => {
+                    return Err(Fault::Fatal(format!(
+                        "group {} has no offset for {}, and `from: none` refuses to choose one: set it, or write \
+                         `from: earliest`",
+                        self.settings.group, self.settings.inputs[input]
+                    )));
+                }
+            };
+            assignment.starts.merge(&found);
+            assignment.chosen.merge(&found);
+        }
+        Ok(assignment)
+    }
+
+    fn knows_topic(&self, input: usize) -> Result<bool, Fault> {
+        let topic = &self.settings.inputs[input];
+        let count = self.ask(|consumer| {
+            let metadata = consumer.fetch_metadata(Some(topic), QUESTION)?;
+            Ok(metadata
+                .topics()
+                .first()
+                .map_or(0, |topic| topic.partitions().len()))
+        })?;
+        let all = (0..count as u32)
+            .map(|number| Partition { input, number })
+            .collect();
+        Ok(!self.committed(&all)?.is_empty())
+    }
+
+    fn committed(&self, partitions: &BTreeSet<Partition>) -> Result<Progress, Fault> {
+        self.ask(|consumer| {
+            consumer.committed_offsets(self.list(partitions, Offset::Invalid), QUESTION)
+        })
+        .and_then(|list| self.progress(&list))
+    }
+
+    /// Where partitions begin, end, or pass a time.
+    fn offsets_at(&self, partitions: &BTreeSet<Partition>, at: Offset) -> Result<Progress, Fault> {
+        self.ask(|consumer| consumer.offsets_for_times(self.list(partitions, at), QUESTION))
+            .and_then(|list| self.progress(&list))
+    }
+
+    /// Asks until there is an answer, or none is to be expected soon.
+    fn ask<T>(
+        &self,
+        question: impl Fn(&BaseConsumer<Events>) -> Result<T, KafkaError>,
+    ) -> Result<T, Fault> {
+        let since = Instant::now();
+        loop {
+            match question(&self.consumer) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if since.elapsed() > PATIENCE || self.settings.control.stopping() => {
+                    return Err(Fault::Unavailable(format!(
+                        "group {}: {error}",
+                        self.settings.group
+                    )));
+                }
+                Err(_) => self.settings.control.wait(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    fn list(&self, partitions: &BTreeSet<Partition>, offset: Offset) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        partitions
+            .iter()
+            .for_each(|p| add(&mut list, self.topic(*p), *p, offset));
+        list
+    }
+
+    fn progress(&self, list: &TopicPartitionList) -> Result<Progress, Fault> {
+        let mut progress = Progress::default();
+        for element in list.elements() {
+            element.error().map_err(|error| {
+                Fault::Unavailable(format!(
+                    "{}/{}: {error}",
+                    element.topic(),
+                    element.partition()
+                ))
+            })?;
+            let (Some(input), Offset::Offset(next)) = (
+                self.settings
+                    .inputs
+                    .iter()
+                    .position(|topic| topic == element.topic()),
+                element.offset(),
+            ) else {
+                continue;
+            };
+            progress.reach(
+                Partition {
+                    input,
+                    number: element.partition() as u32,
+                },
+                NextOffset(next as u64),
+            );
+        }
+        Ok(progress)
+    }
+
+    fn lost_offset(&mut self, topic: &str, partition: i32, text: &str) -> Result<(), Fault> {
+        let Some(input) = self.settings.inputs.iter().position(|name| name == topic) else {
+            return Ok(());
+        };
+        let lost = BTreeSet::from([Partition {
+            input,
+            number: partition as u32,
+        }]);
+        let earliest = self.offsets_at(&lost, Offset::Beginning)?;
+        let starts = earliest.iter().next().map_or(0, |(_, next)| next.0);
+        let group = &self.settings.group;
+        let to = match self.settings.on_lost_offset {
+            OnLostOffset::Stop => {
+                return Err(Fault::Fatal(format!(
+                    "the next record of group {group} in {topic}/{partition} is gone, the topic now starts at {starts} \
+                     ({text}): to go on from there write `on-lost-offset: earliest`"
+                )));
+            }
+            OnLostOffset::Earliest => earliest,
+            OnLostOffset::Latest => self.offsets_at(&lost, Offset::End)?,
+        };
+        for (partition, next) in to.iter() {
+            tracing::warn!(
+                "group {group}: its offset in {topic}/{} is gone, going on at {next}",
+                partition.number
+            );
+            self.seek(partition, next)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
+        self.consumer
+            .pause(&self.list(&BTreeSet::from([partition]), Offset::Invalid))
+            .map_err(aborted)
+    }
+
+    pub(super) fn release(&mut self, partition: Partition, from: NextOffset) -> Result<(), Fault> {
+        self.consumer
+            .resume(&self.list(&BTreeSet::from([partition]), Offset::Invalid))
+            .map_err(aborted)?;
+        // Only now: what was fetched under another position is out of date after it.
+        self.seek(partition, from)
+    }
+
+    fn seek(&self, partition: Partition, to: NextOffset) -> Result<(), Fault> {
+        self.consumer
+            .seek(
+                self.topic(partition),
+                partition.number as i32,
+                Offset::Offset(to.0 as i64),
+                QUESTION,
+            )
+            .map_err(aborted)
+    }
+
+    fn topic(&self, partition: Partition) -> &str {
+        &self.settings.inputs[partition.input]
+    }
+
+    /// What a transaction needs to know of the group, as it is now.
+    pub(super) fn membership(&self) -> Result<ConsumerGroupMetadata, Fault> {
+        self.consumer
+            .group_metadata()
+            .ok_or_else(|| Fault::Fatal("the consumer has no group".into()))
+    }
+
+    /// Progress as the library takes it.
+    pub(super) fn offsets(&self, progress: &Progress) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in progress.iter() {
+            add(
+                &mut list,
+                self.topic(partition),
+                partition,
+                Offset::Offset(next.0 as i64),
+            );
+        }
+        list
+    }
+
+    /// Commits progress without a transaction.
+    pub(super) fn commit(&self, progress: &Progress) -> Result<(), Fault> {
+        match self
+            .consumer
+            .commit(&self.offsets(progress), CommitMode::Sync)
+        {
+            Ok(()) => Ok(()),
+            Err(error) => Err(match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::FencedInstanceId) => Fault::Replaced(error.to_string()),
+                Some(
+                    RDKafkaErrorCode::IllegalGeneration
+                    | RDKafkaErrorCode::UnknownMemberId
+                    | RDKafkaErrorCode::RebalanceInProgress,
+                ) => Fault::Aborted(error.to_string()),
+                _ => Fault::Unavailable(error.to_string()),
+            }),
+        }
+    }
+
+    /// Leaves. The library's own way waits without a bound, so it is not waited for longer than a moment.
+    pub(super) fn close(self) {
+        self.consumer
+            .context()
+            .closing
+            .store(true, Ordering::Relaxed);
+        let Reader {
+            queue,
+            consumer,
+            scratch,
+            ..
+        } = self;
+        drop((scratch, queue));
+        let (done, closed) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(consumer);
+            done.send(()).ok();
+        });
+        closed.recv_timeout(Duration::from_secs(2)).ok();
+    }
+}
+
+fn add(list: &mut TopicPartitionList, topic: &str, partition: Partition, offset: Offset) {
+    list.add_partition_offset(topic, partition.number as i32, offset)
+        .expect("an offset that the library knows");
+}
+
+fn fatal(error: KafkaError) -> Fault {
+    Fault::Fatal(error.to_string())
+}
+
+fn aborted(error: KafkaError) -> Fault {
+    Fault::Aborted(error.to_string())
+}

@@ -1,0 +1,422 @@
+//! A worker: takes records, has its stage decide what becomes of them, and commits.
+//!
+//! The order of delivery stands in [`Worker::turn`], and nowhere else.
+
+pub mod control;
+pub mod identity;
+
+use crate::{
+    clock::Clock,
+    stage::{Fate, Stage},
+    transport::{
+        Assignment, Batch, Fault, Incoming, Link, NextOffset, Offset, Partition, Progress, Taken,
+    },
+};
+use control::Control;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+/// How many records are taken at once.
+const BATCH: usize = 4096;
+/// How many records a transaction may hold.
+const LARGEST_TRANSACTION: usize = 100_000;
+/// How long to wait for records before looking at what else there is to do.
+const IDLE: Duration = Duration::from_millis(100);
+/// A writer that is fenced twice within this time has a double.
+const DOUBLE: Duration = Duration::from_secs(60);
+/// The longest delay between two attempts to go on.
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was told to, with everything committed.
+    Orderly,
+    /// As it was told to, but its last records were not committed: they will be done again.
+    Unfinished(String),
+    /// By itself: it could not go on.
+    Failed(String),
+}
+
+/// What a worker needs to know.
+pub struct WorkerSettings {
+    /// How messages call it.
+    pub name: String,
+    /// How long a transaction stays open.
+    pub commit_interval: Duration,
+    /// How it is told to end.
+    pub control: Arc<Control>,
+}
+
+/// One member of a stage's group, with one writer and one instance of the stage.
+pub struct Worker<L: Link> {
+    link: L,
+    stage: Stage,
+    clock: Rc<dyn Clock>,
+    settings: WorkerSettings,
+    /// Records that were taken when the last transaction was full.
+    rest: Option<Cursor<L::Batch>>,
+    /// Progress that no record carries: starts that were chosen, and ends that were reached behind the last record.
+    owed: Progress,
+    /// What the group has.
+    committed: Progress,
+    /// Partitions that wait for a record to be tried again, and when.
+    held: BTreeMap<Partition, (Offset, Duration)>,
+    /// How many records a transaction may hold: fewer while a refused record is looked for.
+    span: usize,
+    open: Open,
+    trouble: Trouble,
+}
+
+/// Records, and how many of them are done.
+struct Cursor<B> {
+    batch: Rc<B>,
+    next: usize,
+    /// Partitions that are read again from further back, so that what lies here of them is void.
+    void: BTreeSet<Partition>,
+}
+
+/// The records of the open transaction.
+#[derive(Default)]
+struct Open {
+    records: usize,
+    last: Option<(Partition, Offset)>,
+}
+
+/// What went wrong since the last commit.
+#[derive(Default)]
+struct Trouble {
+    failures: u32,
+    said: bool,
+    fenced: Option<Duration>,
+}
+
+impl<L: Link> Worker<L> {
+    /// A worker that is not at work yet.
+    pub fn new(link: L, stage: Stage, clock: Rc<dyn Clock>, settings: WorkerSettings) -> Worker<L> {
+        Worker {
+            link,
+            stage,
+            clock,
+            settings,
+            rest: None,
+            owed: Progress::default(),
+            committed: Progress::default(),
+            held: BTreeMap::new(),
+            span: LARGEST_TRANSACTION,
+            open: Open::default(),
+            trouble: Trouble::default(),
+        }
+    }
+
+    /// Works until it is told to end, or cannot go on.
+    pub fn run(mut self) -> Ended {
+        let mut ended = self.start();
+        while ended.is_none() {
+            ended = self.step();
+        }
+        let Worker { link, rest, .. } = self;
+        drop(rest);
+        link.close();
+        ended.unwrap_or(Ended::Orderly)
+    }
+
+    /// Connects.
+    pub fn start(&mut self) -> Option<Ended> {
+        match self.link.recover() {
+            Ok(assignment) => {
+                self.assign(&assignment);
+                None
+            }
+            Err(fault) => self.survive(fault),
+        }
+    }
+
+    /// One turn, and whatever it takes to go on after it. Says how the worker ended, when it did.
+    pub fn step(&mut self) -> Option<Ended> {
+        if self.settings.control.stopping() {
+            return Some(Ended::Orderly);
+        }
+        match self.turn() {
+            Ok(()) => None,
+            Err(fault) => self.survive(fault),
+        }
+    }
+
+    /// One transaction. This is the order of delivery: what comes of the records is sent, then they and their
+    /// progress are committed together, and only then does anything count as done.
+    fn turn(&mut self) -> Result<(), Fault> {
+        let Some(mut cursor) = self.next_records()? else {
+            return Ok(());
+        };
+        let until = self.clock.now() + self.settings.commit_interval;
+        let mut progress = std::mem::take(&mut self.owed);
+        let mut stop = None;
+        self.open.clear();
+        self.link.begin()?;
+        loop {
+            while let Some(index) = cursor.advance() {
+                let record = cursor.batch.get(index);
+                if !self.held.contains_key(&record.partition) {
+                    self.open.note(record);
+                    let Worker { stage, link, .. } = self;
+                    match stage.apply(&cursor.batch, index, &mut |out| {
+                        link.send(out, (&cursor.batch, index))
+                    })? {
+                        Fate::Done => progress.reach(record.partition, record.offset.next()),
+                        Fate::Later(due) => self.hold(record.partition, record.offset, due)?,
+                        Fate::Stop(why) => stop = Some(why),
+                    }
+                }
+                if stop.is_some() || self.open.records >= self.span || self.clock.now() >= until {
+                    break;
+                }
+            }
+            if stop.is_some() || !cursor.is_done() {
+                break;
+            }
+            self.note_ends(&*cursor.batch, &mut progress);
+            let left = until.saturating_sub(self.clock.now());
+            if left.is_zero() || self.open.records >= self.span {
+                break;
+            }
+            match self.link.take(BATCH, left)? {
+                Taken::Records(batch) => cursor = Cursor::new(batch),
+                Taken::Nothing => {}
+                Taken::Rebalance => break,
+            }
+        }
+        self.link.commit(&progress)?;
+        self.committed(progress);
+        self.rest = Some(cursor).filter(|cursor| !cursor.is_done());
+        stop.map_or(Ok(()), |why| Err(Fault::Fatal(why)))
+    }
+
+    /// Waits for records, and does between two transactions what must not be done within one.
+    fn next_records(&mut self) -> Result<Option<Cursor<L::Batch>>, Fault> {
+        self.release_due()?;
+        if let Some(rest) = self.rest.take() {
+            return Ok(Some(rest));
+        }
+        let until_due = self
+            .held
+            .values()
+            .map(|(_, due)| due.saturating_sub(self.clock.now()))
+            .min();
+        match self.link.take(BATCH, until_due.unwrap_or(IDLE).min(IDLE))? {
+            Taken::Records(batch) if !batch.is_empty() => return Ok(Some(Cursor::new(batch))),
+            Taken::Records(batch) => {
+                let mut ends = Progress::default();
+                self.note_ends(&batch, &mut ends);
+                self.owed.merge(&ends);
+            }
+            Taken::Rebalance => {
+                let assignment = self.link.rebalance()?;
+                self.assign(&assignment);
+                self.commit_owed()?;
+            }
+            Taken::Nothing => self.commit_owed()?,
+        }
+        Ok(None)
+    }
+
+    /// Commits progress that no record came to carry.
+    fn commit_owed(&mut self) -> Result<(), Fault> {
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        let owed = std::mem::take(&mut self.owed);
+        self.open.clear();
+        self.link.begin()?;
+        self.link.commit(&owed)?;
+        self.committed(owed);
+        Ok(())
+    }
+
+    /// The ends that a batch reached are progress, unless a record before them still waits.
+    fn note_ends(&self, batch: &L::Batch, progress: &mut Progress) {
+        for (partition, end) in batch.ends() {
+            let at = self.committed.get(*partition).max(progress.get(*partition));
+            if at < Some(*end) && !self.held.contains_key(partition) {
+                progress.reach(*partition, *end);
+            }
+        }
+    }
+
+    fn hold(&mut self, partition: Partition, offset: Offset, due: Duration) -> Result<(), Fault> {
+        self.link.hold(partition)?;
+        self.held.insert(partition, (offset, due));
+        Ok(())
+    }
+
+    fn release_due(&mut self) -> Result<(), Fault> {
+        let now = self.clock.now();
+        let due: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, (_, due))| *due <= now)
+            .map(|(p, (offset, _))| (*p, *offset))
+            .collect();
+        for (partition, offset) in due {
+            // What is left of a batch may hold records from behind the one that waited.
+            if let Some(rest) = &mut self.rest {
+                rest.void.insert(partition);
+            }
+            self.held.remove(&partition);
+            self.link.release(partition, NextOffset(offset.0))?;
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self, progress: Progress) {
+        self.committed.merge(&progress);
+        self.stage.committed();
+        self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
+        if std::mem::take(&mut self.trouble.failures) > 0 && std::mem::take(&mut self.trouble.said)
+        {
+            tracing::info!("{}: goes on", self.settings.name);
+        }
+    }
+
+    /// Everything known of partitions before is void.
+    fn assign(&mut self, assignment: &Assignment) {
+        self.rest = None;
+        self.held.clear();
+        self.committed = assignment.starts.clone();
+        self.owed = assignment.chosen.clone();
+        self.stage.assigned(&assignment.starts);
+    }
+
+    /// What to do about a fault: this table, and then back to what is committed.
+    fn survive(&mut self, mut fault: Fault) -> Option<Ended> {
+        loop {
+            self.stage.aborted();
+            self.rest = None;
+            if self.settings.control.stopping() {
+                return Some(match fault {
+                    Fault::Fatal(why) | Fault::Replaced(why) => Ended::Failed(why),
+                    other => Ended::Unfinished(other.to_string()),
+                });
+            }
+            match &fault {
+                Fault::Fatal(why) => return Some(Ended::Failed(why.clone())),
+                Fault::Replaced(why) => {
+                    return Some(Ended::Failed(format!(
+                        "another host runs under this worker's name ({why}): was its state folder copied? Give each                          host a state folder of its own, or a name by --instance"
+                    )));
+                }
+                Fault::Fenced(why) if self.fenced_again() => {
+                    return Some(Ended::Failed(format!(
+                        "another host writes under this worker's name, again and again ({why}): give each host a                          state folder of its own, or a name by --instance"
+                    )));
+                }
+                Fault::Refused(why) => {
+                    if let Some(ended) = self.narrow(why) {
+                        return Some(ended);
+                    }
+                }
+                Fault::Fenced(_)
+                | Fault::Aborted(_)
+                | Fault::Unknown(_)
+                | Fault::Unavailable(_) => {}
+            }
+            self.pause_after(&fault);
+            match self.link.recover() {
+                Ok(assignment) => {
+                    self.assign(&assignment);
+                    return None;
+                }
+                Err(next) => fault = next,
+            }
+        }
+    }
+
+    fn fenced_again(&mut self) -> bool {
+        let now = self.clock.now();
+        self.trouble
+            .fenced
+            .replace(now)
+            .is_some_and(|before| now - before < DOUBLE)
+    }
+
+    /// Something in the transaction was refused: half of its records at the next try, and so on, until the record is
+    /// found.
+    fn narrow(&mut self, why: &str) -> Option<Ended> {
+        match (self.open.records, self.open.last) {
+            (0 | 1, Some((partition, offset))) => {
+                if self.stage.is_condemned(partition, offset) {
+                    return Some(Ended::Failed(format!(
+                        "not even a dead letter can be written: {why}"
+                    )));
+                }
+                self.stage.condemn(partition, offset, why.to_owned());
+            }
+            (records, _) => self.span = (records / 2).max(1),
+        }
+        None
+    }
+
+    /// The first failure is tried again at once, further ones after growing delays; the third is said.
+    fn pause_after(&mut self, fault: &Fault) {
+        self.trouble.failures += 1;
+        let failures = self.trouble.failures;
+        tracing::debug!("{}: {fault:?}", self.settings.name);
+        if failures >= 3
+            && !matches!(fault, Fault::Refused(_))
+            && !std::mem::replace(&mut self.trouble.said, true)
+        {
+            tracing::warn!(
+                "{}: cannot go on: {fault}; trying until it can",
+                self.settings.name
+            );
+        }
+        if failures >= 2 {
+            let grown = Duration::from_millis(100)
+                .saturating_mul(1 << failures.min(10))
+                .min(LONGEST_DELAY);
+            self.clock.wait(grown);
+        }
+    }
+}
+
+impl<B: Batch> Cursor<B> {
+    fn new(batch: B) -> Cursor<B> {
+        Cursor {
+            batch: Rc::new(batch),
+            next: 0,
+            void: BTreeSet::new(),
+        }
+    }
+
+    /// The place of the next record, which is then done.
+    fn advance(&mut self) -> Option<usize> {
+        let index = self.find()?;
+        self.next = index + 1;
+        Some(index)
+    }
+
+    fn is_done(&self) -> bool {
+        self.find().is_none()
+    }
+
+    fn find(&self) -> Option<usize> {
+        (self.next..self.batch.len()).find(|index| {
+            self.void.is_empty() || !self.void.contains(&self.batch.get(*index).partition)
+        })
+    }
+}
+
+impl Open {
+    fn clear(&mut self) {
+        *self = Open::default();
+    }
+
+    fn note(&mut self, record: Incoming<'_>) {
+        self.records += 1;
+        self.last = Some((record.partition, record.offset));
+    }
+}
