@@ -1,0 +1,222 @@
+//! The manifest as the rest of the host uses it: complete, checked, with every default filled in. No places in the
+//! text are left here, and nothing that came from the environment or a file shows in `Debug`.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+/// A checked manifest.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The pipeline's name.
+    pub name: String,
+    /// The folder that the manifest lies in; all paths in it start there.
+    pub folder: PathBuf,
+    /// The folder that keeps what must outlive a run.
+    pub state: PathBuf,
+    /// The cluster.
+    pub kafka: Kafka,
+    /// What the manifest says of topics, by their names.
+    pub topics: BTreeMap<String, Topic>,
+    /// The stages, in the order in which they are written; at least one.
+    pub stages: Vec<Stage>,
+}
+
+impl Manifest {
+    /// The stage of that name.
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+}
+
+/// How the cluster is reached.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// Where it is reached, as `HOST:PORT`; at least one.
+    pub brokers: Vec<String>,
+    /// The pipeline's properties. Those of a stage stand there, and already hold these.
+    pub properties: Properties,
+}
+
+/// librdkafka's properties. None of them is one that the host sets itself.
+pub type Properties = BTreeMap<String, Secret>;
+
+/// A topic as the manifest wants it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topic {
+    /// How many partitions; above 0.
+    pub partitions: Option<u32>,
+    /// How many replicas; above 0.
+    pub replication: Option<u16>,
+    /// The topic's own configuration.
+    pub config: BTreeMap<String, String>,
+}
+
+/// One stage.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub module: Module,
+    /// What it reads; at least one, no topic twice.
+    pub inputs: Vec<Port>,
+    /// What it writes; at least one. The first takes the records that name no output.
+    pub outputs: Vec<Port>,
+    /// Its consumer group.
+    pub group: String,
+    /// How many workers it has in this process; above 0.
+    pub workers: u32,
+    /// What is promised of its records.
+    pub delivery: Delivery,
+    /// How long a transaction stays open.
+    pub commit_interval: Duration,
+    /// librdkafka's properties: the pipeline's, and over them the stage's own.
+    pub properties: Properties,
+    /// Where it starts when its group has no offset.
+    pub from: Start,
+    /// Where it goes on when the offset that it had is gone.
+    pub on_lost_offset: OnLostOffset,
+    /// What its module may ask for: scalars as they are written, mappings and lists as JSON.
+    pub config: BTreeMap<String, Secret>,
+    /// What a record may cost.
+    pub limits: Limits,
+    /// What becomes of a record that fails.
+    pub on_error: OnError,
+    /// The topic of its dead letters.
+    pub dead_letter: String,
+}
+
+/// The code of a stage.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Where it lies, and how the manifest says so.
+    pub path: AsWritten<PathBuf>,
+    /// The digest that it must have.
+    pub sha256: Option<[u8; 32]>,
+    /// The command that makes it, run in the manifest's folder.
+    pub build: Option<AsWritten<String>>,
+}
+
+/// A topic that a stage reads or writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// What the module calls it. An input without a name of its own is called as its topic, an output `main`.
+    pub name: String,
+    /// The topic.
+    pub topic: String,
+}
+
+/// What is promised of a stage's records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Nothing lost, nothing doubled.
+    #[default]
+    ExactlyOnce,
+    /// Nothing lost; repeats after a failure.
+    AtLeastOnce,
+}
+
+/// Where a stage starts when its group has no offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest record there is.
+    #[default]
+    Earliest,
+    /// With the next record that comes.
+    Latest,
+    /// Not at all: it is refused.
+    Refuse,
+    /// With the first record of this time, in milliseconds since 1970.
+    Timestamp(i64),
+}
+
+/// Where a stage goes on when the offset that it had is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLostOffset {
+    /// Nowhere: it stops.
+    #[default]
+    Stop,
+    /// With the oldest record there is.
+    Earliest,
+    /// With the next record that comes.
+    Latest,
+}
+
+/// What becomes of a record that fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It goes to the topic of dead letters, with the reason.
+    #[default]
+    DeadLetter,
+    /// It is passed over, and counted.
+    Skip,
+    /// The stage stops before it.
+    Stop,
+}
+
+/// What one record may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory of an instance.
+    pub memory: u64,
+    /// CPU time; ten times that in wall time.
+    pub time: Duration,
+    /// How many records may come of it.
+    pub outputs: u32,
+    /// How many bytes they may have together.
+    pub output_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory: 64 << 20,
+            time: Duration::from_millis(250),
+            outputs: 1000,
+            output_bytes: 8 << 20,
+        }
+    }
+}
+
+/// A text that must not be shown: a property's value, a module's configuration.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What it is. Never goes into a message or a log.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// A value beside what the manifest says, which is what messages show: `${VAR}`, not what it stands for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AsWritten<T> {
+    /// The value.
+    pub value: T,
+    /// What stands in the manifest.
+    pub written: String,
+}
+
+impl<T> fmt::Debug for AsWritten<T> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.written.fmt(f)
+    }
+}
+
+impl<T> fmt::Display for AsWritten<T> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.written.fmt(f)
+    }
+}

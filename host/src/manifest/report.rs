@@ -1,0 +1,190 @@
+//! What is wrong with a manifest, where, and what to write instead.
+//!
+//! A [`Report`] can take more findings than the manifest's own text gives: whoever loads its modules adds what is
+//! wrong with them, and everything is shown together.
+
+use super::secrets;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+};
+
+/// A place in the manifest, in bytes.
+pub type Span = Range<usize>;
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The manifest is refused.
+    Mistake,
+    /// It may run as it is.
+    Warning,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    severity: Severity,
+    at: Span,
+    message: String,
+    help: Option<String>,
+    also: Option<(Span, String)>,
+}
+
+impl Diagnostic {
+    /// Something for which the manifest is refused. The message is one line without a full stop.
+    pub fn mistake(at: Span, message: impl Into<String>) -> Self {
+        Diagnostic {
+            severity: Severity::Mistake,
+            at,
+            message: message.into(),
+            help: None,
+            also: None,
+        }
+    }
+
+    /// Something that is probably not meant.
+    pub fn warning(at: Span, message: impl Into<String>) -> Self {
+        Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::mistake(at, message)
+        }
+    }
+
+    /// Adds the way out.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds a second place that has to do with it.
+    pub fn also(mut self, at: Span, label: impl Into<String>) -> Self {
+        self.also = Some((at, label.into()));
+        self
+    }
+}
+
+/// All that was found in one manifest, with its text.
+pub struct Report {
+    path: String,
+    /// The text with its secrets starred, byte for byte, so that places hold.
+    shown: String,
+    found: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// Takes one more finding. The same one twice is one: an anchor that is used twice is wrong once.
+    pub fn add(&mut self, finding: Diagnostic) {
+        if !self.found.contains(&finding) {
+            self.found.push(finding);
+        }
+    }
+
+    /// How many mistakes there are.
+    pub fn mistakes(&self) -> usize {
+        self.count(Severity::Mistake)
+    }
+
+    /// How many warnings there are.
+    pub fn warnings(&self) -> usize {
+        self.count(Severity::Warning)
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.found
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count()
+    }
+
+    /// Everything as rustc would show it, in the order of the text, and a last line that counts; empty when there is
+    /// nothing to say. `color` is for terminals.
+    pub fn render(&self, color: bool) -> String {
+        if self.found.is_empty() {
+            return String::new();
+        }
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        let mut found: Vec<_> = self.found.iter().collect();
+        found.sort_by_key(|finding| finding.at.start);
+        let mut text: String = found
+            .iter()
+            .map(|finding| renderer.render(&[self.excerpt(finding)]) + "\n\n")
+            .collect();
+        text += &self.summary();
+        text
+    }
+
+    fn excerpt<'a>(&'a self, finding: &'a Diagnostic) -> Group<'a> {
+        let level = match finding.severity {
+            Severity::Mistake => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut snippet = Snippet::source(&*self.shown)
+            .path(&*self.path)
+            .annotation(AnnotationKind::Primary.span(finding.at.clone()));
+        if let Some((at, label)) = &finding.also {
+            snippet = snippet.annotation(AnnotationKind::Context.span(at.clone()).label(&**label));
+        }
+        let group = level.primary_title(&*finding.message).element(snippet);
+        match &finding.help {
+            Some(help) => group.element(Level::HELP.message(&**help)),
+            None => group,
+        }
+    }
+
+    fn summary(&self) -> String {
+        let counted = |count, one| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            _ => Some(format!("{count} {one}s")),
+        };
+        let counts = [
+            counted(self.mistakes(), "mistake"),
+            counted(self.warnings(), "warning"),
+        ];
+        let counts: Vec<_> = counts.into_iter().flatten().collect();
+        format!("{} in {}\n", counts.join(" and "), self.path)
+    }
+}
+
+/// The findings while the text is being read: shared by all that read it.
+#[derive(Default)]
+pub(super) struct Findings {
+    found: RefCell<Vec<Diagnostic>>,
+    incomplete: Cell<bool>,
+}
+
+impl Findings {
+    /// Takes one more finding.
+    pub(super) fn add(&self, finding: Diagnostic) {
+        self.found.borrow_mut().push(finding);
+    }
+
+    /// Notes that a part could not be read at all: nothing is to be said about what is absent.
+    pub(super) fn set_incomplete(&self) {
+        self.incomplete.set(true);
+    }
+
+    /// True when a part could not be read at all.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.incomplete.get()
+    }
+
+    /// The report on the text that they were found in, without what is secret.
+    pub(super) fn report(self, path: &str, source: &str, hidden: &[Span]) -> Report {
+        let mut report = Report {
+            path: path.to_owned(),
+            shown: secrets::starred(source, hidden),
+            found: Vec::new(),
+        };
+        for finding in self.found.into_inner() {
+            report.add(finding);
+        }
+        report
+    }
+}
