@@ -10,6 +10,7 @@ pub use tally::{Counts, Tally};
 
 use crate::{
     clock::Clock,
+    manifest::OnError,
     record::{HeaderEdit, Later, Reason, Record},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition},
 };
@@ -33,18 +34,6 @@ pub struct Output {
     pub compacted: bool,
     /// How far ahead of the present a timestamp may be.
     pub ahead: Option<Duration>,
-}
-
-/// What becomes of records that fail.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
-    /// They go to the dead-letter topic.
-    #[default]
-    DeadLetter,
-    /// They are counted, logged and passed over.
-    Skip,
-    /// The stage stops in front of them.
-    Stop,
 }
 
 /// What a stage needs to know.

@@ -2,16 +2,21 @@
 
 mod batch;
 mod health;
+mod offsets;
 mod raw;
 mod reader;
 mod settings;
+mod topics;
 mod writer;
 
 pub use batch::KafkaBatch;
 pub use health::Health;
-pub use settings::{Cluster, Delivery, From, LinkSettings, OnLostOffset};
+pub use offsets::{Lag, Offsets};
+pub use settings::{Cluster, LinkSettings};
+pub use topics::{NewTopic, TopicFacts, Topics};
 
 use super::{Assignment, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken};
+use crate::manifest::Delivery;
 use reader::Reader;
 use std::{sync::Arc, time::Duration};
 use writer::Writer;

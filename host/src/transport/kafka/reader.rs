@@ -7,8 +7,9 @@ use super::{
     batch::{KafkaBatch, Queued},
     health::Health,
     raw::Queue,
-    settings::{From, LinkSettings, OnLostOffset},
+    settings::LinkSettings,
 };
+use crate::manifest::{OnLostOffset, Start};
 use crate::transport::{Assignment, Fault, NextOffset, Partition, Progress, Taken};
 use rdkafka::{
     client::ClientContext,
@@ -311,15 +312,15 @@ impl Reader {
             // A partition without an offset in a topic that the group knows is a new one: what it holds came after
             // the group had begun, so it is read from its start.
             let from = if self.knows_topic(input)? {
-                From::Earliest
+                Start::Earliest
             } else {
                 self.settings.from
             };
             let found = match from {
-                From::Earliest => self.offsets_at(&open, Offset::Beginning)?,
-                From::Latest => self.offsets_at(&open, Offset::End)?,
+                Start::Earliest => self.offsets_at(&open, Offset::Beginning)?,
+                Start::Latest => self.offsets_at(&open, Offset::End)?,
                 // Where nothing is that late, the end.
-                From::Time(time) => {
+                Start::Timestamp(time) => {
                     let (timed, ends) = (
                         self.offsets_at(&open, Offset::Offset(time))?,
                         self.offsets_at(&open, Offset::End)?,
@@ -327,7 +328,7 @@ impl Reader {
                     let at = |p: &Partition| timed.get(*p).or(ends.get(*p)).map(|next| (*p, next));
                     open.iter().filter_map(at).collect()
                 }
-                From::None => {
+                Start::Refuse => {
                     return Err(Fault::Fatal(format!(
                         "group {} has no offset for {}, and `from: none` refuses to choose one: set it, or write \
                          `from: earliest`",

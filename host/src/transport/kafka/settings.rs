@@ -1,18 +1,11 @@
 //! What the clients are told. What the host must decide itself for its promises to hold stands here, once.
 
-use crate::worker::control::Control;
+use crate::{
+    manifest::{Delivery, OnLostOffset, Start},
+    worker::control::Control,
+};
 use rdkafka::config::ClientConfig;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
-
-/// How records are delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Delivery {
-    /// Records, and the progress behind them, in one transaction.
-    #[default]
-    ExactlyOnce,
-    /// Progress after the records: repeats after a failure.
-    AtLeastOnce,
-}
 
 /// Which log it is, and how to reach it.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,32 +61,6 @@ impl Cluster {
     }
 }
 
-/// Where a partition is read from when the group has no offset for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum From {
-    /// The first record that is there.
-    #[default]
-    Earliest,
-    /// What comes from now on.
-    Latest,
-    /// Nowhere: the worker refuses.
-    None,
-    /// The first record with this timestamp or a later one, in milliseconds since 1970.
-    Time(i64),
-}
-
-/// Where a partition is read from when the group's offset is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnLostOffset {
-    /// Nowhere: the stage stops.
-    #[default]
-    Stop,
-    /// The first record that is there.
-    Earliest,
-    /// What comes from now on.
-    Latest,
-}
-
 /// Everything that one worker's link to Kafka needs to know.
 #[derive(Clone, Debug)]
 pub struct LinkSettings {
@@ -113,7 +80,7 @@ pub struct LinkSettings {
     /// How records are delivered.
     pub delivery: Delivery,
     /// Where to begin without an offset.
-    pub from: From,
+    pub from: Start,
     /// Where to go on when the offset is gone.
     pub on_lost_offset: OnLostOffset,
     /// The largest record that an output takes.

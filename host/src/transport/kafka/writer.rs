@@ -5,8 +5,9 @@ use super::{
     health::Health,
     raw::{self, Answer, End, Headers, Parts, Topic},
     reader::notice,
-    settings::{Delivery, LinkSettings},
+    settings::LinkSettings,
 };
+use crate::manifest::Delivery;
 use crate::transport::{Fault, Outgoing};
 use rdkafka::{
     client::ClientContext,

@@ -1,0 +1,327 @@
+//! A cluster's topics: what is there, made, grown and deleted.
+
+use super::settings::Cluster;
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier, TopicReplication},
+    client::ClientContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataTopic,
+    topic_partition_list::{Offset, TopicPartitionList},
+};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::runtime;
+
+/// How long a question or a command may take.
+const QUESTION: Duration = Duration::from_secs(5);
+/// How long the brokers may take to do what they were told.
+const OPERATION: Duration = Duration::from_secs(30);
+
+/// What is known of a topic that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicFacts {
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many replicas each has.
+    pub replication: usize,
+    /// Its configuration, as far as it may be read.
+    pub config: BTreeMap<String, String>,
+    /// The keys of `config` that were set for this topic.
+    pub own_config: Vec<String>,
+}
+
+impl TopicFacts {
+    /// A number from its configuration.
+    pub fn number(&self, key: &str) -> Option<i64> {
+        self.config.get(key)?.parse().ok()
+    }
+}
+
+/// A topic that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions; the broker's default when not given.
+    pub partitions: Option<u32>,
+    /// How many replicas; the broker's default when not given.
+    pub replication: Option<u16>,
+    /// Its configuration.
+    pub config: BTreeMap<String, String>,
+}
+
+/// One partition, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionFacts {
+    /// Its number.
+    pub number: u32,
+    /// The broker that leads it; below 0 when none does.
+    pub leader: i32,
+    /// The brokers that keep it.
+    pub replicas: Vec<i32>,
+    /// Those of them that are up to date.
+    pub in_sync: Vec<i32>,
+    /// The first offset that is there.
+    pub start: Option<u64>,
+    /// The offset of the next record.
+    pub end: Option<u64>,
+}
+
+/// A connection for questions about topics.
+pub struct Topics {
+    admin: AdminClient<Quiet>,
+    asker: BaseConsumer<Quiet>,
+    runtime: runtime::Runtime,
+}
+
+impl Topics {
+    /// A connection; nothing is asked yet.
+    pub fn new(cluster: &Cluster) -> Result<Topics> {
+        let config = cluster.plain();
+        Ok(Topics {
+            admin: AdminClient::from_config_and_context(&config, Quiet::default())?,
+            asker: BaseConsumer::from_config_and_context(&config, Quiet::default())?,
+            runtime: runtime::Builder::new_current_thread().build()?,
+        })
+    }
+
+    /// The cluster's topics with their partition counts.
+    pub fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
+        let metadata = self
+            .asker
+            .fetch_metadata(None, QUESTION)
+            .map_err(|error| self.explain(error))?;
+        Ok(metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.error().is_none())
+            .map(|topic| (topic.name().to_owned(), facts(topic)))
+            .collect())
+    }
+
+    /// Which of these topics are there, with their configuration.
+    pub fn find<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, TopicFacts>> {
+        let all = self.list()?;
+        let mut found: BTreeMap<_, _> = names
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), all.get(name)?.clone())))
+            .collect();
+        let asked: Vec<_> = found.keys().cloned().collect();
+        let specifiers: Vec<_> = asked
+            .iter()
+            .map(|name| ResourceSpecifier::Topic(name))
+            .collect();
+        if specifiers.is_empty() {
+            return Ok(found);
+        }
+        let configs = self.wait(self.admin.describe_configs(
+            &specifiers,
+            &AdminOptions::new().request_timeout(Some(QUESTION)),
+        ))?;
+        for (name, config) in asked.iter().zip(configs) {
+            // Without the right to read a configuration, what it would be by default is a good guess.
+            let (Ok(config), Some(topic)) = (config, found.get_mut(name)) else {
+                continue;
+            };
+            for entry in &config.entries {
+                if entry.source == rdkafka::admin::ConfigSource::DynamicTopic {
+                    topic.own_config.push(entry.name.clone());
+                }
+                if let Some(value) = &entry.value {
+                    topic.config.insert(entry.name.clone(), value.clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A topic's partitions, with where each begins and ends; `None` when there is no such topic.
+    pub fn partitions(&self, name: &str) -> Result<Option<Vec<PartitionFacts>>> {
+        let metadata = self
+            .asker
+            .fetch_metadata(None, QUESTION)
+            .map_err(|error| self.explain(error))?;
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+            return Ok(None);
+        };
+        let offsets = |at| -> Result<BTreeMap<i32, u64>> {
+            let mut list = TopicPartitionList::new();
+            for partition in topic.partitions() {
+                list.add_partition_offset(name, partition.id(), at)?;
+            }
+            let list = self
+                .asker
+                .offsets_for_times(list, QUESTION)
+                .map_err(|error| self.explain(error))?;
+            Ok(list
+                .elements()
+                .iter()
+                .filter_map(|element| match element.offset() {
+                    Offset::Offset(offset) => {
+                        Some((element.partition(), u64::try_from(offset).ok()?))
+                    }
+                    _ => None,
+                })
+                .collect())
+        };
+        let (starts, ends) = (offsets(Offset::Beginning)?, offsets(Offset::End)?);
+        let mut all: Vec<_> = topic
+            .partitions()
+            .iter()
+            .map(|partition| PartitionFacts {
+                number: partition.id() as u32,
+                leader: partition.leader(),
+                replicas: partition.replicas().to_vec(),
+                in_sync: partition.isr().to_vec(),
+                start: starts.get(&partition.id()).copied(),
+                end: ends.get(&partition.id()).copied(),
+            })
+            .collect();
+        all.sort_by_key(|partition| partition.number);
+        Ok(Some(all))
+    }
+
+    /// Makes a topic, and waits until it is there; false when it was there already.
+    pub fn create(&self, topic: &NewTopic) -> Result<bool> {
+        let replication = topic.replication.map_or(-1, i32::from);
+        let partitions = topic
+            .partitions
+            .map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
+        let mut new = rdkafka::admin::NewTopic::new(
+            &topic.name,
+            partitions,
+            TopicReplication::Fixed(replication),
+        );
+        for (key, value) in &topic.config {
+            new = new.set(key, value);
+        }
+        match self.one(self.admin.create_topics([&new], &options()))? {
+            None => Ok(true),
+            Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
+            Some(code) => {
+                Err(refused(code)).with_context(|| format!("topic {} cannot be made", topic.name))
+            }
+        }
+    }
+
+    /// Gives a topic more partitions.
+    pub fn grow(&self, name: &str, partitions: u32) -> Result<()> {
+        let new = NewPartitions::new(name, partitions as usize);
+        match self.one(self.admin.create_partitions([&new], &options()))? {
+            None => Ok(()),
+            Some(code) => {
+                Err(refused(code)).with_context(|| format!("topic {name} cannot be grown"))
+            }
+        }
+    }
+
+    /// Deletes a topic.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        match self.one(self.admin.delete_topics(&[name], &options()))? {
+            None => Ok(()),
+            Some(code) => {
+                Err(refused(code)).with_context(|| format!("topic {name} cannot be deleted"))
+            }
+        }
+    }
+
+    /// Drives one admin call on one topic to its end.
+    fn one(
+        &self,
+        call: impl Future<Output = Result<Vec<rdkafka::admin::TopicResult>, KafkaError>>,
+    ) -> Result<Option<RDKafkaErrorCode>> {
+        match self.wait(call)?.pop() {
+            Some(Ok(_)) => Ok(None),
+            Some(Err((_, code))) => Ok(Some(code)),
+            None => bail!("the broker gave no answer"),
+        }
+    }
+
+    fn wait<T>(&self, call: impl Future<Output = Result<T, KafkaError>>) -> Result<T> {
+        self.runtime
+            .block_on(call)
+            .map_err(|error| self.explain(error))
+    }
+
+    /// What the clients said while a call failed tells more than the call's own error.
+    fn explain(&self, error: KafkaError) -> anyhow::Error {
+        self.asker.poll(Duration::ZERO);
+        let said = self
+            .asker
+            .client()
+            .context()
+            .last()
+            .or_else(|| self.admin.inner().context().last());
+        match (error.rdkafka_error_code(), said) {
+            (
+                Some(
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut,
+                ),
+                Some(said),
+            ) => {
+                anyhow!(said)
+            }
+            (Some(code), _) => refused(code),
+            _ => anyhow!(error),
+        }
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(OPERATION))
+        .operation_timeout(Some(OPERATION))
+}
+
+fn refused(code: RDKafkaErrorCode) -> anyhow::Error {
+    anyhow!("{code}")
+}
+
+fn facts(topic: &MetadataTopic) -> TopicFacts {
+    TopicFacts {
+        partitions: topic.partitions().len() as u32,
+        replication: topic
+            .partitions()
+            .first()
+            .map_or(0, |partition| partition.replicas().len()),
+        ..TopicFacts::default()
+    }
+}
+
+/// Keeps what a client says of its troubles, for whoever asks.
+#[derive(Clone, Default)]
+pub(super) struct Quiet(Arc<Mutex<Option<String>>>);
+
+impl Quiet {
+    fn last(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        tracing::debug!(target: "librdkafka", "{facility} {text}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all are down is said after why the last one is.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
