@@ -4,7 +4,11 @@
 //! what should run, the [`supervisor`] owns the workers' lives, each [`worker`] takes records from a [`transport`],
 //! has its [`stage`] decide what becomes of them, and commits.
 
+pub mod cli;
 pub mod clock;
+pub mod plan;
+pub mod supervisor;
+pub mod text;
 pub mod manifest;
 pub mod record;
 pub mod stage;

@@ -1,1 +1,119 @@
-fn main() {}
+//! The project's own commands: `cargo xtask COMMAND`.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+use xtask::{guests, kafka};
+
+const HELP: &str = "cargo xtask COMMAND
+
+  test [FILTER]      everything that CI runs: format, lints, unit tests, and the suite on a real Kafka
+  soak [FILTER]      the tests of delivery with full counts; takes long
+  guests             build the guests of this repository
+  kafka [PORT]       run a Kafka from Maven Central (9092), with its data in a temporary folder, until Ctrl-C
+  bench passthrough  the host beside native code on one broker; `bench passthrough --help` says how
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words[..] {
+        ["test", ref rest @ ..] => test(rest),
+        ["soak", ref rest @ ..] => soak(rest),
+        ["guests"] => guests::build().map(|folder| println!("{}", folder.display())),
+        ["kafka"] => run_kafka(9092),
+        ["kafka", port] => port
+            .parse()
+            .context("a port is a number")
+            .and_then(run_kafka),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(filter: &[&str]) -> Result<()> {
+    if filter.is_empty() {
+        cargo(&["fmt", "--all", "--check"])?;
+    }
+    guests::build()?;
+    kafka::fetch()?;
+    if filter.is_empty() {
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ])?;
+        for folder in ["guests/rust", "bench/native"] {
+            cargo_in(&root().join(folder), &["fmt", "--all", "--check"])?;
+        }
+    }
+    let mut arguments = vec!["test", "--workspace"];
+    arguments.extend(filter);
+    cargo(&arguments)
+}
+
+fn soak(filter: &[&str]) -> Result<()> {
+    guests::build()?;
+    kafka::fetch()?;
+    let mut arguments = vec!["test", "--test", "kafka"];
+    arguments.extend(if filter.is_empty() {
+        &["delivery"]
+    } else {
+        filter
+    });
+    arguments.extend(["--", "--nocapture"]);
+    let status = Command::new("cargo")
+        .args(arguments)
+        .current_dir(root())
+        .env("MILLSTREAM_SOAK", "1")
+        .status()?;
+    ensure!(status.success(), "the soak found something");
+    Ok(())
+}
+
+fn run_kafka(port: u16) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let controller = port
+        .checked_add(1)
+        .context("the port above is needed too")?;
+    let mut broker =
+        kafka::Broker::start_at(folder.path(), &kafka::Setup::default(), port, controller)?;
+    println!("Kafka is ready at {}", broker.address());
+    broker.wait()
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    cargo_in(&root(), arguments)
+}
+
+fn cargo_in(folder: &Path, arguments: &[&str]) -> Result<()> {
+    eprintln!("cargo {}", arguments.join(" "));
+    let status = Command::new("cargo")
+        .args(arguments)
+        .current_dir(folder)
+        .status()
+        .context("cargo cannot be started")?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.first().unwrap_or(&""));
+    }
+    Ok(())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

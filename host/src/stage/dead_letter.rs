@@ -10,7 +10,7 @@ use crate::{
 /// The longest message that a letter carries.
 const MESSAGE_BYTES: usize = 1024;
 /// Room for what a letter says about its failure.
-pub(super) const HEADROOM: usize = 4096;
+pub const HEADROOM: usize = 4096;
 
 /// Sends the letter of the record at `index` to the output at the given place.
 pub(super) fn send(

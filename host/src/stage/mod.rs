@@ -5,6 +5,7 @@ pub mod guest;
 mod retry;
 mod tally;
 
+pub use dead_letter::HEADROOM as LETTER_HEADROOM;
 pub use retry::Retry;
 pub use tally::{Counts, Tally};
 

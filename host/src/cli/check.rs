@@ -1,0 +1,77 @@
+//! `check`: everything that can be wrong with a manifest, without running it.
+
+use super::{
+    Exit,
+    load::{Source, Wishes, load},
+    print,
+};
+use crate::{
+    manifest::Manifest,
+    plan::{Wanted, cluster},
+    text::count,
+    transport::kafka::Topics,
+};
+use anyhow::{Context, Result};
+
+/// Check a manifest and its modules, and show what they may do
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  millstream check pipeline.yaml")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    /// A broker that does not answer is an error, not a note
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
+    let loaded = match load(&arguments.source, &Wishes::default())? {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            return Ok(Exit::Wrong);
+        }
+    };
+    eprint!("{}", loaded.warnings);
+    let manifest = &loaded.manifest;
+    let stages = count(manifest.stages.len() as u64, "stage");
+    let mut text = format!("{}: {stages}, no mistakes\n", arguments.source.manifest.display());
+    for stage in &manifest.stages {
+        let topics = |ports: &[crate::manifest::Port]| {
+            ports.iter().map(|port| port.topic.clone()).collect::<Vec<_>>().join(", ")
+        };
+        text += &format!("  {}: {} → {}\n", stage.name, topics(&stage.inputs), topics(&stage.outputs));
+        let module = &loaded.compiled[&stage.name];
+        text += &format!("    module   {} (sha256 {}…)\n", stage.module.path, &module.digest()[..12]);
+        text += &format!("    imports  {}\n", listed(module.imports()));
+        text += &format!("    exports  {}\n", listed(module.exports()));
+    }
+    print(&text)?;
+    match compare(manifest) {
+        Ok(notes) => notes.iter().for_each(|note| eprintln!("note: {note}")),
+        Err(error) if arguments.online => return Err(error),
+        Err(error) => eprintln!("note: {error:#}: topics were not compared"),
+    }
+    Ok(Exit::Done)
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+/// What the cluster has to say.
+fn compare(manifest: &Manifest) -> Result<Vec<String>> {
+    let cluster = cluster(manifest, &manifest.kafka.properties);
+    let there = Topics::new(&cluster)?
+        .find(manifest.topic_names())
+        .with_context(|| format!("Kafka at {} does not answer", cluster.brokers))?;
+    let wanted = Wanted::new(manifest, &there);
+    let mut notes = wanted.differences;
+    notes.extend(wanted.create.iter().map(|topic| format!("topic {} is not there: `run` makes it", topic.name)));
+    notes.extend(wanted.later.iter().map(|name| format!("topic {name} is not there: `run` makes it")));
+    notes.extend(wanted.missing.iter().map(|name| format!("topic {name} is not there: `run` waits for it")));
+    Ok(notes)
+}

@@ -1,0 +1,180 @@
+//! `run`: the main job.
+
+use super::{
+    Exit,
+    load::{Source, Wishes, load},
+    print,
+};
+use crate::{
+    manifest::{Manifest, Start},
+    plan::{Plan, Wanted, cluster},
+    supervisor::{self, Format, Options},
+    text::{count, nearest},
+    transport::kafka::{Health, Offsets, TopicFacts, Topics},
+    worker::control::Control,
+};
+use anyhow::Result;
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+
+/// Run a manifest: consume, transform, produce, commit
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  millstream run pipeline.yaml
+  millstream run pipeline.yaml --kafka localhost:9092 --build
+  millstream run pipeline.yaml --until-idle        (ends when everything is done)
+
+Exit codes: 0 done, 1 failed while running, 2 what was asked is wrong,
+3 dead letters (with --fail-on-dead-letter)")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    /// Build the stages first, with the commands that the manifest names
+    #[arg(long, env = "MILLSTREAM_BUILD")]
+    build: bool,
+    /// Only these stages
+    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', env = "MILLSTREAM_ONLY")]
+    only: Vec<String>,
+    /// End when nothing has been left to do for this long
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
+          value_parser = duration, env = "MILLSTREAM_UNTIL_IDLE")]
+    until_idle: Option<Duration>,
+    /// What this host is called in the cluster, such as a pod's name, in place of the id in its state folder
+    #[arg(long, value_name = "NAME", value_parser = instance, env = "MILLSTREAM_INSTANCE")]
+    instance: Option<String>,
+    /// Say nothing but what is wrong
+    #[arg(long, short, env = "MILLSTREAM_QUIET")]
+    quiet: bool,
+    /// How the log is written
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_LOG_FORMAT")]
+    log_format: Format,
+    /// End with code 3 when there were dead letters
+    #[arg(long, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
+    fail_on_dead_letter: bool,
+    /// The admin address; there is none yet
+    #[arg(long, value_name = "off", value_parser = ["off"], default_value = "off", env = "MILLSTREAM_ADMIN")]
+    admin: String,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<Exit> {
+    let wishes = Wishes { only: arguments.only, build: arguments.build };
+    let loaded = match load(&arguments.source, &wishes)? {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            return Ok(Exit::Wrong);
+        }
+    };
+    eprint!("{}", loaded.warnings);
+    supervisor::start_log(arguments.log_format, arguments.quiet);
+    let manifest = &loaded.manifest;
+    tracing::info!("{} on Kafka at {}", manifest.name, manifest.kafka.brokers.join(","));
+    let facts = prepare_topics(manifest)?;
+    let control = Arc::new(Control::default());
+    let plan = Plan::new(manifest, &loaded.compiled, &facts, &control);
+    for stage in &plan.stages {
+        tracing::info!("{}", stage.describe());
+    }
+    say_starts(manifest);
+    let options =
+        Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
+    let health = Health::new(cluster(manifest, &manifest.kafka.properties));
+    let outcome = supervisor::run(plan, &control, &health, &options)?;
+    print("")?;
+    Ok(match outcome {
+        outcome if !outcome.failures.is_empty() => Exit::Failed,
+        outcome if arguments.fail_on_dead_letter && outcome.dead_letters() > 0 => Exit::DeadLetters,
+        _ => Exit::Done,
+    })
+}
+
+/// Makes the topics that are missing, waits for those that somebody else has to make, and says where declared and
+/// real ones differ.
+fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
+    let topics = Topics::new(&cluster(manifest, &manifest.kafka.properties))?;
+    let named = || {
+        manifest.stages.iter().flat_map(|stage| {
+            let ports = stage.inputs.iter().chain(&stage.outputs).map(|port| port.topic.as_str());
+            ports.chain([stage.dead_letter.as_str()])
+        })
+    };
+    let mut said = String::new();
+    let mut say = |line: String| {
+        if line != said {
+            tracing::warn!("{line}");
+            said = line;
+        }
+    };
+    loop {
+        let names = named().chain(manifest.topics.keys().map(String::as_str));
+        let there = match topics.find(names) {
+            Ok(there) => there,
+            Err(error) => {
+                say(format!("Kafka at {}: {error:#}: waiting until it answers", manifest.kafka.brokers.join(",")));
+                thread::sleep(Duration::from_millis(500));
+                continue;
+            }
+        };
+        let wanted = Wanted::new(manifest, &there);
+        for topic in &wanted.create {
+            if topics.create(topic)? {
+                let partitions = topic.partitions.map_or_else(String::new, |n| format!(" with {}", count(n.into(), "partition")));
+                tracing::info!("topic {} made{partitions}", topic.name);
+            }
+        }
+        if wanted == Wanted::default() || (wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty()) {
+            wanted.differences.iter().for_each(|line| tracing::warn!("{line}"));
+            return Ok(there);
+        }
+        if wanted.create.is_empty() {
+            let all = topics.list().unwrap_or_default();
+            let hints = wanted.missing.iter().map(|name| match nearest(name, all.keys().map(String::as_str)) {
+                Some(near) => format!("{name} (did you mean {near}?)"),
+                None => name.clone(),
+            });
+            say(format!("waiting for a topic to be made: {}", hints.collect::<Vec<_>>().join(", ")));
+            thread::sleep(Duration::from_millis(500));
+        } else {
+            // What was made a moment ago is known to all brokers a moment later.
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Says where each group goes on, or what it starts from.
+fn say_starts(manifest: &Manifest) {
+    for stage in &manifest.stages {
+        let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
+        let asked = Offsets::new(&cluster(manifest, &stage.properties), &stage.group, &inputs).and_then(|o| o.ask());
+        let Ok(partitions) = asked else { continue };
+        let group = &stage.group;
+        let left = |from: &dyn Fn(&crate::transport::kafka::Lag) -> u64| {
+            count(partitions.values().map(|lag| lag.end.saturating_sub(from(lag))).sum(), "record")
+        };
+        if partitions.values().any(|lag| lag.committed.is_some()) {
+            tracing::info!("group {group} goes on: up to {} to read", left(&|lag| lag.committed.unwrap_or(lag.start)));
+            continue;
+        }
+        match stage.from {
+            Start::Earliest => {
+                tracing::info!("group {group} has no offsets: reads {} from earliest", left(&|lag| lag.start));
+            }
+            Start::Latest => tracing::info!("group {group} has no offsets: reads what comes from now on"),
+            Start::Timestamp(time) => {
+                tracing::info!("group {group} has no offsets: reads from the first record at {time} ms since 1970");
+            }
+            Start::Refuse => {}
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::manifest::parse_duration(text).ok_or_else(|| "a duration such as `2s` or `500ms`".to_owned())
+}
+
+fn instance(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match !text.is_empty() && text.len() <= 100 && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("at most 100 letters, digits, `-`, `_` and `.`".to_owned()),
+    }
+}

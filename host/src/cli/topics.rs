@@ -1,0 +1,201 @@
+//! `topics`: what is there, made, grown, deleted.
+
+use super::{Exit, load::Source, print, wrong};
+use crate::{
+    manifest,
+    plan::cluster,
+    text::{count, grouped, nearest},
+    transport::kafka::{Cluster, NewTopic, Topics},
+};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
+
+/// List, create, describe, grow and delete topics
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  millstream topics list --kafka localhost:9092
+  millstream topics create orders --partitions 4 --kafka localhost:9092
+  millstream topics describe orders --manifest pipeline.yaml")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Brokers
+    #[arg(long, global = true, value_name = "BROKERS", value_delimiter = ',', env = "MILLSTREAM_KAFKA")]
+    kafka: Option<Vec<String>>,
+    /// A manifest that says how the cluster is reached
+    #[arg(long, global = true, value_name = "FILE", env = "MILLSTREAM_MANIFEST")]
+    manifest: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// List the topics
+    List,
+    /// Create a topic
+    Create {
+        /// Its name
+        topic: String,
+        /// How many partitions; the broker's default when not given
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        partitions: Option<u32>,
+        /// How many replicas; the broker's default when not given
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        replication: Option<u16>,
+        /// Its configuration; may be repeated
+        #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+        config: Vec<(String, String)>,
+    },
+    /// Show a topic's partitions and configuration
+    Describe {
+        /// The topic
+        topic: String,
+    },
+    /// Give a topic more partitions
+    Grow {
+        /// The topic
+        topic: String,
+        /// How many partitions it is to have
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        partitions: u32,
+    },
+    /// Delete a topic, with all of its records
+    Delete {
+        /// The topic
+        topic: String,
+    },
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<Exit> {
+    let topics = Topics::new(&find_cluster(&arguments)?)?;
+    let json = arguments.json;
+    match arguments.command {
+        Command::List => list(&topics, json),
+        Command::Create { topic, partitions, replication, config } => {
+            let new = NewTopic { name: topic, partitions, replication, config: config.into_iter().collect() };
+            create(&topics, &new, json)
+        }
+        Command::Describe { topic } => describe(&topics, &topic, json),
+        Command::Grow { topic, partitions } => grow(&topics, &topic, partitions, json),
+        Command::Delete { topic } => delete(&topics, &topic, json),
+    }
+}
+
+fn find_cluster(arguments: &Arguments) -> Result<Cluster> {
+    let Some(path) = &arguments.manifest else {
+        let Some(brokers) = &arguments.kafka else {
+            return Err(wrong("which cluster? Give --kafka HOST:PORT, or --manifest FILE"));
+        };
+        return Ok(Cluster { brokers: brokers.join(","), properties: BTreeMap::new() });
+    };
+    let source = Source { manifest: path.clone(), kafka: arguments.kafka.clone() };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    let environment = |name: &str| std::env::var(name).ok();
+    match manifest::read(path, &text, &environment, source.kafka.as_deref()).finish() {
+        Ok((manifest, ..)) => Ok(cluster(&manifest, &manifest.kafka.properties)),
+        Err(report) => Err(wrong(report.render(io::stderr().is_terminal()).trim_end().to_owned())),
+    }
+}
+
+fn list(topics: &Topics, json: bool) -> Result<Exit> {
+    let all = topics.list()?;
+    if json {
+        let rows: Vec<_> = all
+            .iter()
+            .map(|(name, facts)| json!({"topic": name, "partitions": facts.partitions, "replication": facts.replication}))
+            .collect();
+        print(&format!("{}\n", serde_json::to_string(&rows)?))?;
+        return Ok(Exit::Done);
+    }
+    let width = all.keys().map(String::len).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, facts) in &all {
+        writeln!(text, "{name:width$}  {}", count(facts.partitions.into(), "partition"))?;
+    }
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn create(topics: &Topics, new: &NewTopic, json: bool) -> Result<Exit> {
+    if !topics.create(new)? {
+        return Err(wrong(format!("topic {} is there already; `topics describe` shows it", new.name)));
+    }
+    done(json, json!({"created": new.name}), format!("topic {} made", new.name))
+}
+
+fn grow(topics: &Topics, name: &str, partitions: u32, json: bool) -> Result<Exit> {
+    let has = topics.list()?.get(name).map(|facts| facts.partitions).with_context(|| unknown(topics, name))?;
+    if partitions <= has {
+        return Err(wrong(format!("topic {name} has {}, and a topic never shrinks", count(has.into(), "partition"))));
+    }
+    topics.grow(name, partitions)?;
+    let text = format!("topic {name} has {partitions} partitions now; keys may move to other ones");
+    done(json, json!({"topic": name, "partitions": partitions}), text)
+}
+
+fn delete(topics: &Topics, name: &str, json: bool) -> Result<Exit> {
+    if !topics.list()?.contains_key(name) {
+        return Err(wrong(unknown(topics, name)));
+    }
+    topics.delete(name)?;
+    done(json, json!({"deleted": name}), format!("topic {name} deleted"))
+}
+
+fn done(json: bool, value: serde_json::Value, text: String) -> Result<Exit> {
+    print(&if json { format!("{value}\n") } else { format!("{text}\n") })?;
+    Ok(Exit::Done)
+}
+
+fn describe(topics: &Topics, name: &str, json: bool) -> Result<Exit> {
+    let Some(facts) = topics.find([name])?.remove(name) else { return Err(wrong(unknown(topics, name))) };
+    let partitions = topics.partitions(name)?.unwrap_or_default();
+    let own: BTreeMap<_, _> =
+        facts.own_config.iter().filter_map(|key| Some((key.as_str(), facts.config.get(key)?.as_str()))).collect();
+    if json {
+        let rows: Vec<_> = partitions
+            .iter()
+            .map(|p| {
+                json!({"partition": p.number, "leader": p.leader, "replicas": p.replicas, "in-sync": p.in_sync,
+                       "start": p.start, "end": p.end})
+            })
+            .collect();
+        let all = json!({"topic": name, "replication": facts.replication, "config": own, "partitions": rows});
+        print(&format!("{all}\n"))?;
+        return Ok(Exit::Done);
+    }
+    let mut text = format!("{name}: {}, {}\n", count(facts.partitions.into(), "partition"), count(facts.replication as u64, "replica"));
+    for (key, value) in own {
+        writeln!(text, "  {key}={value}")?;
+    }
+    writeln!(text, "{:>9}  {:>15}  {:>15}  {:>6}  in sync", "partition", "start", "end", "leader")?;
+    for partition in partitions {
+        let shown = |offset: Option<u64>| offset.map_or_else(|| "?".to_owned(), grouped);
+        let leader = if partition.leader < 0 { "none".to_owned() } else { partition.leader.to_string() };
+        let (start, end) = (shown(partition.start), shown(partition.end));
+        let in_sync = format!("{} of {}", partition.in_sync.len(), partition.replicas.len());
+        writeln!(text, "{:>9}  {start:>15}  {end:>15}  {leader:>6}  {in_sync}", partition.number)?;
+    }
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn unknown(topics: &Topics, name: &str) -> String {
+    let all = topics.list().unwrap_or_default();
+    match nearest(name, all.keys().map(String::as_str)) {
+        Some(near) => format!("there is no topic {name}: did you mean {near}?"),
+        None => format!("there is no topic {name}; `topics list` shows those that are there"),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a pair such as `retention.ms=86400000`")?;
+    Ok((key.to_owned(), value.to_owned()))
+}

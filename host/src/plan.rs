@@ -1,0 +1,301 @@
+//! What should run: a checked manifest, its compiled modules and what the cluster knows of its topics, put together
+//! into everything that a worker needs.
+
+use crate::{
+    manifest::{self, Delivery, Manifest, OnError, Properties},
+    stage::{LETTER_HEADROOM, Output, Retry, StageSettings},
+    transport::kafka::{Cluster, LinkSettings, NewTopic, TopicFacts},
+    wasm::{Compiled, Input, Limits, Setup},
+    worker::control::Control,
+};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+/// What Kafka takes when nobody says otherwise.
+const DEFAULT_LARGEST: usize = 1_048_588;
+/// What a batch adds to its records.
+const BATCH_OVERHEAD: usize = 1024;
+/// How long a transaction may take, unless a stage's limits need more.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What should run.
+pub struct Plan {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Where its state is kept.
+    pub state: PathBuf,
+    /// Its stages.
+    pub stages: Vec<StagePlan>,
+}
+
+/// One stage of a plan.
+pub struct StagePlan {
+    /// What its records go through.
+    pub compiled: Compiled,
+    /// What its instances are told.
+    pub setup: Setup,
+    /// What becomes of its records.
+    pub settings: Arc<StageSettings>,
+    /// How many workers it has.
+    pub workers: u32,
+    /// How long a transaction stays open.
+    pub commit_interval: Duration,
+    /// How its workers are connected; each has a name and a control of its own.
+    pub link: LinkSettings,
+}
+
+impl Plan {
+    /// Puts together what is known. Every topic that the manifest names is there.
+    pub fn new(
+        manifest: &Manifest,
+        compiled: &BTreeMap<String, Compiled>,
+        topics: &BTreeMap<String, TopicFacts>,
+        control: &Arc<Control>,
+    ) -> Plan {
+        let stages = manifest
+            .stages
+            .iter()
+            .filter_map(|stage| {
+                let compiled = compiled.get(&stage.name)?.clone();
+                Some(StagePlan::new(manifest, stage, compiled, topics, control))
+            })
+            .collect();
+        Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), stages }
+    }
+}
+
+impl StagePlan {
+    fn new(
+        manifest: &Manifest,
+        stage: &manifest::Stage,
+        compiled: Compiled,
+        topics: &BTreeMap<String, TopicFacts>,
+        control: &Arc<Control>,
+    ) -> StagePlan {
+        let mut outputs: Vec<_> =
+            stage.outputs.iter().map(|port| output(&port.name, &port.topic, topics)).collect();
+        if stage.on_error == OnError::DeadLetter {
+            outputs.push(output("dead-letter", &stage.dead_letter, topics));
+        }
+        let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
+        let largest = |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(DEFAULT_LARGEST);
+        let link = LinkSettings {
+            cluster: cluster(manifest, &stage.properties),
+            group: stage.group.clone(),
+            name: String::new(),
+            inputs_digest: inputs_digest(&inputs, topics),
+            inputs: inputs.clone(),
+            outputs: outputs.iter().map(|output| output.topic.clone()).collect(),
+            delivery: stage.delivery,
+            from: stage.from,
+            on_lost_offset: stage.on_lost_offset,
+            largest_record: largest(&mut outputs.iter().map(|output| output.largest)),
+            largest_batch: outputs
+                .iter()
+                .map(|output| output.largest.saturating_sub(BATCH_OVERHEAD))
+                .min()
+                .unwrap_or(DEFAULT_LARGEST),
+            transaction_timeout: transaction_timeout(stage),
+            control: control.clone(),
+        };
+        StagePlan {
+            setup: setup(stage),
+            settings: Arc::new(StageSettings {
+                pipeline: manifest.name.clone(),
+                stage: stage.name.clone(),
+                module: format!("sha256:{}", compiled.digest()),
+                inputs,
+                outputs,
+                on_error: stage.on_error,
+                retry: Retry::default(),
+            }),
+            compiled,
+            workers: stage.workers,
+            commit_interval: stage.commit_interval,
+            link,
+        }
+    }
+
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        let settings = &self.settings;
+        let delivery = match self.link.delivery {
+            Delivery::ExactlyOnce => "exactly once",
+            Delivery::AtLeastOnce => "at least once",
+        };
+        let workers = match self.workers {
+            1 => "1 worker".to_owned(),
+            count => format!("{count} workers"),
+        };
+        let letters = usize::from(settings.on_error == OnError::DeadLetter);
+        let outputs = &settings.outputs[..settings.outputs.len() - letters];
+        let outputs: Vec<_> = outputs.iter().map(|output| output.topic.as_str()).collect();
+        format!("{}: {} → {}, {workers}, {delivery}", settings.stage, settings.inputs.join(", "), outputs.join(", "))
+    }
+}
+
+/// What a stage's instances are told.
+pub fn setup(stage: &manifest::Stage) -> Setup {
+    let manifest::Limits { memory, time, outputs, output_bytes } = stage.limits;
+    Setup {
+        stage: stage.name.clone(),
+        inputs: stage
+            .inputs
+            .iter()
+            .map(|port| Input { topic: port.topic.clone(), name: port.name.clone() })
+            .collect(),
+        config: stage.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+        limits: Limits { memory, time, outputs, output_bytes },
+    }
+}
+
+/// The manifest's cluster, reached with these properties.
+pub fn cluster(manifest: &Manifest, properties: &Properties) -> Cluster {
+    Cluster {
+        brokers: manifest.kafka.brokers.join(","),
+        properties: properties.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+    }
+}
+
+fn output(name: &str, topic: &str, topics: &BTreeMap<String, TopicFacts>) -> Output {
+    let unknown = TopicFacts::default();
+    let facts = topics.get(topic).unwrap_or(&unknown);
+    let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
+    let ahead = facts.number("message.timestamp.after.max.ms").and_then(|ms| u64::try_from(ms).ok());
+    Output {
+        name: name.to_owned(),
+        topic: topic.to_owned(),
+        partitions: facts.partitions,
+        largest: largest(facts),
+        compacted: says("cleanup.policy", "compact"),
+        // Where the broker puts in its own time it does not look at ours.
+        ahead: ahead
+            .filter(|ms| *ms < i64::MAX as u64 && !says("message.timestamp.type", "LogAppendTime"))
+            .map(Duration::from_millis),
+    }
+}
+
+fn largest(facts: &TopicFacts) -> usize {
+    facts.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DEFAULT_LARGEST)
+}
+
+fn inputs_digest(inputs: &[String], topics: &BTreeMap<String, TopicFacts>) -> String {
+    let mut digest = Sha256::new();
+    for input in inputs {
+        let partitions = topics.get(input).map_or(0, |facts| facts.partitions);
+        digest.update(format!("{input}:{partitions},"));
+    }
+    digest.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A transaction must outlive its slowest record: the commit interval may be over just before it, and it may run
+/// twice.
+fn transaction_timeout(stage: &manifest::Stage) -> Duration {
+    let slowest = stage.limits.time * 10 * 2;
+    TRANSACTION_TIMEOUT.max(slowest + stage.commit_interval + Duration::from_secs(4))
+}
+
+/// What a pipeline needs of its cluster's topics, beside what is there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Topics to be made now.
+    pub create: Vec<NewTopic>,
+    /// Inputs that somebody else has to make.
+    pub missing: Vec<String>,
+    /// Topics whose partitions cannot be chosen before the missing ones are there.
+    pub later: Vec<String>,
+    /// Where declared and real topics differ, in words.
+    pub differences: Vec<String>,
+}
+
+impl Wanted {
+    /// Compares what the manifest says with what is there.
+    pub fn new(manifest: &Manifest, there: &BTreeMap<String, TopicFacts>) -> Wanted {
+        let mut wanted = Wanted::default();
+        for (name, topic) in &manifest.topics {
+            match there.get(name) {
+                Some(facts) => wanted.differences.extend(differences(name, topic, facts)),
+                None => wanted.create.push(declared(name, topic)),
+            }
+        }
+        let outputs: Vec<_> = manifest.stages.iter().flat_map(|s| &s.outputs).map(|port| &port.topic).collect();
+        for stage in &manifest.stages {
+            for input in stage.inputs.iter().map(|port| &port.topic) {
+                let made_here = outputs.contains(&input) || manifest.topics.contains_key(input);
+                if !made_here && !there.contains_key(input) && !wanted.missing.contains(input) {
+                    wanted.missing.push(input.clone());
+                }
+            }
+        }
+        for stage in &manifest.stages {
+            for output in stage.outputs.iter().map(|port| &port.topic) {
+                wanted.add(manifest, there, output, |stage| stage.outputs.iter().any(|port| port.topic == *output));
+            }
+            if stage.on_error == OnError::DeadLetter {
+                let name = &stage.dead_letter;
+                wanted.add(manifest, there, name, |other| other.dead_letter == *name);
+            }
+        }
+        wanted
+    }
+
+    /// An output that nobody declared gets as many partitions as the largest input of the stages that write it.
+    fn add(
+        &mut self,
+        manifest: &Manifest,
+        there: &BTreeMap<String, TopicFacts>,
+        name: &str,
+        writes: impl Fn(&manifest::Stage) -> bool,
+    ) {
+        let known = |list: &[String]| list.iter().any(|other| other == name);
+        if there.contains_key(name)
+            || manifest.topics.contains_key(name)
+            || known(&self.later)
+            || self.create.iter().any(|topic| topic.name == name)
+        {
+            return;
+        }
+        let writers: Vec<_> = manifest.stages.iter().filter(|stage| writes(stage)).collect();
+        let inputs: Option<Vec<_>> =
+            writers.iter().flat_map(|stage| &stage.inputs).map(|port| there.get(&port.topic)).collect();
+        let Some(inputs) = inputs else { return self.later.push(name.to_owned()) };
+        let mut config = BTreeMap::new();
+        if writers.iter().any(|stage| stage.dead_letter == name) {
+            let room = inputs.iter().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST) + LETTER_HEADROOM;
+            config.insert("retention.ms".into(), "-1".into());
+            config.insert("cleanup.policy".into(), "delete".into());
+            config.insert("max.message.bytes".into(), room.to_string());
+        }
+        self.create.push(NewTopic {
+            name: name.to_owned(),
+            partitions: inputs.iter().map(|facts| facts.partitions).max(),
+            replication: None,
+            config,
+        });
+    }
+}
+
+fn declared(name: &str, topic: &manifest::Topic) -> NewTopic {
+    NewTopic {
+        name: name.to_owned(),
+        partitions: topic.partitions,
+        replication: topic.replication,
+        config: topic.config.clone(),
+    }
+}
+
+fn differences(name: &str, topic: &manifest::Topic, facts: &TopicFacts) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(partitions) = topic.partitions.filter(|count| *count != facts.partitions) {
+        found.push(format!("topic {name} has {} partitions, the manifest says {partitions}", facts.partitions));
+    }
+    if let Some(replication) = topic.replication.filter(|count| usize::from(*count) != facts.replication) {
+        found.push(format!("topic {name} has {} replicas, the manifest says {replication}", facts.replication));
+    }
+    for (key, value) in &topic.config {
+        if let Some(real) = facts.config.get(key).filter(|real| *real != value) {
+            found.push(format!("topic {name} has {key}={real}, the manifest says {value}"));
+        }
+    }
+    found
+}

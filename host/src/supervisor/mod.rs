@@ -1,0 +1,229 @@
+//! Owns every worker's life: starts them, hears how they end, and ends them.
+
+mod idle;
+mod log;
+mod status;
+
+pub use log::{Format, start as start_log};
+
+use crate::{
+    clock::SystemClock,
+    plan::{Plan, StagePlan},
+    stage::{Counts, Stage, Tally},
+    text::{count, grouped},
+    transport::kafka::{Health, KafkaLink},
+    wasm::Instance,
+    worker::{
+        Ended, Worker, WorkerSettings,
+        control::Control,
+        identity::{Identities, Identity},
+    },
+};
+use anyhow::{Context, Result};
+use status::Status;
+use std::{rc::Rc, sync::Arc, thread, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+/// How long an orderly end may take in all.
+const END_WITHIN: Duration = Duration::from_millis(9500);
+
+/// How a run is to be done.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// End when nothing has been left to do for this long.
+    pub until_idle: Option<Duration>,
+    /// What this host is called, in place of the id in its state folder.
+    pub instance: Option<String>,
+    /// Show nothing but what is wrong.
+    pub quiet: bool,
+}
+
+/// How a run went.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What went wrong; empty when nothing did.
+    pub failures: Vec<String>,
+    /// What became of the records, stage by stage.
+    pub stages: Vec<(String, Counts)>,
+}
+
+impl Outcome {
+    /// All dead letters of the run.
+    pub fn dead_letters(&self) -> u64 {
+        self.stages.iter().map(|(_, counts)| counts.dead_letters).sum()
+    }
+}
+
+/// What happens in a run.
+enum Event {
+    /// A worker's thread is at its end.
+    Ended { stage: usize, worker: String, how: Ended },
+    /// Nothing is left to do.
+    Idle,
+}
+
+/// A stage at work.
+struct Running {
+    plan: Arc<StagePlan>,
+    tally: Arc<Tally>,
+    workers: u32,
+    failed: bool,
+}
+
+/// Runs a plan until it is told to end, nothing is left to do, or nothing can go on.
+pub fn run(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, options: &Options) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(supervise(plan, control, health, options))
+}
+
+async fn supervise(
+    plan: Plan,
+    control: &Arc<Control>,
+    health: &Arc<Health>,
+    options: &Options,
+) -> Result<Outcome> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (events, mut heard) = mpsc::channel(64);
+    let mut running = start(plan, control, health, options, &events)?;
+    if let Some(quiet) = options.until_idle {
+        idle::watch(&running, quiet, control.clone(), events.clone());
+    }
+    let mut status = Status::new(options.quiet, health.clone());
+    let mut failures = Vec::new();
+    let mut deadline = None;
+    while running.iter().any(|stage| stage.workers > 0) {
+        let end = deadline.unwrap_or_else(|| Instant::now() + status.interval());
+        tokio::select! {
+            _ = terminate.recv() => end_or_leave(control, &mut deadline),
+            _ = interrupt.recv() => end_or_leave(control, &mut deadline),
+            event = timeout_at(end, heard.recv()) => match event {
+                Ok(Some(Event::Ended { stage, worker, how })) => {
+                    running[stage].workers -= 1;
+                    if let Ended::Failed(why) | Ended::Unfinished(why) = how {
+                        tracing::error!("{worker}: {why}");
+                        failures.push(format!("{worker}: {why}"));
+                        running[stage].failed = true;
+                    }
+                    // A stage that stopped is never done, so there is nothing to wait for.
+                    if options.until_idle.is_some() && !failures.is_empty() {
+                        begin_end(control, &mut deadline);
+                    }
+                }
+                Ok(Some(Event::Idle)) => begin_end(control, &mut deadline),
+                Ok(None) => break,
+                Err(_) if deadline.is_some() => {
+                    failures.push("a worker did not end in time: what it had not committed will be done again".into());
+                    break;
+                }
+                Err(_) => status.show(&running),
+            },
+        }
+    }
+    control.stop();
+    status.clear();
+    let stages = running.iter().map(|stage| (stage.plan.settings.stage.clone(), stage.tally.counts())).collect();
+    summarize(&running, options.quiet);
+    Ok(Outcome { failures, stages })
+}
+
+fn begin_end(control: &Control, deadline: &mut Option<Instant>) {
+    control.stop();
+    deadline.get_or_insert_with(|| Instant::now() + END_WITHIN);
+}
+
+/// The first signal asks for an orderly end, the second one gets an end.
+fn end_or_leave(control: &Control, deadline: &mut Option<Instant>) {
+    if deadline.is_some() {
+        std::process::exit(1);
+    }
+    tracing::info!("ending: the running transactions are committed; once more ends at once");
+    begin_end(control, deadline);
+}
+
+/// Starts the difference between what runs, which is nothing, and the plan.
+fn start(
+    plan: Plan,
+    control: &Arc<Control>,
+    health: &Arc<Health>,
+    options: &Options,
+    events: &mpsc::Sender<Event>,
+) -> Result<Vec<Running>> {
+    let identities = Identities::open(&plan.state, options.instance.as_deref())?;
+    let mut running = Vec::new();
+    for (index, stage) in plan.stages.into_iter().enumerate() {
+        let stage = Arc::new(stage);
+        let tally = Arc::new(Tally::default());
+        for _ in 0..stage.workers {
+            let identity = identities.take(&plan.pipeline, &stage.settings.stage)?;
+            let place = Place { stage: stage.clone(), tally: tally.clone(), control: control.clone() };
+            let (health, events) = (health.clone(), events.clone());
+            let name = stage.settings.stage.clone();
+            thread::Builder::new()
+                .name(name.clone())
+                .spawn(move || {
+                    let how = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(place, identity, health)))
+                        .unwrap_or_else(|_| Ended::Failed("a defect of the host: the worker panicked".into()));
+                    // Nobody hears it when the process is already ending.
+                    events.blocking_send(Event::Ended { stage: index, worker: name, how }).ok();
+                })
+                .context("a worker's thread cannot be started")?;
+        }
+        running.push(Running { workers: stage.workers, plan: stage, tally, failed: false });
+    }
+    Ok(running)
+}
+
+/// Where a worker stands.
+struct Place {
+    stage: Arc<StagePlan>,
+    tally: Arc<Tally>,
+    control: Arc<Control>,
+}
+
+/// A worker's thread, from its beginning to its end.
+fn work(place: Place, identity: Identity, health: Arc<Health>) -> Ended {
+    let Place { stage, tally, control } = place;
+    let guest = match Instance::new(&stage.compiled, stage.setup.clone()) {
+        Ok(instance) => Box::new(instance),
+        Err(error) => return Ended::Failed(error.to_string()),
+    };
+    let clock = Rc::new(SystemClock::new(control.clone()));
+    let mut link = stage.link.clone();
+    link.name = identity.name().to_owned();
+    let link = KafkaLink::new(link, health);
+    #[cfg(feature = "mutants")]
+    let link = crate::transport::mutants::Broken::from_environment(link);
+    let settings = WorkerSettings {
+        name: stage.settings.stage.clone(),
+        commit_interval: stage.commit_interval,
+        control,
+    };
+    let stage = Stage::new(stage.settings.clone(), guest, clock.clone(), tally);
+    Worker::new(link, stage, clock, settings).run()
+}
+
+/// What became of the records of a run.
+fn summarize(running: &[Running], quiet: bool) {
+    for stage in running.iter().filter(|_| !quiet) {
+        let (counts, settings) = (stage.tally.counts(), &stage.plan.settings);
+        let mut parts = vec![
+            format!("{} done", count(counts.taken, "record")),
+            format!("{} sent", grouped(counts.sent)),
+        ];
+        if counts.dead_letters > 0 {
+            let topic = settings.outputs.last().map_or("", |output| output.topic.as_str());
+            parts.push(format!("{} in {topic}", count(counts.dead_letters, "dead letter")));
+        }
+        if counts.skipped > 0 {
+            parts.push(format!("{} failed and skipped", grouped(counts.skipped)));
+        }
+        if stage.tally.retries() > 0 {
+            parts.push(count(stage.tally.retries(), "retry").replace("retrys", "retries"));
+        }
+        tracing::info!("{}: {}", settings.stage, parts.join(", "));
+    }
+}

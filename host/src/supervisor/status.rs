@@ -1,0 +1,68 @@
+//! What runs, in one calm line that renews itself on a terminal, and in a log line now and then elsewhere.
+
+use super::{Running, log};
+use crate::{text::grouped, transport::kafka::Health};
+use std::{
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Between two log lines, where nobody sees a line renew itself.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+pub(super) struct Status {
+    quiet: bool,
+    health: Arc<Health>,
+    last: Vec<(Instant, u64)>,
+    said: Instant,
+    said_taken: u64,
+}
+
+impl Status {
+    pub(super) fn new(quiet: bool, health: Arc<Health>) -> Status {
+        Status { quiet, health, last: Vec::new(), said: Instant::now(), said_taken: 0 }
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    pub(super) fn show(&mut self, running: &[Running]) {
+        if self.quiet {
+            return;
+        }
+        let now = Instant::now();
+        let mut line = String::new();
+        let mut letters = 0;
+        let mut all = 0;
+        self.last.resize(running.len(), (now, 0));
+        for (stage, last) in running.iter().zip(&mut self.last) {
+            let counts = stage.tally.counts();
+            let seconds = (now - last.0).as_secs_f64().max(0.001);
+            let rate = ((counts.taken - last.1) as f64 / seconds) as u64;
+            *last = (now, counts.taken);
+            (letters, all) = (letters + counts.dead_letters, all + counts.taken);
+            let name = &stage.plan.settings.stage;
+            let separator = if line.is_empty() { "" } else { " · " };
+            let state = if stage.failed { "stopped".into() } else { format!("{}/s", grouped(rate)) };
+            write!(line, "{separator}{name} {state}, {} done", grouped(counts.taken)).ok();
+        }
+        if letters > 0 {
+            write!(line, " · {} dead letters", grouped(letters)).ok();
+        }
+        if self.health.waiting() {
+            line.push_str(" · waiting for Kafka");
+        }
+        if log::is_terminal() {
+            log::show_line(&line);
+        } else if now - self.said >= LINE_EVERY && all != self.said_taken {
+            tracing::info!("{line}");
+            (self.said, self.said_taken) = (now, all);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        log::clear_line();
+    }
+}
