@@ -4,8 +4,8 @@
 //! what should run, the [`supervisor`] owns the workers' lives, each [`worker`] takes records from a [`transport`],
 //! has its [`stage`] decide what becomes of them, and commits.
 
+pub mod manifest;
 pub mod record;
 pub mod stage;
 pub mod transport;
 pub mod wasm;
-pub mod manifest;

@@ -55,7 +55,9 @@ impl Progress {
 
     /// Takes over what another progress has reached.
     pub fn merge(&mut self, other: &Progress) {
-        other.iter().for_each(|(partition, next)| self.reach(partition, next));
+        other
+            .iter()
+            .for_each(|(partition, next)| self.reach(partition, next));
     }
 
     /// True when nothing was reached.
