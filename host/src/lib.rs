@@ -6,12 +6,12 @@
 
 pub mod cli;
 pub mod clock;
-pub mod plan;
-pub mod supervisor;
-pub mod text;
 pub mod manifest;
+pub mod plan;
 pub mod record;
 pub mod stage;
+pub mod supervisor;
+pub mod text;
 pub mod transport;
 pub mod wasm;
 pub mod worker;

@@ -6,7 +6,9 @@ use clap::CommandFactory;
 
 /// Print a shell's completions
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  millstream completions bash > ~/.local/share/bash-completion/completions/millstream")]
+#[command(
+    after_help = "Example:\n  millstream completions bash > ~/.local/share/bash-completion/completions/millstream"
+)]
 pub(super) struct Arguments {
     /// The shell
     shell: clap_complete::Shell,
@@ -14,7 +16,12 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "millstream", &mut script);
+    clap_complete::generate(
+        arguments.shell,
+        &mut super::Arguments::command(),
+        "millstream",
+        &mut script,
+    );
     print(&String::from_utf8(script)?)?;
     Ok(Exit::Done)
 }

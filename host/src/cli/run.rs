@@ -32,7 +32,12 @@ pub(super) struct Arguments {
     #[arg(long, env = "MILLSTREAM_BUILD")]
     build: bool,
     /// Only these stages
-    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', env = "MILLSTREAM_ONLY")]
+    #[arg(
+        long,
+        value_name = "STAGE,…",
+        value_delimiter = ',',
+        env = "MILLSTREAM_ONLY"
+    )]
     only: Vec<String>,
     /// End when nothing has been left to do for this long
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
@@ -45,7 +50,13 @@ pub(super) struct Arguments {
     #[arg(long, short, env = "MILLSTREAM_QUIET")]
     quiet: bool,
     /// How the log is written
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_LOG_FORMAT")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        env = "MILLSTREAM_LOG_FORMAT"
+    )]
     log_format: Format,
     /// End with code 3 when there were dead letters
     #[arg(long, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
@@ -56,7 +67,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let wishes = Wishes { only: arguments.only, build: arguments.build };
+    let wishes = Wishes {
+        only: arguments.only,
+        build: arguments.build,
+    };
     let loaded = match load(&arguments.source, &wishes)? {
         Ok(loaded) => loaded,
         Err(mistakes) => {
@@ -67,7 +81,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     eprint!("{}", loaded.warnings);
     supervisor::start_log(arguments.log_format, arguments.quiet);
     let manifest = &loaded.manifest;
-    tracing::info!("{} on Kafka at {}", manifest.name, manifest.kafka.brokers.join(","));
+    tracing::info!(
+        "{} on Kafka at {}",
+        manifest.name,
+        manifest.kafka.brokers.join(",")
+    );
     let facts = prepare_topics(manifest)?;
     let control = Arc::new(Control::default());
     let plan = Plan::new(manifest, &loaded.compiled, &facts, &control);
@@ -75,8 +93,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         tracing::info!("{}", stage.describe());
     }
     say_starts(manifest);
-    let options =
-        Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
+    let options = Options {
+        until_idle: arguments.until_idle,
+        instance: arguments.instance,
+        quiet: arguments.quiet,
+    };
     let health = Health::new(cluster(manifest, &manifest.kafka.properties));
     let outcome = supervisor::run(plan, &control, &health, &options)?;
     print("")?;
@@ -93,7 +114,11 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
     let topics = Topics::new(&cluster(manifest, &manifest.kafka.properties))?;
     let named = || {
         manifest.stages.iter().flat_map(|stage| {
-            let ports = stage.inputs.iter().chain(&stage.outputs).map(|port| port.topic.as_str());
+            let ports = stage
+                .inputs
+                .iter()
+                .chain(&stage.outputs)
+                .map(|port| port.topic.as_str());
             ports.chain([stage.dead_letter.as_str()])
         })
     };
@@ -109,7 +134,10 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
         let there = match topics.find(names) {
             Ok(there) => there,
             Err(error) => {
-                say(format!("Kafka at {}: {error:#}: waiting until it answers", manifest.kafka.brokers.join(",")));
+                say(format!(
+                    "Kafka at {}: {error:#}: waiting until it answers",
+                    manifest.kafka.brokers.join(",")
+                ));
                 thread::sleep(Duration::from_millis(500));
                 continue;
             }
@@ -117,21 +145,33 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
         let wanted = Wanted::new(manifest, &there);
         for topic in &wanted.create {
             if topics.create(topic)? {
-                let partitions = topic.partitions.map_or_else(String::new, |n| format!(" with {}", count(n.into(), "partition")));
+                let partitions = topic.partitions.map_or_else(String::new, |n| {
+                    format!(" with {}", count(n.into(), "partition"))
+                });
                 tracing::info!("topic {} made{partitions}", topic.name);
             }
         }
-        if wanted == Wanted::default() || (wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty()) {
-            wanted.differences.iter().for_each(|line| tracing::warn!("{line}"));
+        if wanted == Wanted::default()
+            || (wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty())
+        {
+            wanted
+                .differences
+                .iter()
+                .for_each(|line| tracing::warn!("{line}"));
             return Ok(there);
         }
         if wanted.create.is_empty() {
             let all = topics.list().unwrap_or_default();
-            let hints = wanted.missing.iter().map(|name| match nearest(name, all.keys().map(String::as_str)) {
-                Some(near) => format!("{name} (did you mean {near}?)"),
-                None => name.clone(),
+            let hints = wanted.missing.iter().map(|name| {
+                match nearest(name, all.keys().map(String::as_str)) {
+                    Some(near) => format!("{name} (did you mean {near}?)"),
+                    None => name.clone(),
+                }
             });
-            say(format!("waiting for a topic to be made: {}", hints.collect::<Vec<_>>().join(", ")));
+            say(format!(
+                "waiting for a topic to be made: {}",
+                hints.collect::<Vec<_>>().join(", ")
+            ));
             thread::sleep(Duration::from_millis(500));
         } else {
             // What was made a moment ago is known to all brokers a moment later.
@@ -144,23 +184,40 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
 fn say_starts(manifest: &Manifest) {
     for stage in &manifest.stages {
         let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
-        let asked = Offsets::new(&cluster(manifest, &stage.properties), &stage.group, &inputs).and_then(|o| o.ask());
+        let asked = Offsets::new(&cluster(manifest, &stage.properties), &stage.group, &inputs)
+            .and_then(|o| o.ask());
         let Ok(partitions) = asked else { continue };
         let group = &stage.group;
         let left = |from: &dyn Fn(&crate::transport::kafka::Lag) -> u64| {
-            count(partitions.values().map(|lag| lag.end.saturating_sub(from(lag))).sum(), "record")
+            count(
+                partitions
+                    .values()
+                    .map(|lag| lag.end.saturating_sub(from(lag)))
+                    .sum(),
+                "record",
+            )
         };
         if partitions.values().any(|lag| lag.committed.is_some()) {
-            tracing::info!("group {group} goes on: up to {} to read", left(&|lag| lag.committed.unwrap_or(lag.start)));
+            tracing::info!(
+                "group {group} goes on: up to {} to read",
+                left(&|lag| lag.committed.unwrap_or(lag.start))
+            );
             continue;
         }
         match stage.from {
             Start::Earliest => {
-                tracing::info!("group {group} has no offsets: reads {} from earliest", left(&|lag| lag.start));
+                tracing::info!(
+                    "group {group} has no offsets: reads {} from earliest",
+                    left(&|lag| lag.start)
+                );
             }
-            Start::Latest => tracing::info!("group {group} has no offsets: reads what comes from now on"),
+            Start::Latest => {
+                tracing::info!("group {group} has no offsets: reads what comes from now on")
+            }
             Start::Timestamp(time) => {
-                tracing::info!("group {group} has no offsets: reads from the first record at {time} ms since 1970");
+                tracing::info!(
+                    "group {group} has no offsets: reads from the first record at {time} ms since 1970"
+                );
             }
             Start::Refuse => {}
         }
@@ -168,7 +225,8 @@ fn say_starts(manifest: &Manifest) {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    crate::manifest::parse_duration(text).ok_or_else(|| "a duration such as `2s` or `500ms`".to_owned())
+    crate::manifest::parse_duration(text)
+        .ok_or_else(|| "a duration such as `2s` or `500ms`".to_owned())
 }
 
 fn instance(text: &str) -> Result<String, String> {

@@ -1,1 +1,26 @@
-//! Modules.
+//! Modules: from a file to something that takes records.
+//!
+//! A [`Module`] is a file that was read and found to be a stage. The [`Engine`] compiles it, once, and the [`Cache`]
+//! keeps what came of it. A worker makes an [`Instance`] of what is [`Compiled`] and hands it records; the [`Limits`]
+//! bound what one record may cost. What a guest may ask of the host is in `imports`.
+
+mod cache;
+mod engine;
+mod failure;
+mod imports;
+mod instance;
+mod interface;
+mod limits;
+mod load;
+mod log;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use cache::Cache;
+pub use engine::{Compiled, Engine};
+pub use instance::{Input, Instance, OpenError, Setup};
+pub use limits::Limits;
+pub use load::{LoadError, Module};

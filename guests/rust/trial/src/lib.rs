@@ -1,0 +1,136 @@
+//! A stage for the host's tests: it does what the record's value says, a word and what belongs to it. Any other
+//! record passes unchanged.
+
+use millstream::{
+    Bytes, Failure, Header, Record, code, config, context, fault, info, record, reject, retry,
+    retry_after,
+};
+use std::cell::{Cell, RefCell};
+
+millstream::stage!(transform);
+millstream::open!(open);
+
+thread_local! {
+    static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn open() -> Result<(), String> {
+    match config::get("open").as_deref() {
+        Some("loop") => spin(),
+        Some("panic") => panic!("asked to panic in open"),
+        Some("context") => drop(context::headers()),
+        _ => {}
+    }
+    config::get("refuse").map_or(Ok(()), Err)
+}
+
+fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
+    let calls = CALLS.get() + 1;
+    CALLS.set(calls);
+    let text = value
+        .as_deref()
+        .and_then(|value| str::from_utf8(value).ok())
+        .unwrap_or_default();
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let number = rest.parse::<usize>();
+    let one = |value: String| Ok(vec![record(key.clone(), value)]);
+
+    match word {
+        // What it gives.
+        "filter" => Ok(vec![]),
+        "many" => Ok((0..number.unwrap_or(1_000_000))
+            .map(|_| record(None, ""))
+            .collect()),
+        "huge" => Ok(vec![record(key, vec![b'x'; number.unwrap_or(48) << 20])]),
+        "add" => Ok(vec![
+            record(key, value)
+                .header("tag", "a")
+                .header("tag", "b")
+                .null_header("none"),
+        ]),
+        "replace" => Ok(vec![
+            record(key, value).replace_headers().header("only", "this"),
+        ]),
+        "tombstone" => Ok(vec![record(key, None)]),
+        "to" => {
+            let (output, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+            Ok(vec![record(key, rest).to(output)])
+        }
+        "partition" => Ok(vec![
+            record(key, value).partition(number.unwrap_or_default() as u32),
+        ]),
+        "at" => Ok(vec![
+            record(key, value).at(number.unwrap_or_default() as i64),
+        ]),
+
+        // How it fails.
+        "reject" => Err(reject(code("asked", "asked to reject"))),
+        "retry" => Err(retry("asked to retry")),
+        "later" => Err(retry_after(250, code("asked", "asked for later"))),
+        "fault" => Err(fault(code("asked", "asked for a fault"))),
+        "panic" => panic!("asked to panic"),
+        "loop" => spin(),
+        "memory" => loop {
+            KEPT.with_borrow_mut(|kept| kept.push(vec![1; 1 << 20]));
+        },
+        "recurse" => one(recurse(1).to_string()),
+        "once" if calls == 1 => panic!("asked to panic once"),
+
+        // What it knows.
+        "origin" => {
+            let at = context::origin();
+            let time = at.timestamp.map_or("none".into(), |time| time.to_string());
+            one(format!(
+                "{}/{}/{}@{}/{time}/{}",
+                at.topic, at.input, at.partition, at.offset, at.attempt
+            ))
+        }
+        "headers" => one(context::headers()
+            .iter()
+            .map(show)
+            .collect::<Vec<_>>()
+            .join(" ")),
+        "config" if rest.is_empty() => one(config::all()
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join(" ")),
+        "config" => one(config::get(rest).unwrap_or("none".into())),
+        "calls" => one(calls.to_string()),
+        "log" => {
+            for line in 1..=number.unwrap_or(1) {
+                info!("line {line}\n\x1b[31mred\x07");
+            }
+            Ok(vec![record(key, value)])
+        }
+        "say" => {
+            info!("{rest}");
+            Ok(vec![record(key, value)])
+        }
+        "shout" => {
+            info!("{}", "x".repeat(number.unwrap_or(2048)));
+            Ok(vec![record(key, value)])
+        }
+        _ => Ok(vec![record(key, value)]),
+    }
+}
+
+fn show(header: &Header) -> String {
+    let value = header
+        .value
+        .as_deref()
+        .map_or("none".into(), String::from_utf8_lossy);
+    format!("{}={value}", header.name)
+}
+
+fn spin() -> ! {
+    loop {
+        std::hint::black_box(());
+    }
+}
+
+/// Not a tail call, and nothing that the compiler could fold.
+fn recurse(depth: u64) -> u64 {
+    1 + std::hint::black_box(recurse as fn(u64) -> u64)(std::hint::black_box(depth + 1))
+}

@@ -1,0 +1,3 @@
+//! The smallest stage: the value in upper case.
+
+millstream::map_value!(|value| value.to_ascii_uppercase());

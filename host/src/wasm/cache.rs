@@ -1,0 +1,157 @@
+//! Compiled modules, kept from one run to the next: to compile a large one takes seconds, to open what was kept of it
+//! takes milliseconds.
+//!
+//! A compiled module is machine code that is run without a further look. So the folder is this user's alone, a file is
+//! named after the component and the compiler that it was made by, and one that is not what was written is not used.
+
+use super::load::{Module, hex};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::{self, DirBuilder, OpenOptions, Permissions},
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process,
+    sync::Once,
+};
+use wasmtime::{Engine, component::Component};
+
+/// Each file begins with the SHA-256 of the rest.
+const DIGEST_BYTES: usize = 32;
+
+/// A folder of compiled modules, which any number of processes may share.
+pub struct Cache {
+    folder: Option<PathBuf>,
+    warned: Once,
+}
+
+impl Cache {
+    /// Keeps compiled modules in this folder, which is made when it is missing.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: Some(folder.into()),
+            warned: Once::new(),
+        }
+    }
+
+    /// Keeps nothing.
+    pub fn none() -> Self {
+        Self {
+            folder: None,
+            warned: Once::new(),
+        }
+    }
+
+    /// What was kept of this module, if it is whole.
+    pub(super) fn find(&self, engine: &Engine, module: &Module) -> Option<Component> {
+        let folder = self.folder()?;
+        let path = folder.join(file_name(engine, module));
+        let file = fs::read(&path).ok()?;
+        let Some((digest, compiled)) = file.split_first_chunk::<DIGEST_BYTES>() else {
+            return damaged(&path);
+        };
+        if digest[..] != Sha256::digest(compiled)[..] {
+            return damaged(&path);
+        }
+        deserialize(engine, compiled).or_else(|| damaged(&path))
+    }
+
+    /// Keeps a compiled module. Without success the next run compiles it again, and that is all.
+    pub(super) fn keep(&self, engine: &Engine, module: &Module, component: &Component) {
+        let Some(folder) = self.folder() else { return };
+        let kept = component
+            .serialize()
+            .map_err(io::Error::other)
+            .and_then(|compiled| write(folder, &file_name(engine, module), &compiled));
+        if let Err(error) = kept {
+            self.warn(folder, &error);
+        }
+    }
+
+    /// The folder, once it is made and private.
+    fn folder(&self) -> Option<&Path> {
+        let folder = self.folder.as_deref()?;
+        match make_private(folder) {
+            Ok(()) => Some(folder),
+            Err(error) => {
+                self.warn(folder, &error);
+                None
+            }
+        }
+    }
+
+    fn warn(&self, folder: &Path, error: &io::Error) {
+        self.warned.call_once(|| {
+            tracing::warn!(
+                "compiled modules cannot be kept in {}, each run compiles anew: {error}",
+                folder.display()
+            );
+        });
+    }
+}
+
+/// Nobody else may write here: who can could have this process run any code.
+fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    if fs::metadata(folder)?.permissions().mode() & 0o777 != 0o700 {
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Of the component rather than of the file, since how a core module becomes one may change; and of the compiler.
+fn file_name(engine: &Engine, module: &Module) -> String {
+    let mut compiler = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut compiler);
+    format!(
+        "{}-{:016x}",
+        hex(&Sha256::digest(module.component())),
+        compiler.finish()
+    )
+}
+
+/// Under a name of its own first: a file with the final name is always whole, whoever else writes it.
+fn write(folder: &Path, name: &str, compiled: &[u8]) -> io::Result<()> {
+    let temporary = folder.join(format!(
+        "{name}.{}.{:016x}",
+        process::id(),
+        fastrand::u64(..)
+    ));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(&Sha256::digest(compiled))?;
+            file.write_all(compiled)
+        });
+    written
+        .and_then(|()| fs::rename(&temporary, folder.join(name)))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })
+}
+
+fn damaged(path: &Path) -> Option<Component> {
+    tracing::warn!(
+        "{} is damaged: the module is compiled again",
+        path.display()
+    );
+    None
+}
+
+#[expect(
+    unsafe_code,
+    reason = "a compiled module is machine code: the one place that has to trust some"
+)]
+fn deserialize(engine: &Engine, compiled: &[u8]) -> Option<Component> {
+    // SAFETY: these bytes come from `Component::serialize`. They were written by `write` into a folder that nobody but
+    // this user can write to, the file's name holds the hash of the compiler that made them, and their digest shows
+    // that they are still those that were written.
+    unsafe { Component::deserialize(engine, compiled) }.ok()
+}

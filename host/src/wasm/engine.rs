@@ -1,0 +1,189 @@
+//! The compiler and the clock that all modules of the process share.
+
+use super::{
+    cache::Cache,
+    failure::one_line,
+    imports::{self, Host},
+    load::{LoadError, Module},
+};
+use crate::record::StageWorldPre;
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+use wasmtime::{
+    Config,
+    component::{Component, ComponentExportIndex, Linker},
+};
+
+/// How often a running guest is looked at.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// The stack of a guest's call.
+pub(super) const STACK: usize = 512 << 10;
+
+/// A compilation that takes longer is spoken of.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Compiles modules, and makes time pass for those that run. There is one in a process.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<Host>,
+    ticks: Ticks,
+}
+
+impl Engine {
+    /// Starts the engine and its clock, which ends when the engine and all that was compiled by it are gone.
+    pub fn new() -> io::Result<Self> {
+        let mut config = Config::new();
+        config
+            .concurrency_support(false) // its data structures cost 260 ns a call, and nothing here is asynchronous
+            .epoch_interruption(true)
+            .max_wasm_stack(STACK)
+            .wasm_backtrace_max_frames(None); // a stripped guest's frames say nothing to its author
+        let engine = wasmtime::Engine::new(&config).map_err(io::Error::other)?;
+        let linker = imports::linker(&engine).map_err(io::Error::other)?;
+        let ticks = Ticks::start(&engine)?;
+        Ok(Self {
+            engine,
+            linker,
+            ticks,
+        })
+    }
+
+    /// Compiles a module, or takes what the cache kept of an earlier time. `on_slow` is called once, with the file's
+    /// name, when that takes longer than a second.
+    pub fn compile(
+        &self,
+        module: &Module,
+        cache: &Cache,
+        on_slow: &mut dyn FnMut(&str),
+    ) -> Result<Compiled, LoadError> {
+        let component = match cache.find(&self.engine, module) {
+            Some(component) => component,
+            None => {
+                let component = self.translate(module, on_slow)?;
+                cache.keep(&self.engine, module, &component);
+                component
+            }
+        };
+        let unfit = |error: wasmtime::Error| LoadError::Unfit {
+            path: module.path().into(),
+            why: one_line(&error),
+        };
+        let pre = self
+            .linker
+            .instantiate_pre(&component)
+            .and_then(StageWorldPre::new)
+            .map_err(unfit)?;
+        let open = component
+            .get_export_index(None, "millstream:stage/lifecycle@0.1.0")
+            .and_then(|lifecycle| component.get_export_index(Some(&lifecycle), "open"));
+        Ok(Compiled(Arc::new(Parts {
+            module: module.clone(),
+            pre,
+            open,
+            ticks: self.ticks.clone(),
+        })))
+    }
+
+    /// Runs the compiler on another thread, so that this one can say that it takes its time.
+    fn translate(
+        &self,
+        module: &Module,
+        on_slow: &mut dyn FnMut(&str),
+    ) -> Result<Component, LoadError> {
+        thread::scope(|scope| {
+            let (done, wait) = mpsc::channel();
+            scope.spawn(move || done.send(Component::new(&self.engine, module.component())));
+            let compiled = wait.recv_timeout(SLOW).or_else(|_| {
+                on_slow(&module.name());
+                wait.recv()
+            });
+            compiled
+                .unwrap_or_else(|_| Err(wasmtime::Error::msg("the compiler gave up")))
+                .map_err(|error| LoadError::Invalid {
+                    path: module.path().into(),
+                    why: one_line(&error),
+                })
+        })
+    }
+}
+
+/// A module that is ready to be made an instance of, on any thread.
+#[derive(Clone)]
+pub struct Compiled(Arc<Parts>);
+
+struct Parts {
+    module: Module,
+    pre: StageWorldPre<Host>,
+    open: Option<ComponentExportIndex>,
+    ticks: Ticks,
+}
+
+impl Compiled {
+    /// The file that it was read from.
+    pub fn path(&self) -> &Path {
+        self.0.module.path()
+    }
+
+    /// The file's SHA-256 in hexadecimal.
+    pub fn digest(&self) -> &str {
+        self.0.module.digest()
+    }
+
+    /// The names of what it imports.
+    pub fn imports(&self) -> &[String] {
+        self.0.module.imports()
+    }
+
+    /// The names of what it exports.
+    pub fn exports(&self) -> &[String] {
+        self.0.module.exports()
+    }
+
+    pub(super) fn pre(&self) -> &StageWorldPre<Host> {
+        &self.0.pre
+    }
+
+    /// The optional function `open` of the module's lifecycle.
+    pub(super) fn open(&self) -> Option<&ComponentExportIndex> {
+        self.0.open.as_ref()
+    }
+
+    pub(super) fn ticks(&self) -> &Ticks {
+        &self.0.ticks
+    }
+}
+
+/// The engine's clock: how many ticks the process has run for. It stands still while the process is stopped, so that
+/// no guest is blamed for a pause of the machine.
+#[derive(Clone)]
+pub(super) struct Ticks(Arc<AtomicU64>);
+
+impl Ticks {
+    fn start(engine: &wasmtime::Engine) -> io::Result<Self> {
+        let ticks = Self(Arc::default());
+        let (engine, count) = (engine.weak(), ticks.clone());
+        thread::Builder::new().name("epoch".into()).spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                count.0.fetch_add(1, Ordering::Relaxed);
+                engine.increment_epoch();
+                drop(engine);
+                thread::sleep(TICK);
+            }
+        })?;
+        Ok(ticks)
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,122 @@
+//! What a module asks for and offers, read from its file without compiling it.
+
+use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
+
+/// The export that makes a module a stage, and the one that makes it a source.
+const TRANSFORMER: &str = "millstream:stage/transformer";
+const POLLER: &str = "millstream:stage/poller";
+
+/// The version of the WIT package here. Others that are semver-compatible with it load as well.
+pub(super) const VERSION: &str = "0.1.0";
+const COMPATIBLE: &str = "0.1.";
+
+/// What a stage may import from the WIT package.
+const INTERFACES: [&str; 4] = [
+    "millstream:stage/types",
+    "millstream:stage/context",
+    "millstream:stage/config",
+    "millstream:stage/log",
+];
+
+/// The names on the outside of a module.
+pub(super) struct Interface {
+    pub(super) component: bool,
+    /// For a core module: whether it carries the type of the component it is to become.
+    pub(super) typed: bool,
+    pub(super) imports: Vec<String>,
+    pub(super) exports: Vec<String>,
+}
+
+/// What a module's exports make it.
+pub(super) enum Kind {
+    Stage,
+    Source,
+    /// A stage for a package of another version, which is given.
+    OtherVersion(String),
+    Unknown,
+}
+
+impl Interface {
+    /// Reads the names. The whole file is walked, so one that is cut off is found here.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, BinaryReaderError> {
+        let mut interface = Self {
+            component: false,
+            typed: false,
+            imports: Vec::new(),
+            exports: Vec::new(),
+        };
+        let mut depth = 0;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::Version { encoding, .. } => {
+                    interface.component |= depth == 0 && encoding == Encoding::Component;
+                    depth += 1;
+                }
+                Payload::End(_) => depth -= 1,
+                // Only the outermost names count: what is nested has been linked inside.
+                _ if depth > 1 => {}
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        interface.imports.push(import?.module.into());
+                    }
+                }
+                Payload::ComponentImportSection(section) => {
+                    for import in section {
+                        interface.imports.push(import?.name.name.into());
+                    }
+                }
+                Payload::ComponentExportSection(section) => {
+                    for export in section {
+                        interface.exports.push(export?.name.name.into());
+                    }
+                }
+                Payload::CustomSection(section) => {
+                    interface.typed |= section.name().starts_with("component-type")
+                }
+                _ => {}
+            }
+        }
+        interface.imports.sort();
+        interface.imports.dedup();
+        interface.exports.sort();
+        Ok(interface)
+    }
+
+    /// The imports that nothing allows.
+    pub(super) fn foreign(&self) -> Vec<String> {
+        let allowed = |import: &str| match import.split_once('@') {
+            Some((interface, version)) => {
+                INTERFACES.contains(&interface) && version.starts_with(COMPATIBLE)
+            }
+            // Names of a core module that are no interface: what the encoding itself provides.
+            None => {
+                !self.component && (import.starts_with(['$', '[']) || import == "__main_module__")
+            }
+        };
+        self.imports
+            .iter()
+            .filter(|import| !allowed(import))
+            .cloned()
+            .collect()
+    }
+
+    /// What it is.
+    pub(super) fn kind(&self) -> Kind {
+        let version = |interface: &str| {
+            let exports = || {
+                self.exports
+                    .iter()
+                    .filter_map(|export| export.split_once('@'))
+            };
+            exports()
+                .find(|(name, _)| *name == interface)
+                .map(|(_, version)| version)
+        };
+        match (version(TRANSFORMER), version(POLLER)) {
+            (Some(version), _) if version.starts_with(COMPATIBLE) => Kind::Stage,
+            (Some(version), _) => Kind::OtherVersion(version.into()),
+            (None, Some(_)) => Kind::Source,
+            (None, None) => Kind::Unknown,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What one record may cost: memory, time, and what comes back.
+
+use super::engine::{STACK, TICK};
+use crate::record::{Header, HeaderEdit, Record};
+use rustix::time::{ClockId, clock_gettime};
+use std::{fmt, time::Duration};
+use wasmtime::ResourceLimiter;
+
+/// How many times its CPU time a call may take on the clock on the wall.
+const WALL: u32 = 10;
+
+/// The headers of an output that are reckoned with, before their own size counts.
+const HEADERS: usize = 16;
+
+/// Bounds on a stage's guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory of an instance.
+    pub memory: u64,
+    /// CPU time of one call; ten times that in wall time. Looked at every 10 ms.
+    pub time: Duration,
+    /// Records that may come of one.
+    pub outputs: u32,
+    /// Bytes of keys, values and headers in all that comes of one record.
+    pub output_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            time: Duration::from_millis(250),
+            outputs: 1000,
+            output_bytes: 8 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// Checks what came of one record.
+    pub(super) fn check(&self, records: &[Record]) -> Result<(), Exceeded> {
+        if records.len() > self.outputs as usize {
+            return Err(Exceeded::Outputs {
+                given: records.len(),
+                limit: self.outputs,
+            });
+        }
+        let given = records.iter().map(size).sum();
+        if given > self.output_bytes {
+            return Err(Exceeded::OutputBytes {
+                given,
+                limit: self.output_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes that the host takes over from a guest in one call, before it can count: whatever is within the limits,
+    /// and the room that records take in the host.
+    pub(super) fn transfer(&self) -> usize {
+        let record = size_of::<Record>() + HEADERS * size_of::<Header>();
+        (self.outputs as usize)
+            .saturating_mul(record)
+            .saturating_add(self.output_bytes as usize)
+    }
+
+    fn wall(&self) -> Duration {
+        self.time.saturating_mul(WALL)
+    }
+}
+
+/// The bytes that a record holds, as the manifest's limit counts them.
+fn size(record: &Record) -> u64 {
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let headers = match &record.headers {
+        HeaderEdit::Keep => &[],
+        HeaderEdit::Add(headers) | HeaderEdit::Replace(headers) => headers.as_slice(),
+    };
+    let headers: usize = headers
+        .iter()
+        .map(|header| header.name.len() + bytes(&header.value))
+        .sum();
+    (bytes(&record.key) + bytes(&record.value) + headers) as u64
+}
+
+/// The limit that a guest hit. It travels through the engine as the error that ends the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Exceeded {
+    #[error("needs more memory than its limit of {}", Bytes(*.0))]
+    Memory(u64),
+    #[error("took more CPU time than its limit of {0:?}")]
+    Time(Duration),
+    #[error("took longer than its limit of {0:?}, ten times its limit of CPU time")]
+    WallTime(Duration),
+    #[error("used more stack than the {} there are: it calls itself too deeply", Bytes(STACK as u64))]
+    Stack,
+    #[error("gave {given} records, and its limit is {limit}")]
+    Outputs { given: usize, limit: u32 },
+    #[error("gave {} of output, and its limit is {}", Bytes(*.given), Bytes(*.limit))]
+    OutputBytes { given: u64, limit: u64 },
+    #[error("gave far more than its limits of {outputs} records and {} of output", Bytes(*.bytes))]
+    Transfer { outputs: u32, bytes: u64 },
+}
+
+impl Exceeded {
+    /// Groups failures by the limit that was hit.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory-limit",
+            Self::Time(_) => "time-limit",
+            Self::WallTime(_) => "wall-time-limit",
+            Self::Stack => "stack-limit",
+            Self::Outputs { .. } => "output-limit",
+            Self::OutputBytes { .. } | Self::Transfer { .. } => "output-bytes-limit",
+        }
+    }
+}
+
+/// A size, as a manifest writes it.
+pub(super) struct Bytes(pub(super) u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units
+            .iter()
+            .find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit))
+        {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{} bytes", self.0),
+        }
+    }
+}
+
+/// Measures one call. It starts at the first tick inside it, so that a call without one costs no look at a clock.
+#[derive(Default)]
+pub(super) struct Stopwatch(Option<Start>);
+
+struct Start {
+    cpu: Duration,
+    ticks: u64,
+}
+
+impl Stopwatch {
+    /// Another call begins.
+    pub(super) fn reset(&mut self) {
+        self.0 = None;
+    }
+
+    /// Looks at the clocks at a tick.
+    pub(super) fn check(&mut self, limits: &Limits, ticks: u64) -> Result<(), Exceeded> {
+        let cpu = thread_time();
+        let start = self.0.get_or_insert(Start { cpu, ticks });
+        let wall = TICK.saturating_mul(u32::try_from(ticks - start.ticks).unwrap_or(u32::MAX));
+        if cpu.saturating_sub(start.cpu) > limits.time {
+            Err(Exceeded::Time(limits.time))
+        } else if wall > limits.wall() {
+            Err(Exceeded::WallTime(limits.wall()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The CPU time of this thread.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// Counts the memory of all that one instance is made of.
+pub(super) struct Memory {
+    limit: u64,
+    used: u64,
+    /// The last growth that was granted, taken back when it fails all the same.
+    granted: u64,
+}
+
+impl Memory {
+    pub(super) fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            used: 0,
+            granted: 0,
+        }
+    }
+
+    fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(bytes as u64);
+        if used > self.limit {
+            return Err(Exceeded::Memory(self.limit).into());
+        }
+        (self.used, self.granted) = (used, bytes as u64);
+        Ok(true)
+    }
+
+    fn take_back(&mut self) -> wasmtime::Result<()> {
+        self.used -= std::mem::take(&mut self.granted);
+        Ok(())
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        now: usize,
+        wanted: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.grow(wanted.saturating_sub(now))
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.take_back()
+    }
+
+    fn table_growing(
+        &mut self,
+        now: usize,
+        wanted: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.grow(
+            wanted
+                .saturating_sub(now)
+                .saturating_mul(size_of::<usize>()),
+        )
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.take_back()
+    }
+}

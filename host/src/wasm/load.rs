@@ -1,0 +1,240 @@
+//! From a file to a module that is known to be a stage. What is wrong with a file is said in one line, and what to do
+//! instead.
+
+use super::{
+    failure::clean,
+    interface::{Interface, Kind, VERSION},
+    limits::Bytes,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fmt::Write,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use wit_component::ComponentEncoder;
+
+/// The largest file that is read: a compiler's time and memory grow with it.
+const FILE_BYTES: u64 = 128 << 20;
+
+const MAGIC: [u8; 4] = *b"\0asm";
+
+/// A file that was read and is a stage: it exports a transformer, and imports nothing that is not allowed.
+#[derive(Clone, Debug)]
+pub struct Module(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    path: PathBuf,
+    digest: String,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    component: Vec<u8>,
+}
+
+/// Why a file is no module for this host.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each message says what its variant means")]
+pub enum LoadError {
+    #[error("{} is not there: build the module, or correct its path", .path.display())]
+    Missing { path: PathBuf },
+    #[error("{} is a folder: name the .wasm file in it", .path.display())]
+    Folder { path: PathBuf },
+    #[error("{} cannot be read: {why}", .path.display())]
+    Unreadable { path: PathBuf, why: io::Error },
+    #[error("{} is empty: build the module again", .path.display())]
+    Empty { path: PathBuf },
+    #[error("{} has more than {}, the most a module may have: strip its debug information", .path.display(), Bytes(FILE_BYTES))]
+    TooLarge { path: PathBuf },
+    #[error("{} is text, not a WebAssembly module: name the .wasm file that the build makes", .path.display())]
+    Text { path: PathBuf },
+    #[error("{} is not a WebAssembly module: name the .wasm file that the build makes", .path.display())]
+    Garbage { path: PathBuf },
+    #[error("{} is damaged or cut off ({why}): build the module again", .path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("{} is a core module without a component's type: build it with an SDK of Millstream, or make a component of it", .path.display())]
+    Untyped { path: PathBuf },
+    #[error("{} imports {}, which nothing allows", .path.display(), list(.imports))]
+    NotAllowed { path: PathBuf, imports: Vec<String> },
+    #[error("{} is a source: it exports {}, and this version runs stages only", .path.display(), list(.exports))]
+    Source { path: PathBuf, exports: Vec<String> },
+    #[error("{} is made for millstream:stage@{version}, and this version runs {VERSION}: build it with an SDK of this version", .path.display())]
+    OtherVersion { path: PathBuf, version: String },
+    #[error("{} is not a stage: it exports {}, where millstream:stage/transformer@{VERSION} is needed", .path.display(), list(.exports))]
+    NotAStage { path: PathBuf, exports: Vec<String> },
+    #[error("{} is not valid WebAssembly ({why}): build the module again", .path.display())]
+    Invalid { path: PathBuf, why: String },
+    #[error("{} does not fit millstream:stage@{VERSION} ({why}): build it with an SDK of this version", .path.display())]
+    Unfit { path: PathBuf, why: String },
+}
+
+impl Module {
+    /// Reads a file and finds out what it is. Nothing is compiled yet.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let bytes = read(path)?;
+        let path = path.to_path_buf();
+        let digest = hex(&Sha256::digest(&bytes));
+        let interface = interface(&path, &bytes)?;
+        let (interface, component) = if interface.component {
+            (interface, bytes)
+        } else {
+            let component = encode(&path, &interface, &bytes)?;
+            (self::interface(&path, &component)?, component)
+        };
+
+        let foreign = interface.foreign();
+        if !foreign.is_empty() {
+            return Err(LoadError::NotAllowed {
+                path,
+                imports: foreign,
+            });
+        }
+        let kind = interface.kind();
+        let Interface {
+            imports, exports, ..
+        } = interface;
+        match kind {
+            Kind::Stage => Ok(Self(Arc::new(Parts {
+                path,
+                digest,
+                imports,
+                exports,
+                component,
+            }))),
+            Kind::Source => Err(LoadError::Source { path, exports }),
+            Kind::OtherVersion(version) => Err(LoadError::OtherVersion { path, version }),
+            Kind::Unknown => Err(LoadError::NotAStage { path, exports }),
+        }
+    }
+
+    /// The file that it was read from.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The file's name without its folder.
+    pub fn name(&self) -> String {
+        let path = self.path();
+        path.file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// The file's SHA-256 in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    /// The names of what it imports.
+    pub fn imports(&self) -> &[String] {
+        &self.0.imports
+    }
+
+    /// The names of what it exports.
+    pub fn exports(&self) -> &[String] {
+        &self.0.exports
+    }
+
+    /// The component: the file itself, or what was made of a core module.
+    pub(super) fn component(&self) -> &[u8] {
+        &self.0.component
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let failed = |why: io::Error| match why.kind() {
+        io::ErrorKind::NotFound => LoadError::Missing { path: path.into() },
+        _ => LoadError::Unreadable {
+            path: path.into(),
+            why,
+        },
+    };
+    if fs::metadata(path).map_err(failed)?.is_dir() {
+        return Err(LoadError::Folder { path: path.into() });
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    match bytes.len() as u64 {
+        0 => Err(LoadError::Empty { path: path.into() }),
+        size if size > FILE_BYTES => Err(LoadError::TooLarge { path: path.into() }),
+        _ => Ok(bytes),
+    }
+}
+
+fn interface(path: &Path, bytes: &[u8]) -> Result<Interface, LoadError> {
+    if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
+        let path = path.into();
+        return Err(if is_text(bytes) {
+            LoadError::Text { path }
+        } else {
+            LoadError::Garbage { path }
+        });
+    }
+    Interface::read(bytes).map_err(|error| {
+        let why = format!("{} at byte {}", clean(error.message()), error.offset());
+        LoadError::Damaged {
+            path: path.into(),
+            why,
+        }
+    })
+}
+
+/// Whether the beginning reads as UTF-8 without control characters.
+fn is_text(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(512)];
+    let text = match str::from_utf8(start) {
+        Ok(text) => text,
+        // The last character may be cut in two.
+        Err(error) if error.error_len().is_none() => {
+            str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !text.chars().any(|c| c.is_control() && !c.is_whitespace())
+}
+
+/// Makes a component of a core module that carries its component's type.
+fn encode(path: &Path, interface: &Interface, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    if !interface.typed {
+        return Err(LoadError::Untyped { path: path.into() });
+    }
+    let foreign = interface.foreign();
+    if !foreign.is_empty() {
+        return Err(LoadError::NotAllowed {
+            path: path.into(),
+            imports: foreign,
+        });
+    }
+    let encoded = ComponentEncoder::default()
+        .validate(true)
+        .module(bytes)
+        .and_then(|mut encoder| encoder.encode());
+    encoded.map_err(|error| LoadError::Invalid {
+        path: path.into(),
+        why: clean(&format!("{error:#}")),
+    })
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
+/// Names as they stand in a sentence.
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "nothing".into(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}

@@ -1,0 +1,146 @@
+//! A guest's lines on the host's log: marked with the record in hand, escaped, and never a flood.
+
+use crate::record::log::Level;
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
+
+/// The longest line, before it is escaped.
+const LINE_BYTES: usize = 1024;
+/// Lines that one record may write.
+const LINES_A_RECORD: u32 = 20;
+/// Lines that one instance may write in a second.
+const LINES_A_SECOND: u32 = 200;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Where the record in hand stands.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: u32,
+    pub(super) offset: u64,
+}
+
+/// Counts what a guest writes.
+pub(super) struct GuestLog {
+    record: u32,
+    second: u32,
+    since: Instant,
+    dropped: u64,
+    told: Option<Instant>,
+}
+
+impl GuestLog {
+    pub(super) fn new() -> Self {
+        Self {
+            record: 0,
+            second: 0,
+            since: Instant::now(),
+            dropped: 0,
+            told: None,
+        }
+    }
+
+    /// Writes a line, or counts it as dropped.
+    pub(super) fn write(
+        &mut self,
+        stage: &str,
+        place: Option<Place<'_>>,
+        level: Level,
+        message: &str,
+    ) {
+        if !enabled(level) {
+            return;
+        }
+        if self.since.elapsed() >= SECOND {
+            (self.since, self.second) = (Instant::now(), 0);
+        }
+        if self.record >= LINES_A_RECORD || self.second >= LINES_A_SECOND {
+            self.dropped += 1;
+            return;
+        }
+        self.record += 1;
+        self.second += 1;
+        event(stage, place, level, &escaped(message));
+    }
+
+    /// A call is over: the next record has lines of its own, and what was dropped is said, once a second.
+    pub(super) fn end_of_call(&mut self, stage: &str) {
+        self.record = 0;
+        if self.dropped > 0 && self.told.is_none_or(|told| told.elapsed() >= SECOND) {
+            self.tell(stage);
+        }
+    }
+
+    /// Says how many lines were dropped.
+    pub(super) fn tell(&mut self, stage: &str) {
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            self.told = Some(Instant::now());
+            tracing::warn!(
+                target: "guest", stage,
+                "{dropped} lines dropped: a record may write {LINES_A_RECORD}, an instance {LINES_A_SECOND} a second"
+            );
+        }
+    }
+}
+
+/// A macro, because an event's level is part of the place it is written at.
+macro_rules! each_level {
+    ($level:expr, $do:ident) => {
+        match $level {
+            Level::Trace => $do!(TRACE),
+            Level::Debug => $do!(DEBUG),
+            Level::Info => $do!(INFO),
+            Level::Warn => $do!(WARN),
+            Level::Error => $do!(ERROR),
+        }
+    };
+}
+
+fn enabled(level: Level) -> bool {
+    macro_rules! enabled {
+        ($level:ident) => {
+            tracing::enabled!(target: "guest", tracing::Level::$level)
+        };
+    }
+    each_level!(level, enabled)
+}
+
+fn event(stage: &str, place: Option<Place<'_>>, level: Level, line: &str) {
+    let topic = place.map(|place| place.topic);
+    let partition = place.map(|place| place.partition);
+    let offset = place.map(|place| place.offset);
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::event!(target: "guest", tracing::Level::$level, stage, topic, partition, offset, "{line}")
+        };
+    }
+    each_level!(level, event);
+}
+
+/// The line with its control characters written out, and cut where it is too long: a guest's text must not move the
+/// cursor of a terminal or look like lines of the host's.
+fn escaped(message: &str) -> String {
+    let end = message.floor_char_boundary(LINE_BYTES);
+    let mut line = String::with_capacity(end);
+    for c in message[..end].chars() {
+        match c {
+            c if c.is_control() || reorders(c) => {
+                let _ = write!(line, "{}", c.escape_default());
+            }
+            c => line.push(c),
+        }
+    }
+    if end < message.len() {
+        line.push('…');
+    }
+    line
+}
+
+/// Characters that break a line or turn its direction without being control characters.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

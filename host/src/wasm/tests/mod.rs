@@ -1,0 +1,3 @@
+//! Modules as their authors and operators meet them.
+
+mod answers;
