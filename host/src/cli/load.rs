@@ -108,13 +108,14 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
                 .add(finding.help(format!("this file's is {}", module.digest())));
         }
     }
-    let (mut manifest, mut report, places) = match reading.finish() {
-        Ok(manifest) => manifest,
+    let places = reading.places.clone();
+    let (mut manifest, mut report) = match reading.finish() {
+        Ok(finished) => finished,
         Err(report) => return Ok(Err(report.render(color))),
     };
     check_properties(&manifest, &places, &mut report);
     manifest.stages.retain(|stage| chosen(&stage.name));
-    let cache = Cache::new(&manifest.state.join("modules"));
+    let cache = Cache::in_folder(manifest.state.join("modules"));
     let mut compiled = BTreeMap::new();
     for stage in &manifest.stages {
         let Some((module, _)) = modules.get(&stage.name) else {

@@ -112,16 +112,6 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
 /// real ones differ.
 fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
     let topics = Topics::new(&cluster(manifest, &manifest.kafka.properties))?;
-    let named = || {
-        manifest.stages.iter().flat_map(|stage| {
-            let ports = stage
-                .inputs
-                .iter()
-                .chain(&stage.outputs)
-                .map(|port| port.topic.as_str());
-            ports.chain([stage.dead_letter.as_str()])
-        })
-    };
     let mut said = String::new();
     let mut say = |line: String| {
         if line != said {
@@ -130,8 +120,7 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
         }
     };
     loop {
-        let names = named().chain(manifest.topics.keys().map(String::as_str));
-        let there = match topics.find(names) {
+        let there = match topics.find(manifest.topic_names()) {
             Ok(there) => there,
             Err(error) => {
                 say(format!(

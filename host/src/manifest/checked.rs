@@ -21,6 +21,16 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Every topic that it names, some of them more than once.
+    pub fn topic_names(&self) -> impl Iterator<Item = &str> {
+        let ports = self.stages.iter().flat_map(|stage| {
+            let ports = stage.inputs.iter().chain(&stage.outputs).map(|port| port.topic.as_str());
+            let letters = (stage.on_error == OnError::DeadLetter).then_some(stage.dead_letter.as_str());
+            ports.chain(letters)
+        });
+        self.topics.keys().map(String::as_str).chain(ports)
+    }
+
     /// The stage of that name.
     pub fn stage(&self, name: &str) -> Option<&Stage> {
         self.stages.iter().find(|stage| stage.name == name)

@@ -60,6 +60,11 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
         "partition" => Ok(vec![
             record(key, value).partition(number.unwrap_or_default() as u32),
         ]),
+        "burst" => {
+            let (count, rest) = rest.split_once(' ').unwrap_or(("1", rest));
+            let parts = 0..count.parse().unwrap_or(1);
+            Ok(parts.map(|part| record(key.clone(), format!("{rest}/{part}"))).collect())
+        }
         "at" => Ok(vec![
             record(key, value).at(number.unwrap_or_default() as i64),
         ]),
@@ -67,6 +72,7 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
         // How it fails.
         "reject" => Err(reject(code("asked", "asked to reject"))),
         "retry" => Err(retry("asked to retry")),
+        "attempts" if (context::origin().attempt as usize) < number.clone().unwrap_or(1) => Err(retry("asked to retry")),
         "later" => Err(retry_after(250, code("asked", "asked for later"))),
         "fault" => Err(fault(code("asked", "asked for a fault"))),
         "panic" => panic!("asked to panic"),

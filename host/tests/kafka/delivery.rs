@@ -1,0 +1,249 @@
+//! Exactly once, shown by harm: hosts and brokers are killed again and again, and every record is counted at the far
+//! end by a reader that watches all along.
+
+use crate::support::{Host, Kafka, Pipeline, Seen, Sent, Watch, soak, until};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use xtask::kafka::{Broker, Setup};
+
+const KEYS: u64 = 40;
+
+const COPY: &str = "
+topics:
+  '{name}-in': {partitions: 4}
+stages:
+  copy:
+    module: '{guests}/trial.wasm'
+    input: '{name}-in'
+    output: '{name}-out'
+    workers: 2
+    commit-interval: 20ms
+";
+
+/// What is wrong with the records of a topic, compared with what was sent: for each key the numbers from 0 on.
+fn problems(seen: &[Seen], records: u64) -> Vec<String> {
+    let mut next: BTreeMap<&[u8], u64> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for record in seen {
+        let key = record.key.as_deref().unwrap_or_default();
+        let number: u64 = record.text().parse().unwrap();
+        let due = next.entry(key).or_default();
+        match number {
+            number if number < *due => problems.push(format!("doubled or out of order: {record:?}")),
+            number if number > *due => problems.push(format!("lost or out of order, due was {due}: {record:?}")),
+            _ => {}
+        }
+        *due = (*due).max(number + 1);
+    }
+    let all: u64 = next.values().sum();
+    if all != records {
+        problems.push(format!("{all} records of {records}"));
+    }
+    problems
+}
+
+/// Sends `records` over about `time`, in a thread of its own.
+fn send_slowly(kafka: &Kafka, topic: &str, records: u64, time: Duration) -> thread::JoinHandle<()> {
+    let (kafka, topic) = (kafka.clone(), topic.to_owned());
+    thread::spawn(move || {
+        let producer = kafka.producer();
+        let begun = Instant::now();
+        for number in 0..records {
+            let due = time.mul_f64(number as f64 / records as f64);
+            if number.is_multiple_of(20) {
+                thread::sleep(due.saturating_sub(begun.elapsed()));
+            }
+            let (key, value) = (format!("key-{}", number % KEYS), (number / KEYS).to_string());
+            let record = Sent { key: Some(key.as_bytes()), value: Some(value.as_bytes()), ..Sent::default() };
+            crate::support::send_one(&producer, &topic, &record);
+        }
+        rdkafka::producer::Producer::flush(&producer, Duration::from_secs(120)).unwrap();
+    })
+}
+
+/// How much is harmed, and how often.
+struct Harm {
+    records: u64,
+    kills: u32,
+    kill_every: Duration,
+    broker_every: Option<Duration>,
+}
+
+/// Two hosts of one manifest copy a topic while they, and the broker, are killed; then one drains the rest.
+fn harm(harm: &Harm, setup: &Setup, start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path(), setup).unwrap();
+    let kafka = Kafka { address: broker.address() };
+    let pipeline = Pipeline::new(&kafka, COPY);
+    let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
+    kafka.make(&input, 4, &[]);
+    kafka.make(&output, 4, &[]);
+    let watch = Watch::start(&kafka, &output);
+    let time = harm.kill_every * harm.kills;
+    let sending = send_slowly(&kafka, &input, harm.records, time);
+    let mut hosts = [start(&pipeline), start(&pipeline)];
+    let done = Arc::new(AtomicBool::default());
+    let killing = harm.broker_every.map(|every| {
+        let done = done.clone();
+        thread::spawn(move || {
+            let mut next = Instant::now() + every;
+            while !done.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(50));
+                if Instant::now() >= next {
+                    broker.kill().unwrap();
+                    broker.boot().unwrap();
+                    next = Instant::now() + every;
+                }
+            }
+            broker
+        })
+    });
+    for kill in 0..harm.kills as usize {
+        // Not at the same moment of the commit interval each time.
+        thread::sleep(harm.kill_every.mul_f64(0.7 + 0.6 * ((kill * 7919) % 100) as f64 / 100.0));
+        let host = &mut hosts[kill % 2];
+        assert!(host.is_running(), "the host ended by itself:\n{}", host.said());
+        host.kill();
+        *host = start(&pipeline);
+    }
+    sending.join().unwrap();
+    done.store(true, Ordering::Relaxed);
+    let _broker = killing.map(|killing| killing.join().unwrap());
+    // One of them is left as a dead member that still holds partitions.
+    hosts.into_iter().for_each(|mut host| host.kill());
+    let said = pipeline.drain();
+    assert!(said.contains("records done"), "{said}");
+    let group = format!("{}.copy", pipeline.name);
+    assert_eq!(kafka.lag(&group, &input), 0);
+    until("everything is seen", Duration::from_secs(30), || watch.count() as u64 >= harm.records);
+    thread::sleep(Duration::from_millis(300));
+    problems(&watch.seen(), harm.records)
+}
+
+#[test]
+fn delivery_is_exactly_once_while_hosts_and_the_broker_are_killed() {
+    let counts = match soak() {
+        true => Harm {
+            records: 200_000,
+            kills: 60,
+            kill_every: Duration::from_secs(3),
+            broker_every: Some(Duration::from_secs(25)),
+        },
+        false => Harm {
+            records: 20_000,
+            kills: 10,
+            kill_every: Duration::from_millis(2500),
+            broker_every: Some(Duration::from_secs(9)),
+        },
+    };
+    let found = harm(&counts, &Setup::default(), |pipeline| pipeline.run(&[]));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn delivery_is_exactly_once_with_kafkas_own_timeouts() {
+    let counts = Harm { records: 5_000, kills: 3, kill_every: Duration::from_secs(3), broker_every: None };
+    let setup = Setup { default_timeouts: true, ..Setup::default() };
+    let found = harm(&counts, &setup, |pipeline| pipeline.run(&[]));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// The check above finds a host that commits its offsets outside of the transaction.
+#[test]
+fn delivery_of_a_broken_host_is_found_wrong() {
+    let counts =
+        Harm { records: 8_000, kills: 16, kill_every: Duration::from_millis(1500), broker_every: None };
+    let broken = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debug/millstream-broken");
+    let broken = std::env::var("MILLSTREAM_BROKEN_HOST").unwrap_or_else(|_| broken.to_owned());
+    let found = harm(&counts, &Setup::default(), |pipeline| {
+        pipeline.run_as(&broken, &[], &[("MILLSTREAM_MUTANT", "offsets-outside")])
+    });
+    assert!(!found.is_empty(), "the broken host was not found out");
+}
+
+#[test]
+fn delivery_at_least_once_loses_nothing_when_hosts_are_killed() {
+    let kafka = Kafka::shared();
+    let pipeline = Pipeline::new(&kafka, &format!("{COPY}    delivery: at-least-once\n"));
+    let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
+    kafka.make(&input, 4, &[]);
+    let records = 4_000;
+    let sending = send_slowly(&kafka, &input, records, Duration::from_secs(8));
+    let mut host = pipeline.run(&[]);
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(1700));
+        host.kill();
+        host = pipeline.run(&[]);
+    }
+    sending.join().unwrap();
+    host.kill();
+    pipeline.drain();
+    let mut seen: BTreeMap<(Vec<u8>, String), u32> = BTreeMap::new();
+    for record in crate::support::read_all(&kafka, &output) {
+        *seen.entry((record.key.clone().unwrap(), record.text())).or_default() += 1;
+    }
+    assert_eq!(seen.len() as u64, records);
+}
+
+/// A host is stopped in its tracks for longer than its session: another one takes its partitions over, and when it
+/// wakes, what it had in hand is refused.
+#[test]
+fn delivery_survives_a_host_that_sleeps_past_its_session() {
+    let kafka = Kafka::shared();
+    let pipeline = Pipeline::new(&kafka, COPY);
+    let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
+    kafka.make(&input, 4, &[]);
+    kafka.make(&output, 4, &[]);
+    let watch = Watch::start(&kafka, &output);
+    let records = 6_000;
+    let sending = send_slowly(&kafka, &input, records, Duration::from_secs(24));
+    let (mut sleeper, mut other) = (pipeline.run(&[]), pipeline.run(&[]));
+    until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
+    sleeper.signal("STOP");
+    thread::sleep(Duration::from_secs(14));
+    sleeper.signal("CONT");
+    sending.join().unwrap();
+    until("everything is through", Duration::from_secs(60), || watch.count() as u64 >= records);
+    assert!(sleeper.is_running(), "{}", sleeper.said());
+    assert!(other.is_running(), "{}", other.said());
+    sleeper.signal("TERM");
+    assert!(sleeper.wait(Duration::from_secs(12)).success(), "{}", sleeper.said());
+    drop(other);
+    pipeline.drain();
+    assert_eq!(problems(&watch.seen(), records), Vec::<String>::new());
+}
+
+/// The broker goes away for longer than every timeout of a transaction, and comes back.
+#[test]
+fn delivery_waits_for_a_broker_that_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path(), &Setup::default()).unwrap();
+    let kafka = Kafka { address: broker.address() };
+    let pipeline = Pipeline::new(&kafka, COPY);
+    let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
+    kafka.make(&input, 4, &[]);
+    kafka.make(&output, 4, &[]);
+    let watch = Watch::start(&kafka, &output);
+    let records = 6_000;
+    let sending = send_slowly(&kafka, &input, records, Duration::from_secs(10));
+    let host = pipeline.run(&[]);
+    until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
+    broker.kill().unwrap();
+    thread::sleep(Duration::from_secs(16));
+    broker.boot().unwrap();
+    sending.join().unwrap();
+    until("everything is through", Duration::from_secs(90), || watch.count() as u64 >= records);
+    let said = host.said();
+    assert_eq!(said.matches("does not answer").count(), 1, "{said}");
+    assert_eq!(said.matches("answers again").count(), 1, "{said}");
+    drop(host);
+    pipeline.drain();
+    assert_eq!(problems(&watch.seen(), records), Vec::<String>::new());
+}

@@ -1,0 +1,12 @@
+//! The suite on a real Kafka: what only a broker, real clients and real signals can show.
+//!
+//! `cargo xtask test` starts the broker that most tests share; those that harm a broker start their own.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod delivery;
+mod ending;
+mod foreign;
+mod records;
+mod refusals;
+mod support;

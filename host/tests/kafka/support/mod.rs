@@ -1,0 +1,25 @@
+//! A broker, hosts, writers and readers for the tests.
+
+mod host;
+mod topics;
+mod watch;
+
+pub use host::{Host, Pipeline, guests};
+pub use topics::{Kafka, Sent, send_one, unique};
+pub use watch::{Seen, Watch, read_all};
+
+use std::time::{Duration, Instant};
+
+/// Waits until something holds.
+pub fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < within, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// True for the full counts of `cargo xtask soak`.
+pub fn soak() -> bool {
+    std::env::var_os("MILLSTREAM_SOAK").is_some()
+}

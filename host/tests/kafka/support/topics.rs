@@ -1,0 +1,159 @@
+//! Topics and records, made by a client of the tests' own.
+
+use millstream::transport::kafka::{Cluster, NewTopic, Offsets, Topics};
+use rdkafka::{
+    config::ClientConfig,
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// A name that no other test uses.
+pub fn unique(stem: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{stem}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A broker that is there.
+#[derive(Clone)]
+pub struct Kafka {
+    pub address: String,
+}
+
+/// A record for a topic.
+#[derive(Clone, Debug, Default)]
+pub struct Sent<'a> {
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub timestamp: Option<i64>,
+    pub partition: Option<i32>,
+}
+
+impl Kafka {
+    /// The one that all tests share.
+    pub fn shared() -> Kafka {
+        let address = std::env::var("MILLSTREAM_TEST_KAFKA");
+        Kafka { address: address.expect("run `cargo xtask test`: it starts the broker that this test needs") }
+    }
+
+    pub fn cluster(&self) -> Cluster {
+        Cluster { brokers: self.address.clone(), properties: BTreeMap::new() }
+    }
+
+    /// Makes a topic.
+    pub fn make(&self, name: &str, partitions: u32, config: &[(&str, &str)]) {
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions: Some(partitions),
+            replication: None,
+            config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        };
+        assert!(Topics::new(&self.cluster()).unwrap().create(&topic).unwrap(), "{name} was there already");
+        // It is known to every client a moment later.
+        super::until("the topic is known", Duration::from_secs(10), || {
+            self.topics().partitions(name).is_ok_and(|found| {
+                found.is_some_and(|all| all.len() == partitions as usize && all.iter().all(|p| p.leader >= 0))
+            })
+        });
+    }
+
+    pub fn topics(&self) -> Topics {
+        Topics::new(&self.cluster()).unwrap()
+    }
+
+    /// A client's settings.
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address).set("reconnect.backoff.max.ms", "500");
+        config
+    }
+
+    /// Writes records and waits until they are acknowledged.
+    pub fn send<'a>(&self, topic: &str, records: impl IntoIterator<Item = Sent<'a>>) {
+        let producer = self.producer();
+        for record in records {
+            send_one(&producer, topic, &record);
+        }
+        producer.flush(Duration::from_secs(120)).unwrap();
+    }
+
+    /// Writes records as one transaction, which is then aborted or committed.
+    pub fn send_in_transaction<'a>(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = Sent<'a>>,
+        commit: bool,
+    ) {
+        let producer: BaseProducer =
+            self.config().set("transactional.id", unique("test")).set("linger.ms", "1").create().unwrap();
+        producer.init_transactions(Duration::from_secs(30)).unwrap();
+        producer.begin_transaction().unwrap();
+        for record in records {
+            let mut base = BaseRecord::<[u8], [u8]>::to(topic);
+            (base.key, base.payload, base.partition) = (record.key, record.value, record.partition);
+            producer.send(base).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+        match commit {
+            true => producer.commit_transaction(Duration::from_secs(30)).unwrap(),
+            false => producer.abort_transaction(Duration::from_secs(30)).unwrap(),
+        }
+    }
+
+    pub fn producer(&self) -> BaseProducer<Failures> {
+        self.config()
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "2")
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", "120000")
+            .set("delivery.report.only.error", "true")
+            .create_with_context(Failures::default())
+            .unwrap()
+    }
+
+    /// What a group has left to read.
+    pub fn lag(&self, group: &str, topic: &str) -> u64 {
+        let offsets = Offsets::new(&self.cluster(), group, &[topic.to_owned()]).unwrap();
+        offsets.ask().unwrap().values().map(|lag| lag.end - lag.committed.unwrap_or(lag.start)).sum()
+    }
+}
+
+/// Hands a record to a producer, waiting for room.
+pub fn send_one(producer: &BaseProducer<Failures>, topic: &str, record: &Sent<'_>) {
+    let mut base = BaseRecord::<[u8], [u8]>::to(topic);
+    (base.key, base.payload, base.partition) = (record.key, record.value, record.partition);
+    base.timestamp = record.timestamp;
+    if !record.headers.is_empty() {
+        let headers = record.headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
+            all.insert(Header { key, value: *value })
+        });
+        base = base.headers(headers);
+    }
+    while let Err((error, again)) = producer.send(base) {
+        assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull));
+        base = again;
+        producer.poll(Duration::from_millis(5));
+    }
+    assert_eq!(producer.context().0.load(Ordering::Relaxed), 0, "a record was not delivered");
+}
+
+/// Counts records that were not delivered.
+#[derive(Default)]
+pub struct Failures(pub AtomicU64);
+
+impl rdkafka::client::ClientContext for Failures {
+    fn error(&self, _: rdkafka::error::KafkaError, _: &str) {}
+    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
+}
+
+impl ProducerContext for Failures {
+    type DeliveryOpaque = ();
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
+    }
+}
