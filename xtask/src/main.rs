@@ -64,7 +64,30 @@ fn test(filter: &[&str]) -> Result<()> {
     }
     let mut arguments = vec!["test", "--workspace"];
     arguments.extend(filter);
-    cargo(&arguments)
+    cargo_with_kafka(&arguments, &[])
+}
+
+/// Runs cargo with what the suite on a real Kafka needs: a broker that its tests share, and a host that is broken on
+/// purpose.
+fn cargo_with_kafka(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    cargo(&["build", "--package", "millstream", "--features", "mutants", "--bin", "millstream-broken"])?;
+    let folder = tempfile::tempdir()?;
+    let broker = kafka::Broker::start(folder.path(), &kafka::Setup::default())?;
+    eprintln!("cargo {}", arguments.join(" "));
+    let status = Command::new("cargo")
+        .args(arguments)
+        .current_dir(root())
+        .env("MILLSTREAM_TEST_KAFKA", broker.address())
+        .env("MILLSTREAM_BROKEN_HOST", target_folder().join("debug/millstream-broken"))
+        .envs(environment.iter().copied())
+        .status()?;
+    ensure!(status.success(), "cargo {} failed", arguments.join(" "));
+    Ok(())
+}
+
+/// Where cargo puts what it builds.
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 fn soak(filter: &[&str]) -> Result<()> {
@@ -77,13 +100,7 @@ fn soak(filter: &[&str]) -> Result<()> {
         filter
     });
     arguments.extend(["--", "--nocapture"]);
-    let status = Command::new("cargo")
-        .args(arguments)
-        .current_dir(root())
-        .env("MILLSTREAM_SOAK", "1")
-        .status()?;
-    ensure!(status.success(), "the soak found something");
-    Ok(())
+    cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])
 }
 
 fn run_kafka(port: u16) -> Result<()> {

@@ -10,11 +10,11 @@ use crate::{
     plan::{Plan, Wanted, cluster},
     supervisor::{self, Format, Options},
     text::{count, nearest},
-    transport::kafka::{Health, Offsets, TopicFacts, Topics},
+    transport::kafka::{Cluster, Health, Lag, Offsets, TopicFacts, Topics},
     worker::control::Control,
 };
 use anyhow::Result;
-use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, thread, time::{Duration, Instant}};
 
 /// Run a manifest: consume, transform, produce, commit
 #[derive(clap::Args)]
@@ -173,11 +173,11 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
 fn say_starts(manifest: &Manifest) {
     for stage in &manifest.stages {
         let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
-        let asked = Offsets::new(&cluster(manifest, &stage.properties), &stage.group, &inputs)
-            .and_then(|o| o.ask());
-        let Ok(partitions) = asked else { continue };
+        let Some(partitions) = ask(&cluster(manifest, &stage.properties), &stage.group, &inputs) else {
+            continue;
+        };
         let group = &stage.group;
-        let left = |from: &dyn Fn(&crate::transport::kafka::Lag) -> u64| {
+        let left = |from: &dyn Fn(&Lag) -> u64| {
             count(
                 partitions
                     .values()
@@ -209,6 +209,22 @@ fn say_starts(manifest: &Manifest) {
                 );
             }
             Start::Refuse => {}
+        }
+    }
+}
+
+/// A group's offsets. On a young cluster the group's coordinator is a moment away.
+fn ask(cluster: &Cluster, group: &str, inputs: &[String]) -> Option<BTreeMap<(String, i32), Lag>> {
+    let offsets = Offsets::new(cluster, group, inputs).ok()?;
+    let since = Instant::now();
+    loop {
+        match offsets.ask() {
+            Ok(partitions) => return Some(partitions),
+            Err(error) if since.elapsed() > Duration::from_secs(10) => {
+                tracing::warn!("group {group}: where it stands cannot be said: {error:#}");
+                return None;
+            }
+            Err(_) => thread::sleep(Duration::from_millis(100)),
         }
     }
 }

@@ -17,6 +17,11 @@ use std::{ffi::CStr, ptr, sync::Arc};
 pub(super) struct Queued(*mut rd::rd_kafka_message_t);
 
 impl Queued {
+    /// Owns a message that the library handed over. It is not null.
+    pub(super) fn own(message: *mut rd::rd_kafka_message_t) -> Queued {
+        Queued(message)
+    }
+
     fn message(&self) -> &rd::rd_kafka_message_t {
         // SAFETY: the library handed the message over to us; it stays until `drop`.
         unsafe { &*self.0 }

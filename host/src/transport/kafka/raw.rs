@@ -150,18 +150,22 @@ impl Queue {
         }
     }
 
-    /// Waits up to `wait` for up to `limit` records, errors and ends of partitions; they are added to `into`.
+    /// Waits up to `wait` for a record, an error or the end of a partition, and adds what has come by then to `into`:
+    /// up to `limit` of them. The library's batch call alone would wait for a full batch, or the time's end.
     pub(super) fn take(&self, limit: usize, wait: Duration, into: &mut Vec<Queued>) {
+        // SAFETY: the queue is ours; a message that is not null is handed over, and owned from here on.
+        let first = unsafe { rd::rd_kafka_consume_queue(self.queue, millis(wait)) };
+        if first.is_null() {
+            return;
+        }
+        into.push(Queued::own(first));
         into.reserve(limit);
         let from = into.len();
         // SAFETY: `into` has room for `limit` pointers behind its length; `Queued` is a transparent pointer that owns
         // its message, and the library hands over `count` of them.
         unsafe {
-            let room = into
-                .as_mut_ptr()
-                .add(from)
-                .cast::<*mut rd::rd_kafka_message_t>();
-            let count = rd::rd_kafka_consume_batch_queue(self.queue, millis(wait), room, limit);
+            let room = into.as_mut_ptr().add(from).cast::<*mut rd::rd_kafka_message_t>();
+            let count = rd::rd_kafka_consume_batch_queue(self.queue, 0, room, limit - 1);
             into.set_len(from + usize::try_from(count).unwrap_or(0));
         }
     }

@@ -133,6 +133,8 @@ impl LinkSettings {
             "message.max.bytes",
             &self.largest_record.max(1_000_000).to_string(),
         );
+        // A transaction that begins right behind another finds that one's markers not written yet, and asks again.
+        default(&mut config, "retry.backoff.ms", "10");
         // A batch over a topic's limit is refused as a whole, and the library does not split it.
         default(
             &mut config,
