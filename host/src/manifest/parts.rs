@@ -3,11 +3,12 @@
 
 use super::{
     reader::{Context, Reader},
-    refusal::{Refusal, nearest, one_of},
+    refusal::{Refusal, one_of},
     report::Diagnostic,
     shapes,
     tree::{Entry, Map, Node, State},
 };
+use crate::text::nearest;
 use serde::{
     Deserializer,
     de::{

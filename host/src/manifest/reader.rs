@@ -6,11 +6,12 @@
 
 use super::{
     parts::{Entries, Items, Located, Word},
-    refusal::{Refusal, nearest},
+    refusal::Refusal,
     report::{Diagnostic, Findings},
     shapes,
     tree::{Content, Node, Scalar, State},
 };
+use crate::text::nearest;
 use serde::{
     Deserializer,
     de::{self, DeserializeOwned, Unexpected, Visitor},

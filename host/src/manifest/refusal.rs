@@ -101,14 +101,3 @@ pub(super) fn one_of(words: &[&str], last: &str) -> String {
         _ => quoted.concat(),
     }
 }
-
-/// The word that was probably meant: not further away than a third of its letters.
-pub(super) fn nearest<'a>(word: &str, of: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let far = |other: &str| strsim::damerau_levenshtein(&word, &other.to_lowercase());
-    of.into_iter()
-        .map(|other| (far(other), other))
-        .filter(|(distance, other)| *distance <= other.len().max(word.len()) / 3)
-        .min()
-        .map(|(_, other)| other)
-}

@@ -4,12 +4,12 @@ use super::{
     check::Placed,
     checked::OnError,
     names::check_topic,
-    refusal::nearest,
     report::{Diagnostic, Findings, Span},
     shapes::{Named, Spanned},
     wires::Wire,
     written,
 };
+use crate::text::nearest;
 use std::collections::HashMap;
 
 /// Among more topics, none is suggested: comparing takes its time.
