@@ -1,7 +1,7 @@
 //! Where things stand in the text of a manifest, for those who find out later that something is wrong with them.
 
 use super::{
-    report::Span,
+    report::{Span, first_line},
     tree::{Content, Node},
 };
 use std::collections::BTreeMap;
@@ -47,10 +47,8 @@ impl Places {
     }
 
     pub(super) fn read(root: &Node, source: &str) -> Self {
-        let written = &source[root.span.clone()];
-        let first_line = written.lines().next().unwrap_or("").trim_end();
         Places {
-            at: root.span.start..root.span.start + first_line.len(),
+            at: first_line(source, &root.span),
             inner: Places::inside(root),
         }
     }

@@ -7,7 +7,7 @@
 use super::{
     parts::{Entries, Items, Located, Word},
     refusal::Refusal,
-    report::{Diagnostic, Findings},
+    report::{Diagnostic, Findings, first_line},
     shapes,
     tree::{Content, Node, Scalar, State},
 };
@@ -153,15 +153,10 @@ impl<'a> Reader<'a> {
         }
         map.missing.borrow_mut().push(key);
         if !map.cut_off {
-            let start = self.node.span.start;
-            let written = &self.context.source[self.node.span.clone()];
-            let first_line = written.lines().next().unwrap_or("").trim_end();
+            let at = first_line(self.context.source, &self.node.span);
             self.context.findings.add(
-                Diagnostic::mistake(
-                    start..start + first_line.len(),
-                    format!("`{key}` is missing here"),
-                )
-                .help(format!("add `{key}: …`")),
+                Diagnostic::mistake(at, format!("`{key}` is missing here"))
+                    .help(format!("add `{key}: …`")),
             );
         }
     }

@@ -14,6 +14,12 @@ use std::{
 /// A place in the manifest, in bytes.
 pub type Span = Range<usize>;
 
+/// The first line of what a span covers: enough to point at a mapping.
+pub(super) fn first_line(source: &str, span: &Span) -> Span {
+    let line = source[span.clone()].lines().next().unwrap_or("");
+    span.start..span.start + line.trim_end().len()
+}
+
 /// Nobody reads more at once.
 const MOST_SHOWN: usize = 200;
 
