@@ -24,8 +24,13 @@ impl Manifest {
     /// Every topic that it names, some of them more than once.
     pub fn topic_names(&self) -> impl Iterator<Item = &str> {
         let ports = self.stages.iter().flat_map(|stage| {
-            let ports = stage.inputs.iter().chain(&stage.outputs).map(|port| port.topic.as_str());
-            let letters = (stage.on_error == OnError::DeadLetter).then_some(stage.dead_letter.as_str());
+            let ports = stage
+                .inputs
+                .iter()
+                .chain(&stage.outputs)
+                .map(|port| port.topic.as_str());
+            let letters =
+                (stage.on_error == OnError::DeadLetter).then_some(stage.dead_letter.as_str());
             ports.chain(letters)
         });
         self.topics.keys().map(String::as_str).chain(ports)

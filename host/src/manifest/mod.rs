@@ -1,9 +1,32 @@
 //! The manifest: as written, then checked. Every mistake is found in one go, with its place and a way out.
+//!
+//! The way of a text: [`yaml`] (a tree with places, the environment put in) → [`reader`] (serde, without stopping) → [`written`] →
+//! [`check`] → [`Manifest`]. What is found on that way, and later with the modules, is a [`Report`].
 
+mod check;
 mod checked;
+mod environment;
+mod measure;
+mod names;
+mod parts;
 mod places;
+mod properties;
+mod reader;
+mod refusal;
 mod report;
+mod rules;
+mod scalars;
+mod schema;
 mod secrets;
+mod shapes;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod values;
+mod wires;
+mod written;
+mod yaml;
 
 pub use checked::{
     AsWritten, Delivery, Kafka, Limits, Manifest, Module, OnError, OnLostOffset, Port, Properties,
@@ -11,8 +34,17 @@ pub use checked::{
 };
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};
+pub use schema::schema;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
+
+/// A duration such as `250ms`, `10s`, `5m` or `1h`, as manifests and the command line have them.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    measure::parse_millis(text).map(Duration::from_millis)
+}
+
+/// A manifest is written by hand.
+const LARGEST: usize = 1 << 20;
 
 /// Where `${VAR}` gets its value from.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -47,16 +79,43 @@ pub fn read(
     environment: Environment<'_>,
     brokers: Option<&[String]>,
 ) -> Reading {
-    let _ = (environment, brokers);
-    Reading {
-        report: report::Findings::default().report(&path.display().to_string(), source, &[]),
-        places: Places::default(),
-        modules: Vec::new(),
-        manifest: None,
+    let shown_path = path.display().to_string();
+    let findings = report::Findings::default();
+    if source.len() > LARGEST {
+        findings.add(
+            Diagnostic::mistake(0..0, "the manifest is larger than 1 MiB")
+                .help("is this the file that was meant?"),
+        );
+        return Reading {
+            report: findings.report(&shown_path, "", &[]),
+            places: Places::default(),
+            modules: Vec::new(),
+            manifest: None,
+        };
     }
-}
-
-/// The manifest's JSON Schema, for editors.
-pub fn schema() -> serde_json::Value {
-    serde_json::Value::Null
+    let mut root = yaml::read(source, environment, &findings);
+    let mut hidden = secrets::mark(&mut root);
+    if findings.is_cut_off() {
+        hidden.extend(secrets::in_broken_text(source));
+    }
+    let written = reader::collect::<written::Manifest>(&root, source, &findings);
+    let places = Places::read(&root, source);
+    let around = check::Surroundings {
+        folder: path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new(".")),
+        brokers,
+        places: &places,
+        findings: &findings,
+    };
+    let (manifest, modules) = written
+        .map(|written| check::check(&written, &around))
+        .unzip();
+    Reading {
+        report: findings.report(&shown_path, source, &hidden),
+        places,
+        modules: modules.unwrap_or_default(),
+        manifest,
+    }
 }

@@ -1,6 +1,9 @@
 //! Where things stand in the text of a manifest, for those who find out later that something is wrong with them.
 
-use super::report::Span;
+use super::{
+    report::{Span, first_line},
+    tree::{Content, Node},
+};
 use std::collections::BTreeMap;
 
 /// The places of everything that is written.
@@ -12,7 +15,7 @@ pub struct Places {
 
 impl Places {
     /// The place of what a path of keys leads to, such as `["stages", "price", "sha256"]`, or of the nearest thing
-    /// above it that is written.
+    /// above it that is written. Items of a list are numbered from 0. A mapping's place is its key.
     pub fn of(&self, path: &[&str]) -> Span {
         match path
             .split_first()
@@ -41,5 +44,44 @@ impl Places {
     /// The place of a topic under `topics`.
     pub fn topic(&self, topic: &str) -> Span {
         self.of(&["topics", topic])
+    }
+
+    pub(super) fn read(root: &Node, source: &str) -> Self {
+        Places {
+            at: first_line(source, &root.span),
+            inner: Places::inside(root),
+        }
+    }
+
+    fn inside(node: &Node) -> BTreeMap<String, Places> {
+        match &node.content {
+            Content::Scalar(_) => BTreeMap::new(),
+            Content::List(items) => {
+                let place = |item: &Node| Places {
+                    at: item.span.clone(),
+                    inner: Places::inside(item),
+                };
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| (index.to_string(), place(item)))
+                    .collect()
+            }
+            Content::Map(map) => {
+                let mut inner = BTreeMap::new();
+                for entry in &map.entries {
+                    let at = match &entry.value.content {
+                        Content::Scalar(scalar) if !scalar.is_null() => &entry.value.span,
+                        _ => &entry.key_span,
+                    };
+                    let place = Places {
+                        at: at.clone(),
+                        inner: Places::inside(&entry.value),
+                    };
+                    inner.insert(entry.key.borrow().clone(), place);
+                }
+                inner
+            }
+        }
     }
 }

@@ -7,11 +7,21 @@ use super::secrets;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::{
     cell::{Cell, RefCell},
+    fmt,
     ops::Range,
 };
 
 /// A place in the manifest, in bytes.
 pub type Span = Range<usize>;
+
+/// The first line of what a span covers: enough to point at a mapping.
+pub(super) fn first_line(source: &str, span: &Span) -> Span {
+    let line = source[span.clone()].lines().next().unwrap_or("");
+    span.start..span.start + line.trim_end().len()
+}
+
+/// Nobody reads more at once.
+const MOST_SHOWN: usize = 200;
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +73,12 @@ impl Diagnostic {
         self.also = Some((at, label.into()));
         self
     }
+
+    fn without_passwords(mut self) -> Self {
+        self.message = secrets::starred(&self.message, &[]);
+        self.help = self.help.map(|help| secrets::starred(&help, &[]));
+        self
+    }
 }
 
 /// All that was found in one manifest, with its text.
@@ -76,6 +92,7 @@ pub struct Report {
 impl Report {
     /// Takes one more finding. The same one twice is one: an anchor that is used twice is wrong once.
     pub fn add(&mut self, finding: Diagnostic) {
+        let finding = finding.without_passwords();
         if !self.found.contains(&finding) {
             self.found.push(finding);
         }
@@ -111,10 +128,13 @@ impl Report {
         };
         let mut found: Vec<_> = self.found.iter().collect();
         found.sort_by_key(|finding| finding.at.start);
-        let mut text: String = found
-            .iter()
+        let shown = found.iter().take(MOST_SHOWN);
+        let mut text: String = shown
             .map(|finding| renderer.render(&[self.excerpt(finding)]) + "\n\n")
             .collect();
+        if found.len() > MOST_SHOWN {
+            text += &format!("… and {} more\n\n", found.len() - MOST_SHOWN);
+        }
         text += &self.summary();
         text
     }
@@ -152,11 +172,18 @@ impl Report {
     }
 }
 
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
 /// The findings while the text is being read: shared by all that read it.
 #[derive(Default)]
 pub(super) struct Findings {
     found: RefCell<Vec<Diagnostic>>,
     incomplete: Cell<bool>,
+    cut_off: Cell<bool>,
 }
 
 impl Findings {
@@ -165,14 +192,33 @@ impl Findings {
         self.found.borrow_mut().push(finding);
     }
 
-    /// Notes that a part could not be read at all: nothing is to be said about what is absent.
+    /// Takes a mistake and the way out, unless the place is that of a value which was reported before.
+    pub(super) fn mistake(&self, at: &Option<Span>, describe: impl FnOnce() -> (String, String)) {
+        if let Some(at) = at {
+            let (message, help) = describe();
+            self.add(Diagnostic::mistake(at.clone(), message).help(help));
+        }
+    }
+
+    /// Notes that a part could not be read: nothing is to be said about what the whole lacks.
     pub(super) fn set_incomplete(&self) {
         self.incomplete.set(true);
     }
 
-    /// True when a part could not be read at all.
+    /// True when a part could not be read.
     pub(super) fn is_incomplete(&self) -> bool {
         self.incomplete.get()
+    }
+
+    /// Notes that the text was not read to its end: nothing is to be said about what anything lacks.
+    pub(super) fn set_cut_off(&self) {
+        self.cut_off.set(true);
+        self.incomplete.set(true);
+    }
+
+    /// True when the text was not read to its end.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off.get()
     }
 
     /// The report on the text that they were found in, without what is secret.

@@ -1,0 +1,213 @@
+//! What only the whole shows: loops, groups that split their records, topics that nobody writes.
+
+use super::{
+    check::Placed,
+    checked::OnError,
+    names::check_topic,
+    report::{Diagnostic, Findings, Span},
+    shapes::{Named, Spanned},
+    wires::Wire,
+    written,
+};
+use crate::text::nearest;
+use std::collections::HashMap;
+
+/// Among more topics, none is suggested: comparing takes its time.
+const MOST_COMPARED: usize = 1_000;
+
+/// Checks all of them.
+pub(super) fn check(
+    topics: &Named<Option<written::Topic>>,
+    stages: &[Placed<'_>],
+    findings: &Findings,
+) {
+    for stage in stages {
+        check_loop(stage, findings);
+        check_dead_letter(stage, findings);
+    }
+    check_groups(stages, findings);
+    check_inputs_are_known(topics, stages, findings);
+}
+
+/// A stage that reads what it writes may never come to rest.
+fn check_loop(stage: &Placed<'_>, findings: &Findings) {
+    let outputs: HashMap<_, _> = stage
+        .outputs
+        .iter()
+        .map(|output| (&output.topic.value, output))
+        .collect();
+    let looped = stage.inputs.iter().find_map(|input| {
+        let output = outputs.get(&input.topic.value)?;
+        Some((input, output, output.topic.at.clone()?))
+    });
+    match (looped, &stage.written.r#loop) {
+        (Some((input, output, at)), None) => {
+            let name = &stage.name.value;
+            let diagnostic = Diagnostic::mistake(
+                at,
+                format!("`{name}` reads what it writes: {}", output.topic.shown()),
+            )
+            .help("write to another topic, or add `loop: allowed` when this is meant");
+            findings.add(match &input.topic.at {
+                Some(input_at) => diagnostic.also(input_at.clone(), "read here"),
+                None => diagnostic,
+            });
+        }
+        (None, Some(allowed)) if all_known(&stage.inputs) && all_known(&stage.outputs) => {
+            findings.mistake(&allowed.at, || {
+                (
+                    format!("`{}` does not read what it writes", stage.name.value),
+                    "remove `loop`".to_owned(),
+                )
+            });
+        }
+        _ => {}
+    }
+}
+
+fn all_known(wires: &[Wire]) -> bool {
+    !wires.is_empty() && wires.iter().all(|wire| wire.topic.at.is_some())
+}
+
+/// Dead letters have a topic of their own.
+fn check_dead_letter(stage: &Placed<'_>, findings: &Findings) {
+    let letters = &stage.checked.dead_letter;
+    let (at, given) = match &stage.written.dead_letter {
+        Some(written) => (&written.at, true),
+        None => (&stage.name.at, false),
+    };
+    let Some(at) = at else { return };
+    let policy = stage.written.on_error.as_ref();
+    if stage.checked.on_error != OnError::DeadLetter {
+        if let Some(policy) = policy.filter(|_| given) {
+            findings.add(
+                Diagnostic::warning(
+                    at.clone(),
+                    format!(
+                        "with `on-error: {}` there are no dead letters",
+                        policy.written
+                    ),
+                )
+                .help("remove `dead-letter`, or write `on-error: dead-letter`"),
+            );
+        }
+        return;
+    }
+    for (wires, what) in [(&stage.inputs, "reads"), (&stage.outputs, "writes")] {
+        let Some(wire) = wires.iter().find(|wire| wire.topic.value == *letters) else {
+            continue;
+        };
+        let name = &stage.name.value;
+        let message = format!("the dead letters of `{name}` would go to a topic that it {what}");
+        let diagnostic = Diagnostic::mistake(at.clone(), message).help(format!(
+            "give them a topic of their own: `dead-letter: …` in `{name}`"
+        ));
+        findings.add(match &wire.topic.at {
+            Some(wire_at) => diagnostic.also(wire_at.clone(), "here"),
+            None => diagnostic,
+        });
+    }
+}
+
+/// Two stages that read one topic as one group would each get a part of its records.
+fn check_groups(stages: &[Placed<'_>], findings: &Findings) {
+    let mut readers: HashMap<(&str, &str), &Placed<'_>> = HashMap::new();
+    for stage in stages {
+        let mut reported = false;
+        for input in &stage.inputs {
+            let reading = (&*stage.checked.group, &*input.topic.value);
+            match readers.get(&reading) {
+                None => {
+                    readers.insert(reading, stage);
+                }
+                Some(first) if !reported && !std::ptr::eq(*first, stage) => {
+                    reported = true;
+                    report_group(first, stage, &input.topic, findings);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn report_group(
+    first: &Placed<'_>,
+    second: &Placed<'_>,
+    topic: &Spanned<String>,
+    findings: &Findings,
+) {
+    let (Some(at), Some(first_at), Some(_)) = (group_place(second), group_place(first), &topic.at)
+    else {
+        return;
+    };
+    let message = format!(
+        "`{}` and `{}` read {} as one group: each gets only a part of the records",
+        first.name.value,
+        second.name.value,
+        topic.shown(),
+    );
+    // Copies of one module may be meant to share the work, though `workers` is there for that.
+    let same_module = first.checked.module.path.value == second.checked.module.path.value;
+    let diagnostic = match same_module {
+        true => Diagnostic::warning(at, message)
+            .help("to share the work, write `workers: 2` in one stage"),
+        false => Diagnostic::mistake(at, message).help("leave `group` out, or give each its own"),
+    };
+    findings.add(diagnostic.also(first_at, "the other one"));
+}
+
+fn group_place(stage: &Placed<'_>) -> Option<Span> {
+    stage
+        .written
+        .group
+        .as_ref()
+        .map_or_else(|| stage.name.at.clone(), |group| group.at.clone())
+}
+
+/// An input that nothing here makes is waited for. That may be meant, or a slip of the pen.
+fn check_inputs_are_known(
+    topics: &Named<Option<written::Topic>>,
+    stages: &[Placed<'_>],
+    findings: &Findings,
+) {
+    let outputs = stages.iter().flat_map(|stage| &stage.outputs);
+    let letters = stages.iter().flat_map(|stage| &stage.written.dead_letter);
+    let here: Vec<_> = outputs.map(|wire| &wire.topic).chain(letters).collect();
+    if findings.is_incomplete() || here.iter().any(|topic| topic.at.is_none()) {
+        return; // What is not known yet may be the one.
+    }
+    // Each topic, and how messages show it.
+    let known: HashMap<&str, &str> = topics
+        .iter()
+        .map(|(name, _)| name)
+        .chain(here)
+        .map(|topic| (&*topic.value, &*topic.written))
+        .chain(
+            stages
+                .iter()
+                .map(|stage| (&*stage.checked.dead_letter, &*stage.dead_letter_written)),
+        )
+        .collect();
+    for topic in stages
+        .iter()
+        .flat_map(|stage| &stage.inputs)
+        .map(|input| &input.topic)
+    {
+        let Some(at) = &topic.at else { continue };
+        if known.contains_key(&*topic.value) || check_topic(&topic.value, "").is_err() {
+            continue;
+        }
+        let near = match known.len() {
+            ..=MOST_COMPARED => nearest(&topic.value, known.keys().copied()),
+            _ => None,
+        };
+        let message = format!(
+            "{} is neither under `topics` nor an output here: it will be waited for",
+            topic.shown()
+        );
+        findings.add(Diagnostic::warning(at.clone(), message).help(match near {
+            Some(near) => format!("did you mean `{}`?", known[near]),
+            None => "when it is to be made, add it under `topics`".to_owned(),
+        }));
+    }
+}

@@ -1,0 +1,362 @@
+//! Manifests beside what is said of them, in `tests/manifests`; after a change, `UPDATE=1` writes the texts anew: read
+//! them. And what must hold for any text whatever.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+const FOLDER: &str = "tests/manifests";
+
+fn environment(name: &str) -> Option<String> {
+    let value = match name {
+        "NAME" => "from-environment",
+        "BROKERS" => "first-broker:9092,second-broker:9092",
+        "PASSWORD" => "swordfish",
+        "FOUR" => "4",
+        "RATE" => "1.25",
+        "INPUT" => "raw",
+        "EMPTY" => "",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+/// The golden manifests, as paths that start in this package.
+fn manifests() -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(FOLDER)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn read_file(path: &Path) -> Reading {
+    read(path, &fs::read_to_string(path).unwrap(), &environment, None)
+}
+
+fn read_text(text: &str) -> Reading {
+    read(Path::new("test.yaml"), text, &environment, None)
+}
+
+/// All that a user, or a developer, ever sees of a reading.
+fn said(reading: Reading) -> String {
+    match reading.finish() {
+        Ok((manifest, warnings)) => warnings.render(false) + &format!("{manifest:#?}\n"),
+        Err(report) => report.render(false),
+    }
+}
+
+#[test]
+fn every_golden_manifest_is_answered_as_its_text_says() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for path in manifests() {
+        let said = said(read_file(&path));
+        let expected = path.with_extension("txt");
+        if update {
+            fs::write(&expected, said).unwrap();
+        } else if fs::read_to_string(&expected).unwrap_or_default() != said {
+            wrong.push(format!("{}\n{said}", path.display()));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "not as written beside them (UPDATE=1 rewrites):\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn no_mistake_hides_another() {
+    let reading = read_file(Path::new("tests/manifests/many-mistakes.yaml"));
+    assert!(reading.report.mistakes() >= 14);
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    for path in manifests() {
+        let reading = read_file(&path);
+        let colored = reading.report.render(true);
+        let modules = format!("{:?}", reading.modules);
+        let said = said(reading) + &colored + &modules;
+        for secret in ["hunter2", "hunter3", "swordfish", "file-secret"] {
+            assert!(
+                !said.contains(secret),
+                "{secret} of {}:\n{said}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn secrets_arrive() {
+    let (manifest, _) = read_file(Path::new("tests/manifests/full.yaml"))
+        .finish()
+        .ok()
+        .unwrap();
+    assert_eq!(
+        manifest.stages[0].properties["sasl.password"].reveal(),
+        "file-secret"
+    );
+    assert_eq!(
+        manifest.stages[0].properties["security.protocol"].reveal(),
+        "PLAINTEXT"
+    );
+    assert_eq!(
+        manifest.kafka.properties["security.protocol"].reveal(),
+        "SASL_SSL"
+    );
+}
+
+#[test]
+fn configuration_is_as_written_or_json() {
+    let (manifest, _) = read_file(Path::new("tests/manifests/full.yaml"))
+        .finish()
+        .ok()
+        .unwrap();
+    let shown: Vec<_> = manifest.stages[0]
+        .config
+        .iter()
+        .map(|(key, value)| format!("{key}={}", value.reveal()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "currency=EUR",
+            "empty=",
+            "no=no",
+            "port=080",
+            "rates={\"usd\":1.5,\"all\":[1,\"1\",null,\"yes\",\"1.25\"]}",
+            "ratio=1e3"
+        ]
+    );
+}
+
+#[test]
+fn the_environment_is_put_in() {
+    let (manifest, _) = read_file(Path::new("tests/manifests/environment.yaml"))
+        .finish()
+        .ok()
+        .unwrap();
+    let stage = manifest.stage("price").unwrap();
+    assert_eq!(manifest.name, "from-environment");
+    assert_eq!(
+        manifest.kafka.brokers,
+        ["first-broker:9092", "second-broker:9092"]
+    );
+    assert_eq!(
+        manifest.kafka.properties["sasl.password"].reveal(),
+        "pre-swordfish"
+    );
+    assert_eq!(
+        stage.module.path.value,
+        Path::new("tests/manifests/guests/price.wasm")
+    );
+    assert_eq!(
+        stage.module.build.as_ref().unwrap().value,
+        "cargo build --jobs 4 && echo $HOME $HOME"
+    );
+    assert_eq!(stage.module.sha256, None);
+    assert_eq!((stage.workers, &*stage.outputs[0].topic), (4, "priced"));
+    assert_eq!(stage.config["cost"].reveal(), "$5");
+    assert_eq!(stage.config["list"].reveal(), r#"["4","${FOUR}"]"#);
+}
+
+#[test]
+fn brokers_from_the_command_line_stand_over_the_written_ones() {
+    let brokers = ["other:9092".to_owned()];
+    for file in ["minimal.yaml", "no-brokers.yaml"] {
+        let path = Path::new(FOLDER).join(file);
+        let reading = read(
+            &path,
+            &fs::read_to_string(&path).unwrap(),
+            &environment,
+            Some(&brokers),
+        );
+        let (manifest, warnings) = reading.finish().ok().unwrap();
+        assert_eq!(
+            (manifest.kafka.brokers, warnings.warnings()),
+            (brokers.to_vec(), 0)
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_modules_is_shown_with_the_rest() {
+    let path = Path::new("tests/manifests/groups.yaml");
+    let mut reading = read_file(path);
+    let (stage, module) = reading.modules[1].clone();
+    let missing = Diagnostic::mistake(
+        reading.places.module(&stage),
+        format!("there is no file `{}`", module.path),
+    );
+    reading.report.add(missing.clone().help("build it"));
+    reading.report.add(missing.help("build it"));
+    let Err(report) = reading.finish() else {
+        panic!("there are mistakes")
+    };
+    assert_eq!((report.mistakes(), report.warnings()), (2, 1));
+    assert!(
+        report
+            .render(false)
+            .contains("error: there is no file `b.wasm`\n --> tests/manifests/groups.yaml:6:17")
+    );
+}
+
+#[test]
+fn a_place_that_is_not_written_is_the_nearest_above() {
+    let source = "name: x\nstages:\n  a: {module: m.wasm, sha256: 1, inputs: [x, y]}\n";
+    let places = read_text(source).places;
+    let shown = |span: Span| &source[span];
+    assert_eq!(shown(places.sha256("a")), "1");
+    assert_eq!(shown(places.build("a")), "a");
+    assert_eq!(shown(places.of(&["stages", "a", "inputs", "1"])), "y");
+    assert_eq!(shown(places.topic("t")), "name: x");
+}
+
+#[test]
+fn a_text_without_limits_ends_all_the_same() {
+    let start = "name: x\nkafka: localhost:9092\n";
+    let lines = |line: &str| {
+        (0..5_000)
+            .map(|n| line.replace('#', &n.to_string()))
+            .collect::<String>()
+    };
+    for text in [
+        format!("{start}stages:\n{}", "  ? {}\n".repeat(5_000)),
+        format!(
+            "{start}stages:\n{}",
+            lines("  s#: {module: m, input: i#, output: o}\n")
+        ),
+        format!(
+            "{start}stages: {{a: {{module: m, output: o, inputs: [\n{}]}}}}",
+            lines("  t#,\n")
+        ),
+        format!("{start}topics:\n{}", lines("  t#: {partitions: none}\n")),
+        format!("{start}topics: {}", "{password: ".repeat(50_000)),
+        format!("{start}topics: {}", "- ".repeat(50_000)),
+        format!("{start}{}", "a: &a [*a, ".repeat(10_000)),
+        "x".repeat(2 << 20),
+    ] {
+        let started = Instant::now();
+        let said = said(read_text(&text));
+        assert!(said.len() < 1 << 20);
+        assert!(started.elapsed() < Duration::from_secs(20), "{said}");
+    }
+}
+
+#[test]
+fn any_text_gets_an_answer() {
+    let seeds: Vec<_> = manifests()
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let pieces = [
+        "\t",
+        "\n",
+        "  ",
+        ": ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        "'",
+        "&a ",
+        "*a",
+        "<<: ",
+        "|\n",
+        "#",
+        "~",
+        "${PASSWORD}",
+        "${",
+        "---\n",
+        "é",
+        "\u{feff}",
+        "\r\n",
+        "://a:b@",
+        "0",
+        "? ",
+        "!!str ",
+        "%",
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    let started = Instant::now();
+    for _ in 0..4_000 {
+        let mut text: Vec<char> = random.choice(&seeds).unwrap().chars().collect();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(0..=text.len());
+            let end = (at + random.usize(0..12)).min(text.len());
+            let piece: Vec<char> = match random.u8(0..3) {
+                0 => Vec::new(),
+                1 => random.choice(pieces).unwrap().chars().collect(),
+                _ => text[at..end].repeat(2),
+            };
+            text.splice(at..end, piece);
+        }
+        let text: String = text.into_iter().collect();
+        let said = read_text(&text).report.render(false);
+        for value in ["swordfish", "from-environment", "first-broker"] {
+            assert!(!said.contains(value), "{value}\n{text}\n{said}");
+        }
+    }
+    assert!(started.elapsed() < Duration::from_secs(120));
+}
+
+#[test]
+fn the_schema_knows_what_the_reader_knows() {
+    let schema = schema();
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let judged = |path: &Path| {
+        let tree = as_json(&fs::read_to_string(path).unwrap());
+        validator
+            .iter_errors(&tree)
+            .map(|error| error.instance_path().to_string())
+            .collect::<BTreeSet<_>>()
+    };
+    for path in manifests()
+        .into_iter()
+        .filter(|path| read_file(path).report.mistakes() == 0)
+    {
+        assert_eq!(judged(&path), BTreeSet::new(), "{}", path.display());
+    }
+    for (file, wrong_at) in [
+        ("properties.yaml", "/kafka/properties"),
+        ("numbers.yaml", "/stages/1/workers"),
+        ("numbers.yaml", "/topics/more"),
+        ("names.yaml", "/stages"),
+        ("many-mistakes.yaml", "/name"),
+        ("loops.yaml", "/stages/wrong/loop"),
+        ("later-keys.yaml", "/stages/price"),
+        ("names.yaml", "/topics"),
+        ("wrong-at-the-top.yaml", "/kafka"),
+        ("only-a-name.yaml", ""),
+    ] {
+        let judged = judged(&Path::new(FOLDER).join(file));
+        assert!(judged.contains(wrong_at), "{file}: {judged:?}");
+    }
+}
+
+/// The tree as an editor's own YAML reader sees it.
+fn as_json(source: &str) -> serde_json::Value {
+    let findings = report::Findings::default();
+    let root = yaml::read(source, &|name| Some(format!("${{{name}}}")), &findings);
+    let json = reader::collect::<values::Json>(&root, source, &findings).unwrap();
+    serde_json::from_str(&json.0).unwrap()
+}

@@ -1,0 +1,227 @@
+//! The manifest as it is written: the only types that are read by serde. Their comments are what editors show
+//! beside a key.
+
+use super::{
+    checked,
+    measure::{Bytes, Count, Millis},
+    scalars::{Digest, Start},
+    shapes::{Inputs, Many, Named, One, Outputs, Spanned, Topics},
+    values::{Config, Property},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// What runs between which topics.
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a mapping with `name`, `kafka`, `topics` and `stages`"
+)]
+pub(super) struct Manifest {
+    /// The pipeline's name: ASCII letters, digits, `-` and `_`. Groups and dead letters are named after it.
+    #[schemars(extend("not" = { "pattern": "^[^$]*[^A-Za-z0-9_$-]" }))]
+    pub(super) name: Spanned<String>,
+    /// The folder that keeps what must outlive a run, seen from the manifest's. Default: `.millstream`.
+    pub(super) state: Option<Spanned<String>>,
+    /// The cluster.
+    pub(super) kafka: Option<Spanned<Kafka>>,
+    /// Topics that are made when they are missing, and compared when they are there.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,249}$" }))]
+    pub(super) topics: Named<Option<Topic>>,
+    /// The stages: each takes records from topics, hands them to a module, and writes what comes back.
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,80}$" }, "minProperties" = 1))]
+    pub(super) stages: Spanned<Named<Stage>>,
+}
+
+/// How the cluster is reached.
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a mapping such as `{brokers: localhost:9092}`"
+)]
+pub(super) struct Kafka {
+    /// Where it is reached: `HOST:PORT`, a list of them, or several with commas between. `--kafka` stands over it.
+    pub(super) brokers: Option<Spanned<Many<Spanned<String>>>>,
+    /// Any of librdkafka's properties that the host does not set itself. A secret may lie in a file: `{file: PATH}`.
+    #[serde(default)]
+    pub(super) properties: Named<Property>,
+}
+
+/// What a topic is made with.
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a mapping such as `{partitions: 4}`"
+)]
+pub(super) struct Topic {
+    /// How many partitions.
+    pub(super) partitions: Option<Count<1, 100_000>>,
+    /// How many replicas. Default: the broker's.
+    pub(super) replication: Option<Count<1, 1_000>>,
+    /// The topic's own configuration, such as `retention.ms`.
+    #[serde(default)]
+    pub(super) config: Named<String>,
+}
+
+/// One stage.
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a mapping such as `{module: …, input: …, output: …}`"
+)]
+pub(super) struct Stage {
+    /// The WebAssembly component, seen from the manifest's folder.
+    pub(super) module: Spanned<String>,
+    /// The module's SHA-256 digest: another module is refused.
+    pub(super) sha256: Option<Digest>,
+    /// The command that makes the module, run in the manifest's folder by `build` and `run --build`.
+    pub(super) build: Option<Spanned<String>>,
+    /// The topic that it reads.
+    pub(super) input: Option<Spanned<One<Inputs>>>,
+    /// The topics that it reads: a list, or a mapping from the names that the module knows to topics.
+    pub(super) inputs: Option<Spanned<Topics>>,
+    /// The topic that it writes: short for `outputs: {main: …}`.
+    pub(super) output: Option<Spanned<One<Outputs>>>,
+    /// The topics that it writes, by the names that the module knows. The first takes records that name none.
+    pub(super) outputs: Option<Spanned<Named<Spanned<String>>>>,
+    /// The consumer group. Default: the pipeline's name, a dot, the stage's name.
+    pub(super) group: Option<Spanned<String>>,
+    /// How many workers take part in the group from this process. Default: 1.
+    pub(super) workers: Option<Count<1, 64>>,
+    /// What is promised of its records. Default: exactly-once.
+    pub(super) delivery: Option<Delivery>,
+    /// How long a transaction stays open, from `1ms` to `10s`. Default: `50ms`.
+    pub(super) commit_interval: Option<Millis<1, 10_000>>,
+    /// librdkafka's properties for this stage; they stand over the pipeline's.
+    #[serde(default)]
+    pub(super) properties: Named<Property>,
+    /// Where it starts when its group has no offset: `earliest` (the default), `latest`, `none` (refuse), milliseconds
+    /// since 1970, or a time such as `2026-01-01T00:00:00Z`.
+    pub(super) from: Option<Start>,
+    /// What to do when the offset that it had is gone: `stop` (the default), or go on with the `earliest` or the
+    /// `latest` there is.
+    pub(super) on_lost_offset: Option<OnLostOffset>,
+    /// What the module may ask for: scalars reach it as they are written, mappings and lists as JSON.
+    #[serde(default)]
+    pub(super) config: Named<Config>,
+    /// What one record may cost.
+    pub(super) limits: Option<Limits>,
+    /// What becomes of a record that fails. Default: dead-letter.
+    pub(super) on_error: Option<Spanned<OnError>>,
+    /// The topic of dead letters. Default: the pipeline's name, the stage's name and `dead-letter`, with dots between.
+    pub(super) dead_letter: Option<Spanned<String>>,
+    /// Must be `allowed` for a stage that reads what it writes.
+    pub(super) r#loop: Option<Spanned<Loop>>,
+}
+
+/// What one record may cost.
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a mapping such as `{memory: 64MiB, time: 250ms}`"
+)]
+pub(super) struct Limits {
+    /// Memory of an instance, from `1MiB` to `4GiB`. Default: `64MiB`.
+    pub(super) memory: Option<Bytes<MIB, { 4 << 30 }>>,
+    /// CPU time, from `1ms` to `30s`; ten times that in wall time. Default: `250ms`.
+    pub(super) time: Option<Millis<1, 30_000>>,
+    /// How many records may come of one. Default: 1000.
+    pub(super) outputs: Option<Count<1, 1_000_000>>,
+    /// How large they may be together, from `1KiB` to `1GiB`. Default: `8MiB`.
+    pub(super) output_bytes: Option<Bytes<1024, { 1 << 30 }>>,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Limits {
+    /// With the defaults for what is not written.
+    pub(super) fn checked(&self) -> checked::Limits {
+        let default = checked::Limits::default();
+        checked::Limits {
+            memory: self.memory.map_or(default.memory, |size| size.0),
+            time: self.time.map_or(default.time, Duration::from),
+            outputs: self.outputs.map_or(default.outputs, Count::get),
+            output_bytes: self
+                .output_bytes
+                .map_or(default.output_bytes, |size| size.0),
+        }
+    }
+}
+
+/// What is promised of a stage's records.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Delivery {
+    /// Nothing lost, nothing doubled, for readers of committed records.
+    ExactlyOnce,
+    /// Nothing lost; repeats after a failure.
+    AtLeastOnce,
+}
+
+impl From<Delivery> for checked::Delivery {
+    fn from(written: Delivery) -> Self {
+        match written {
+            Delivery::ExactlyOnce => checked::Delivery::ExactlyOnce,
+            Delivery::AtLeastOnce => checked::Delivery::AtLeastOnce,
+        }
+    }
+}
+
+/// What to do when the offset that a stage had is gone.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnLostOffset {
+    /// Stop.
+    Stop,
+    /// Go on with the oldest record there is.
+    Earliest,
+    /// Go on with the next record that comes.
+    Latest,
+}
+
+impl From<OnLostOffset> for checked::OnLostOffset {
+    fn from(written: OnLostOffset) -> Self {
+        match written {
+            OnLostOffset::Stop => checked::OnLostOffset::Stop,
+            OnLostOffset::Earliest => checked::OnLostOffset::Earliest,
+            OnLostOffset::Latest => checked::OnLostOffset::Latest,
+        }
+    }
+}
+
+/// What becomes of a record that fails.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnError {
+    /// It goes to the topic of dead letters, with the reason.
+    DeadLetter,
+    /// It is passed over, and counted.
+    Skip,
+    /// The stage stops before it.
+    Stop,
+}
+
+impl From<OnError> for checked::OnError {
+    fn from(written: OnError) -> Self {
+        match written {
+            OnError::DeadLetter => checked::OnError::DeadLetter,
+            OnError::Skip => checked::OnError::Skip,
+            OnError::Stop => checked::OnError::Stop,
+        }
+    }
+}
+
+/// A stage that reads what it writes says so.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Loop {
+    /// It is meant.
+    Allowed,
+}
