@@ -70,6 +70,7 @@ impl Engine {
             Some(component) => component,
             None => {
                 let component = self.translate(module, on_slow)?;
+                tracing::debug!("compiled {}", module.name());
                 cache.keep(&self.engine, module, &component);
                 component
             }

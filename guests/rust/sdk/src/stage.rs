@@ -4,7 +4,7 @@ use crate::{Bytes, Failure, Output, Record, logging::say_panics, record};
 
 /// Makes a stage of a function or closure that takes a key and a value and gives an [`Output`].
 ///
-/// ```ignore
+/// ```
 /// millstream::stage!(|key, value| Some((key, value)));
 /// ```
 #[macro_export]
@@ -28,7 +28,7 @@ macro_rules! stage {
 
 /// Makes a stage of a function or closure of the value alone. A tombstone passes through.
 ///
-/// ```ignore
+/// ```
 /// millstream::map_value!(|value| value.to_ascii_uppercase());
 /// ```
 #[macro_export]
