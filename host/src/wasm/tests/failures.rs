@@ -232,14 +232,14 @@ fn the_memory_of_the_host_stays_flat_under_huge_values() {
     (0..10).for_each(|_| {
         assert!(
             trial
-                .says("huge 128")
+                .says("huge 96")
                 .starts_with("limit(output-bytes-limit)")
         )
     });
     let grown = peak_mib() - before;
     assert!(
-        grown < 128 + 64,
-        "{grown} MiB, of which 128 are the guest's own"
+        grown < 96 + 48,
+        "{grown} MiB, of which 96 are the guest's own"
     );
 }
 
