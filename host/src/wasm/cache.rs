@@ -28,7 +28,7 @@ pub struct Cache {
 
 impl Cache {
     /// Keeps compiled modules in this folder, which is made when it is missing.
-    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: Some(folder.into()),
             warned: Once::new(),

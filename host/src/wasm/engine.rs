@@ -9,11 +9,12 @@ use super::{
 use crate::record::StageWorldPre;
 use std::{
     io,
+    panic::resume_unwind,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc,
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::Duration,
@@ -70,6 +71,7 @@ impl Engine {
             Some(component) => component,
             None => {
                 let component = self.translate(module, on_slow)?;
+                tracing::debug!("compiled {}", module.name());
                 cache.keep(&self.engine, module, &component);
                 component
             }
@@ -94,27 +96,33 @@ impl Engine {
         })))
     }
 
-    /// Runs the compiler on another thread, so that this one can say that it takes its time.
     fn translate(
         &self,
         module: &Module,
         on_slow: &mut dyn FnMut(&str),
     ) -> Result<Component, LoadError> {
-        thread::scope(|scope| {
-            let (done, wait) = mpsc::channel();
-            scope.spawn(move || done.send(Component::new(&self.engine, module.component())));
-            let compiled = wait.recv_timeout(SLOW).or_else(|_| {
-                on_slow(&module.name());
-                wait.recv()
-            });
-            compiled
-                .unwrap_or_else(|_| Err(wasmtime::Error::msg("the compiler gave up")))
-                .map_err(|error| LoadError::Invalid {
-                    path: module.path().into(),
-                    why: one_line(&error),
-                })
+        let compile = || Component::new(&self.engine, module.component());
+        let compiled = watched(SLOW, || on_slow(&module.name()), compile);
+        compiled.map_err(|error| LoadError::Invalid {
+            path: module.path().into(),
+            why: one_line(&error),
         })
     }
+}
+
+/// Works on another thread, so that this one can say when it takes long.
+fn watched<T: Send>(long: Duration, say: impl FnOnce(), work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let (done, wait) = mpsc::channel::<()>();
+        let worker = scope.spawn(move || {
+            let _done = done; // the other end learns of the drop, however the work ends
+            work()
+        });
+        if wait.recv_timeout(long) == Err(RecvTimeoutError::Timeout) {
+            say();
+        }
+        worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// A module that is ready to be made an instance of, on any thread.
@@ -185,5 +193,47 @@ impl Ticks {
 
     pub(super) fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_takes_long_is_spoken_of() {
+        let mut said = Vec::new();
+        assert_eq!(
+            watched(Duration::from_secs(60), || said.push("quick"), || 1),
+            1
+        );
+        let (hold, held) = mpsc::channel::<()>();
+        let say = || {
+            said.push("long");
+            drop(hold);
+        };
+        assert!(
+            watched(Duration::ZERO, say, move || held.recv().is_err()),
+            "the work ends after what is said"
+        );
+        assert_eq!(said, ["long"]);
+    }
+
+    #[test]
+    fn what_is_compiled_goes_to_other_threads() {
+        fn goes<T: Clone + Send + Sync + 'static>() {}
+        goes::<Compiled>();
+    }
+
+    #[test]
+    fn the_clock_ends_with_the_last_that_needs_it() {
+        let mut config = Config::new();
+        let engine = wasmtime::Engine::new(config.epoch_interruption(true)).unwrap();
+        let ticks = Ticks::start(&engine).unwrap();
+        drop(engine);
+        while Arc::strong_count(&ticks.0) > 1 {
+            thread::yield_now();
+        }
     }
 }

@@ -10,12 +10,13 @@ use crate::{
     transport::{Batch, Incoming, NextOffset, Offset, Partition},
 };
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     process::Command,
     rc::Rc,
-    sync::{LazyLock, OnceLock},
+    sync::{Arc, LazyLock, Mutex, OnceLock},
 };
+use tracing_subscriber::fmt::MakeWriter;
 use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
@@ -122,6 +123,49 @@ impl Stage {
     /// What comes of this record.
     pub(crate) fn takes(&mut self, record: One) -> String {
         show(&record.hand_to(&mut self.0))
+    }
+}
+
+/// What was logged on this thread meanwhile, from `DEBUG` on, each line as `LEVEL message field=value`.
+pub(crate) fn lines<T>(run: impl FnOnce() -> T) -> (T, Vec<String>) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_target(false)
+        .with_level(true)
+        .without_time()
+        .with_writer(Writer(log.clone()))
+        .finish();
+    let result = tracing::subscriber::with_default(subscriber, run);
+    let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    (
+        result,
+        text.lines()
+            .map(|line| line.trim_start().replace('"', ""))
+            .collect(),
+    )
+}
+
+#[derive(Clone)]
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
     }
 }
 

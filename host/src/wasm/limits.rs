@@ -1,7 +1,10 @@
 //! What one record may cost: memory, time, and what comes back.
 
 use super::engine::{STACK, TICK};
-use crate::record::{Header, HeaderEdit, Record};
+use crate::{
+    record::{Header, HeaderEdit, Record},
+    text::{count, grouped},
+};
 use rustix::time::{ClockId, clock_gettime};
 use std::{fmt, time::Duration};
 use wasmtime::ResourceLimiter;
@@ -41,7 +44,7 @@ impl Limits {
     pub(super) fn check(&self, records: &[Record]) -> Result<(), Exceeded> {
         if records.len() > self.outputs as usize {
             return Err(Exceeded::Outputs {
-                given: records.len(),
+                given: records.len() as u64,
                 limit: self.outputs,
             });
         }
@@ -94,11 +97,11 @@ pub(super) enum Exceeded {
     WallTime(Duration),
     #[error("used more stack than the {} there are: it calls itself too deeply", Bytes(STACK as u64))]
     Stack,
-    #[error("gave {given} records, and its limit is {limit}")]
-    Outputs { given: usize, limit: u32 },
+    #[error("gave {}, and its limit is {}", count(*.given, "record"), grouped(u64::from(*.limit)))]
+    Outputs { given: u64, limit: u32 },
     #[error("gave {} of output, and its limit is {}", Bytes(*.given), Bytes(*.limit))]
     OutputBytes { given: u64, limit: u64 },
-    #[error("gave far more than its limits of {outputs} records and {} of output", Bytes(*.bytes))]
+    #[error("gave far more than its limits of {} and {} of output", count(u64::from(*.outputs), "record"), Bytes(*.bytes))]
     Transfer { outputs: u32, bytes: u64 },
 }
 
@@ -127,7 +130,7 @@ impl fmt::Display for Bytes {
             .find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit))
         {
             Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
-            None => write!(f, "{} bytes", self.0),
+            None => f.write_str(&count(self.0, "byte")),
         }
     }
 }
@@ -163,7 +166,7 @@ impl Stopwatch {
 }
 
 /// The CPU time of this thread.
-fn thread_time() -> Duration {
+pub(super) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
@@ -229,5 +232,52 @@ impl ResourceLimiter for Memory {
 
     fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
         self.take_back()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_waits_is_ended_by_the_clock_on_the_wall() {
+        let limits = Limits {
+            time: Duration::from_millis(250),
+            ..Limits::default()
+        };
+        let mut stopwatch = Stopwatch::default();
+        assert_eq!(
+            stopwatch.check(&limits, 1000),
+            Ok(()),
+            "the first look starts it"
+        );
+        assert_eq!(stopwatch.check(&limits, 1250), Ok(()));
+        let exceeded = stopwatch.check(&limits, 1251).unwrap_err();
+        assert_eq!(exceeded.code(), "wall-time-limit");
+        assert_eq!(
+            exceeded.to_string(),
+            "took longer than its limit of 2.5s, ten times its limit of CPU time"
+        );
+        stopwatch.reset();
+        assert_eq!(stopwatch.check(&limits, 9000), Ok(()), "another call");
+    }
+
+    #[test]
+    fn sizes_are_said_as_a_manifest_writes_them() {
+        let said =
+            [0, 1, 1023, 1024, 1025, 64 << 20, 3 << 30].map(|bytes| Bytes(bytes).to_string());
+        assert_eq!(
+            said,
+            [
+                "0 bytes",
+                "1 byte",
+                "1,023 bytes",
+                "1KiB",
+                "1,025 bytes",
+                "64MiB",
+                "3GiB"
+            ]
+        );
     }
 }

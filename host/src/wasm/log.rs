@@ -1,6 +1,6 @@
 //! A guest's lines on the host's log: marked with the record in hand, escaped, and never a flood.
 
-use crate::record::log::Level;
+use crate::{record::log::Level, text::count};
 use std::{
     fmt::Write,
     time::{Duration, Instant},
@@ -81,7 +81,8 @@ impl GuestLog {
             self.told = Some(Instant::now());
             tracing::warn!(
                 target: "guest", stage,
-                "{dropped} lines dropped: a record may write {LINES_A_RECORD}, an instance {LINES_A_SECOND} a second"
+                "{} dropped: a record may write {LINES_A_RECORD}, an instance {LINES_A_SECOND} a second",
+                count(dropped, "line")
             );
         }
     }

@@ -15,8 +15,10 @@ mod load;
 mod log;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod fixture;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use cache::Cache;

@@ -1,13 +1,13 @@
 //! What a stage in Rust is written against: a function between two topics.
 //!
-//! ```ignore
+//! ```
 //! millstream::map_value!(|value| value.to_ascii_uppercase());
 //! ```
 //!
 //! That is a whole stage: it changes the value and lets everything else through, a record without a value too.
 //! One that sees the key, filters, or gives several records, takes both:
 //!
-//! ```ignore
+//! ```
 //! use millstream::{Bytes, Failure, Record, record, reject};
 //!
 //! millstream::stage!(split);

@@ -4,7 +4,7 @@ use crate::{Bytes, Failure, Output, Record, logging::say_panics, record};
 
 /// Makes a stage of a function or closure that takes a key and a value and gives an [`Output`].
 ///
-/// ```ignore
+/// ```
 /// millstream::stage!(|key, value| Some((key, value)));
 /// ```
 #[macro_export]
@@ -13,22 +13,24 @@ macro_rules! stage {
         $crate::stage!($crate::macros::run, $function);
     };
     ($run:path, $function:expr) => {
-        struct Stage;
-        impl $crate::macros::stage::exports::millstream::stage::transformer::Guest for Stage {
-            fn transform(
-                key: $crate::Bytes,
-                value: $crate::Bytes,
-            ) -> ::std::result::Result<::std::vec::Vec<$crate::Record>, $crate::Failure> {
-                $run($function, key, value)
+        const _: () = {
+            struct Exported;
+            impl $crate::macros::stage::exports::millstream::stage::transformer::Guest for Exported {
+                fn transform(
+                    key: $crate::Bytes,
+                    value: $crate::Bytes,
+                ) -> ::std::result::Result<::std::vec::Vec<$crate::Record>, $crate::Failure> {
+                    $run($function, key, value)
+                }
             }
-        }
-        $crate::macros::stage::export_stage!(Stage with_types_in $crate::macros::stage);
+            $crate::macros::stage::export_stage!(Exported with_types_in $crate::macros::stage);
+        };
     };
 }
 
 /// Makes a stage of a function or closure of the value alone. A tombstone passes through.
 ///
-/// ```ignore
+/// ```
 /// millstream::map_value!(|value| value.to_ascii_uppercase());
 /// ```
 #[macro_export]
@@ -43,14 +45,16 @@ macro_rules! map_value {
 #[macro_export]
 macro_rules! open {
     ($function:expr) => {
-        struct Open;
-        impl $crate::macros::open::exports::millstream::stage::lifecycle::Guest for Open {
-            fn open() -> ::std::result::Result<(), ::std::string::String> {
-                $crate::macros::say_panics();
-                ($function)()
+        const _: () = {
+            struct Exported;
+            impl $crate::macros::open::exports::millstream::stage::lifecycle::Guest for Exported {
+                fn open() -> ::std::result::Result<(), ::std::string::String> {
+                    $crate::macros::say_panics();
+                    ($function)()
+                }
             }
-        }
-        $crate::macros::open::export_open!(Open with_types_in $crate::macros::open);
+    $crate::macros::open::export_open!(Exported with_types_in $crate::macros::open);
+        };
     };
 }
 

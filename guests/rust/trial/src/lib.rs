@@ -81,7 +81,8 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
             KEPT.with_borrow_mut(|kept| kept.push(vec![1; 1 << 20]));
         },
         "recurse" => one(recurse(1).to_string()),
-        "once" if calls == 1 => panic!("asked to panic once"),
+        "once" if context::origin().attempt == 1 => panic!("asked to panic at the first attempt"),
+        "fresh" if calls > 1 => panic!("asked to panic in an instance that was used before"),
 
         // What it knows.
         "origin" => {

@@ -1,3 +1,8 @@
 //! Modules as their authors and operators meet them.
 
 mod answers;
+mod failures;
+mod files;
+mod kept;
+mod lines;
+mod starts;

@@ -1,0 +1,193 @@
+//! What is said about a file that is no stage, to the letter.
+
+use crate::wasm::{
+    Cache, Engine, Module,
+    fixture::{guest, stage},
+};
+use std::{fs, path::Path};
+
+/// What is said about a file with these bytes, without its folder.
+fn said(bytes: impl AsRef<[u8]>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("price.wasm");
+    fs::write(&path, bytes).unwrap();
+    said_of(&path, folder.path())
+}
+
+fn said_of(path: &Path, folder: &Path) -> String {
+    let compiled = Module::load(path).and_then(|module| {
+        Engine::new()
+            .unwrap()
+            .compile(&module, &Cache::none(), &mut |_| {})
+    });
+    let said = compiled
+        .err()
+        .map_or("a stage".into(), |error| error.to_string());
+    said.replace(&format!("{}/", folder.display()), "")
+}
+
+fn component(wat: &str) -> Vec<u8> {
+    wat::parse_str(wat).unwrap()
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = said_of(&folder.path().join("price.wasm"), folder.path());
+    assert_eq!(
+        said,
+        "price.wasm is not there: build the module, or correct its path"
+    );
+}
+
+#[test]
+fn a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("price.wasm")).unwrap();
+    let said = said_of(&folder.path().join("price.wasm"), folder.path());
+    assert_eq!(said, "price.wasm is a folder: name the .wasm file in it");
+}
+
+#[test]
+fn an_empty_file() {
+    assert_eq!(said(""), "price.wasm is empty: build the module again");
+}
+
+#[test]
+fn a_text() {
+    let text =
+        "price.wasm is text, not a WebAssembly module: name the .wasm file that the build makes";
+    assert_eq!(said("millstream::map_value!(|v| v);\n"), text);
+    assert_eq!(
+        said("ä".repeat(300) + "b"),
+        text,
+        "the look at its beginning cuts a character in two"
+    );
+    assert_eq!(said("(component)"), text);
+}
+
+#[test]
+fn garbage() {
+    let garbage =
+        "price.wasm is not a WebAssembly module: name the .wasm file that the build makes";
+    assert_eq!(said([0x7f, b'E', b'L', b'F', 0, 1, 2]), garbage);
+    assert_eq!(said([0, 1, 2]), garbage);
+}
+
+#[test]
+fn a_file_that_is_cut_off() {
+    let whole = fs::read(guest("upper")).unwrap();
+    assert_eq!(
+        said(&whole[..3]),
+        "price.wasm is damaged or cut off (unexpected end-of-file at byte 0): build the module again"
+    );
+    for end in [9, 100, whole.len() / 2, whole.len() - 1] {
+        let said = said(&whole[..end]);
+        assert!(
+            said.starts_with("price.wasm is damaged or cut off ("),
+            "cut at {end}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_another_format() {
+    let said = said(b"\0asm\x07\0\0\0");
+    assert!(
+        said.starts_with("price.wasm is damaged or cut off (unknown binary version"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_body_that_is_not_valid() {
+    let said = said(stage(r#"(module (func (result i32)))"#));
+    assert!(
+        said.starts_with("price.wasm is not valid WebAssembly ("),
+        "{said}"
+    );
+    assert!(!said.contains('\n'), "{said}");
+}
+
+#[test]
+fn a_core_module_that_nobody_marked() {
+    assert_eq!(
+        said(component("(module)")),
+        "price.wasm is a core module without a component's type: build it with an SDK of Millstream, or make a \
+         component of it"
+    );
+}
+
+#[test]
+fn imports_that_nothing_allows_are_all_named() {
+    assert_eq!(
+        said(component(
+            r#"(component
+                (import "wasi:cli/environment@0.2.6" (instance))
+                (import "millstream:stage/log@0.1.3" (instance))
+                (import "millstream:stage/state@0.1.0" (instance))
+                (import "wasi:clocks/wall-clock@0.2.6" (instance)))"#
+        )),
+        "price.wasm imports millstream:stage/state@0.1.0, wasi:cli/environment@0.2.6 and \
+         wasi:clocks/wall-clock@0.2.6, which nothing allows"
+    );
+    assert_eq!(
+        said(stage(
+            r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#
+        )),
+        "price.wasm imports wasi_snapshot_preview1, which nothing allows"
+    );
+}
+
+#[test]
+fn a_component_of_another_world() {
+    let exports = |names: &[&str]| {
+        let exports = names
+            .iter()
+            .map(|name| format!(r#"(export "{name}" (instance $i))"#))
+            .collect::<String>();
+        said(component(&format!("(component (instance $i) {exports})")))
+    };
+    assert_eq!(
+        exports(&["wasi:cli/run@0.2.6"]),
+        "price.wasm is not a stage: it exports wasi:cli/run@0.2.6, where millstream:stage/transformer@0.1.0 is needed"
+    );
+    assert_eq!(
+        exports(&[]),
+        "price.wasm is not a stage: it exports nothing, where millstream:stage/transformer@0.1.0 is needed"
+    );
+    assert_eq!(
+        exports(&["millstream:stage/poller@0.1.0"]),
+        "price.wasm is a source: it exports millstream:stage/poller@0.1.0, and this version runs stages only"
+    );
+    assert_eq!(
+        exports(&["millstream:stage/transformer@0.2.0"]),
+        "price.wasm is made for millstream:stage@0.2.0, and this version runs 0.1.0: build it with an SDK of this \
+         version"
+    );
+    let unfit = exports(&["millstream:stage/transformer@0.1.0"]);
+    assert!(
+        unfit.starts_with("price.wasm does not fit millstream:stage@0.1.0 ("),
+        "{unfit}"
+    );
+    assert!(unfit.contains("transform"), "{unfit}");
+}
+
+#[test]
+fn a_stage_is_a_stage() {
+    let module = Module::load(&guest("trial")).unwrap();
+    assert_eq!(module.name(), "trial.wasm");
+    assert_eq!(module.digest().len(), 64);
+    let exports = [
+        "millstream:stage/lifecycle@0.1.0",
+        "millstream:stage/transformer@0.1.0",
+    ];
+    assert_eq!(module.exports(), exports);
+    assert!(
+        module
+            .imports()
+            .contains(&"millstream:stage/log@0.1.0".into()),
+        "{:?}",
+        module.imports()
+    );
+}

@@ -1,0 +1,72 @@
+//! A guest's log is the host's, but neither a flood nor a way to draw on a terminal.
+
+use crate::wasm::fixture::{One, Stage, lines, setup};
+
+const MARK: &str = "stage=trial topic=orders-prod partition=3 offset=42";
+
+#[test]
+fn a_line_is_marked_with_the_record_and_escaped() {
+    let (_, lines) = lines(|| Stage::trial().says("log 1"));
+    assert_eq!(
+        lines,
+        [format!(r"INFO line 1\n\u{{1b}}[31mred\u{{7}} {MARK}")]
+    );
+}
+
+#[test]
+fn what_turns_the_line_around_is_escaped_and_umlauts_are_not() {
+    let (_, lines) = lines(|| Stage::trial().says("say Grüße \u{202e}evil"));
+    assert_eq!(lines, [format!(r"INFO Grüße \u{{202e}}evil {MARK}")]);
+}
+
+#[test]
+fn a_long_line_is_cut() {
+    let (_, lines) = lines(|| Stage::trial().says("shout 2000"));
+    assert_eq!(lines, [format!("INFO {}… {MARK}", "x".repeat(1024))]);
+}
+
+#[test]
+fn a_record_writes_twenty_lines_and_the_rest_is_counted() {
+    let (_, lines) = lines(|| Stage::trial().says("log 100000"));
+    assert_eq!(lines.len(), 21);
+    assert!(lines[19].starts_with("INFO line 20"), "{}", lines[19]);
+    let dropped =
+        "WARN 99,980 lines dropped: a record may write 20, an instance 200 a second stage=trial";
+    assert_eq!(lines[20], dropped);
+}
+
+#[test]
+fn an_instance_writes_two_hundred_lines_a_second() {
+    let ((), lines) = lines(|| {
+        let mut trial = Stage::trial();
+        (0..30).for_each(|offset| {
+            drop(trial.takes(One {
+                offset,
+                ..One::of("log 20")
+            }))
+        });
+    });
+    let written = lines.iter().filter(|line| line.starts_with("INFO")).count();
+    // A slow machine may have seen a second pass.
+    assert!(written.is_multiple_of(200) && written < 600, "{written}");
+    let dropped = lines.iter().filter_map(|line| {
+        line.strip_prefix("WARN ")?
+            .split_once(' ')?
+            .0
+            .parse::<usize>()
+            .ok()
+    });
+    assert_eq!(written + dropped.sum::<usize>(), 600);
+}
+
+#[test]
+fn lines_of_open_have_no_record() {
+    let mut setup = setup();
+    setup.config.push(("open".into(), "panic".into()));
+    let (_, lines) = lines(|| Stage::with(setup).err());
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].starts_with("ERROR panicked at ")
+            && lines[0].ends_with("asked to panic in open stage=trial")
+    );
+}
