@@ -115,7 +115,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     };
     check_properties(&manifest, &places, &mut report);
     manifest.stages.retain(|stage| chosen(&stage.name));
-    let cache = Cache::in_folder(manifest.state.join("modules"));
+    let cache = Cache::new(manifest.state.join("modules"));
     let mut compiled = BTreeMap::new();
     for stage in &manifest.stages {
         let Some((module, _)) = modules.get(&stage.name) else {
