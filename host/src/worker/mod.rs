@@ -179,7 +179,7 @@ impl<L: Link> Worker<L> {
             if stop.is_some() || !cursor.is_done() {
                 break;
             }
-            self.note_ends(&*cursor.batch, &mut progress);
+            self.note_ends(&cursor, &mut progress);
             let left = until.saturating_sub(self.clock.now());
             if left.is_zero() || self.open.records >= self.span {
                 break;
@@ -211,7 +211,7 @@ impl<L: Link> Worker<L> {
             Taken::Records(batch) if !batch.is_empty() => return Ok(Some(Cursor::new(batch))),
             Taken::Records(batch) => {
                 let mut ends = Progress::default();
-                self.note_ends(&batch, &mut ends);
+                self.note_ends(&Cursor::new(batch), &mut ends);
                 self.owed.merge(&ends);
             }
             Taken::Rebalance => {
@@ -237,11 +237,13 @@ impl<L: Link> Worker<L> {
         Ok(())
     }
 
-    /// The ends that a batch reached are progress, unless a record before them still waits.
-    fn note_ends(&self, batch: &L::Batch, progress: &mut Progress) {
-        for (partition, end) in batch.ends() {
+    /// The ends that a batch reached are progress, unless a record before them still waits, or its partition was
+    /// moved back to one meanwhile.
+    fn note_ends(&self, cursor: &Cursor<L::Batch>, progress: &mut Progress) {
+        for (partition, end) in cursor.batch.ends() {
             let at = self.committed.get(*partition).max(progress.get(*partition));
-            if at < Some(*end) && !self.held.contains_key(partition) {
+            let waits = self.held.contains_key(partition) || cursor.void.contains(partition);
+            if at < Some(*end) && !waits {
                 progress.reach(*partition, *end);
             }
         }
