@@ -284,7 +284,7 @@ impl<L: Link> Worker<L> {
 
     fn committed(&mut self, progress: Progress) {
         self.committed.merge(&progress);
-        self.stage.committed();
+        self.stage.committed(&progress);
         self.careful = self.careful.saturating_sub(self.open.records);
         if self.careful == 0 {
             self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
