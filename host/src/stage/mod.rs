@@ -13,11 +13,11 @@ use crate::{
     clock::Clock,
     manifest::OnError,
     record::{HeaderEdit, Later, Reason, Record},
-    transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition},
+    transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress},
 };
 use guest::{Failed, Guest, InHand};
 use retry::Retries;
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 use tally::Notices;
 
 /// A topic that a stage writes, and what its broker would refuse to take.
@@ -83,8 +83,8 @@ pub struct Stage {
     /// Of the open transaction: they count when it is committed.
     counts: Counts,
     retries: Retries,
-    /// A record that the log refuses: whatever the guest makes of it is not sent.
-    condemned: Option<(Partition, Offset, String)>,
+    /// Records that the log refuses, and why: whatever the guest makes of them is not sent.
+    condemned: BTreeMap<(Partition, Offset), String>,
     /// Which output each record of the call in hand goes to.
     routes: Vec<usize>,
     notices: Notices,
@@ -106,7 +106,7 @@ impl Stage {
             tally,
             counts: Counts::default(),
             retries,
-            condemned: None,
+            condemned: BTreeMap::new(),
             routes: Vec::new(),
             notices: Notices::default(),
         }
@@ -124,14 +124,12 @@ impl Stage {
         if let Some(due) = self.retries.due(at).filter(|due| *due > self.clock.now()) {
             return Ok(Fate::Later(due));
         }
-        let outcome = match &self.condemned {
-            Some((partition, offset, why)) if (*partition, *offset) == at => {
-                Err(Failed::Fault(reason(
-                    "refused",
-                    format!("the log refuses what comes of it: {why}"),
-                )))
-            }
-            _ => self.transform(batch, index, record),
+        let outcome = match self.condemned.get(&at) {
+            Some(why) => Err(Failed::Fault(reason(
+                "refused",
+                format!("the log refuses what comes of it: {why}"),
+            ))),
+            None => self.transform(batch, index, record),
         };
         let attempts = self.retries.attempt(at);
         let fate = match outcome {
@@ -381,9 +379,13 @@ impl Stage {
     }
 
     /// The transaction is committed: what it did counts.
-    pub fn committed(&mut self) {
+    pub fn committed(&mut self, progress: &Progress) {
         self.tally.add(&std::mem::take(&mut self.counts));
-        self.condemned = None;
+        self.condemned.retain(|(partition, offset), _| {
+            progress
+                .get(*partition)
+                .is_none_or(|next| next.0 <= offset.0)
+        });
     }
 
     /// The transaction is not committed: what it did, will be done again.
@@ -393,19 +395,22 @@ impl Stage {
 
     /// The log refused this record's outputs when it stood alone: it is this record that fails, not the stage.
     pub fn condemn(&mut self, partition: Partition, offset: Offset, why: String) {
-        self.condemned = Some((partition, offset, why));
+        self.condemned.insert((partition, offset), why);
     }
 
     /// True when this record was condemned already: its dead letter was refused as well.
     pub fn is_condemned(&self, partition: Partition, offset: Offset) -> bool {
-        self.condemned
-            .as_ref()
-            .is_some_and(|(p, o, _)| (*p, *o) == (partition, offset))
+        self.condemned.contains_key(&(partition, offset))
     }
 
-    /// Forgets the retries of records that are not read from here any more.
-    pub fn assigned(&mut self, starts: &crate::transport::Progress) {
+    /// Forgets what it knew of records that are not read from here any more.
+    pub fn assigned(&mut self, starts: &Progress) {
         self.retries.retain(starts);
+        self.condemned.retain(|(partition, offset), _| {
+            starts
+                .get(*partition)
+                .is_some_and(|next| next.0 <= offset.0)
+        });
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Worker<L: Link> {
     held: BTreeMap<Partition, (Offset, Duration)>,
     /// How many records a transaction may hold: fewer while a refused record is looked for.
     span: usize,
+    /// How many records are to be done before it holds more again.
+    careful: usize,
     open: Open,
     trouble: Trouble,
 }
@@ -80,11 +82,12 @@ struct Cursor<B> {
     void: BTreeSet<Partition>,
 }
 
-/// The records of the open transaction.
+/// The records of the open transaction: those that something was sent for, or may have been.
 #[derive(Default)]
 struct Open {
     records: usize,
     last: Option<(Partition, Offset)>,
+    in_hand: Option<(Partition, Offset)>,
 }
 
 /// What went wrong since the last commit.
@@ -108,6 +111,7 @@ impl<L: Link> Worker<L> {
             committed: Progress::default(),
             held: BTreeMap::new(),
             span: LARGEST_TRANSACTION,
+            careful: 0,
             open: Open::default(),
             trouble: Trouble::default(),
         }
@@ -162,15 +166,19 @@ impl<L: Link> Worker<L> {
             while let Some(index) = cursor.advance() {
                 let record = cursor.batch.get(index);
                 if !self.held.contains_key(&record.partition) {
-                    self.open.note(record);
+                    self.open.take_up(record);
                     let Worker { stage, link, .. } = self;
                     match stage.apply(&cursor.batch, index, &mut |out| {
                         link.send(out, (&cursor.batch, index))
                     })? {
-                        Fate::Done => progress.reach(record.partition, record.offset.next()),
+                        Fate::Done => {
+                            self.open.put_down();
+                            progress.reach(record.partition, record.offset.next());
+                        }
                         Fate::Later(due) => self.hold(record.partition, record.offset, due)?,
                         Fate::Stop(why) => stop = Some(why),
                     }
+                    self.open.in_hand = None;
                 }
                 if stop.is_some() || self.open.records >= self.span || self.clock.now() >= until {
                     break;
@@ -179,7 +187,7 @@ impl<L: Link> Worker<L> {
             if stop.is_some() || !cursor.is_done() {
                 break;
             }
-            self.note_ends(&*cursor.batch, &mut progress);
+            self.note_ends(&cursor, &mut progress);
             let left = until.saturating_sub(self.clock.now());
             if left.is_zero() || self.open.records >= self.span {
                 break;
@@ -211,7 +219,7 @@ impl<L: Link> Worker<L> {
             Taken::Records(batch) if !batch.is_empty() => return Ok(Some(Cursor::new(batch))),
             Taken::Records(batch) => {
                 let mut ends = Progress::default();
-                self.note_ends(&batch, &mut ends);
+                self.note_ends(&Cursor::new(batch), &mut ends);
                 self.owed.merge(&ends);
             }
             Taken::Rebalance => {
@@ -237,11 +245,13 @@ impl<L: Link> Worker<L> {
         Ok(())
     }
 
-    /// The ends that a batch reached are progress, unless a record before them still waits.
-    fn note_ends(&self, batch: &L::Batch, progress: &mut Progress) {
-        for (partition, end) in batch.ends() {
+    /// The ends that a batch reached are progress, unless a record before them still waits, or its partition was
+    /// moved back to one meanwhile.
+    fn note_ends(&self, cursor: &Cursor<L::Batch>, progress: &mut Progress) {
+        for (partition, end) in cursor.batch.ends() {
             let at = self.committed.get(*partition).max(progress.get(*partition));
-            if at < Some(*end) && !self.held.contains_key(partition) {
+            let waits = self.held.contains_key(partition) || cursor.void.contains(partition);
+            if at < Some(*end) && !waits {
                 progress.reach(*partition, *end);
             }
         }
@@ -274,8 +284,11 @@ impl<L: Link> Worker<L> {
 
     fn committed(&mut self, progress: Progress) {
         self.committed.merge(&progress);
-        self.stage.committed();
-        self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
+        self.stage.committed(&progress);
+        self.careful = self.careful.saturating_sub(self.open.records);
+        if self.careful == 0 {
+            self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
+        }
         if std::mem::take(&mut self.trouble.failures) > 0 && std::mem::take(&mut self.trouble.said)
         {
             tracing::info!("{}: goes on", self.settings.name);
@@ -346,8 +359,8 @@ impl<L: Link> Worker<L> {
     /// Something in the transaction was refused: half of its records at the next try, and so on, until the record is
     /// found.
     fn narrow(&mut self, why: &str) -> Option<Ended> {
-        match (self.open.records, self.open.last) {
-            (0 | 1, Some((partition, offset))) => {
+        match self.open.suspects() {
+            (1, Some((partition, offset))) => {
                 if self.stage.is_condemned(partition, offset) {
                     return Some(Ended::Failed(format!(
                         "not even a dead letter can be written: {why}"
@@ -355,7 +368,11 @@ impl<L: Link> Worker<L> {
                 }
                 self.stage.condemn(partition, offset, why.to_owned());
             }
-            (records, _) => self.span = (records / 2).max(1),
+            // All of them again before the span grows: it would outgrow the search.
+            (records, _) => {
+                self.span = (records / 2).max(1);
+                self.careful = records;
+            }
         }
         None
     }
@@ -415,8 +432,19 @@ impl Open {
         *self = Open::default();
     }
 
-    fn note(&mut self, record: Incoming<'_>) {
+    fn take_up(&mut self, record: Incoming<'_>) {
+        self.in_hand = Some((record.partition, record.offset));
+    }
+
+    /// The record in hand is done.
+    fn put_down(&mut self) {
         self.records += 1;
-        self.last = Some((record.partition, record.offset));
+        self.last = self.in_hand;
+    }
+
+    /// How many records something was sent for, and the last one of them.
+    fn suspects(&self) -> (usize, Option<(Partition, Offset)>) {
+        let unfinished = usize::from(self.in_hand.is_some());
+        (self.records + unfinished, self.in_hand.or(self.last))
     }
 }

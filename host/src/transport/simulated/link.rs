@@ -1,0 +1,465 @@
+//! The seam's third side: a link whose cluster is a [`World`](super::world::World), and whose every call may go wrong.
+
+use super::{
+    faults::{Event, Moment, Strike},
+    log::Data,
+    reader::{Change, Reader, SimulatedBatch},
+    simulation::Simulation,
+    writer::{State, Writer},
+};
+use crate::transport::{
+    Assignment, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken, kafka::Delivery,
+};
+use std::{rc::Rc, time::Duration};
+
+/// How long an answer is waited for before there is none.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the outcome of a commit is waited for.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A worker's connection to a simulated cluster.
+pub(super) struct SimulatedLink {
+    pub(super) simulation: Rc<Simulation>,
+    pub(super) name: String,
+    pub(super) process: usize,
+    reader: Option<Reader>,
+    writer: Option<Writer>,
+    faulted: bool,
+}
+
+impl SimulatedLink {
+    /// A link that is not connected yet: its first recovery connects it.
+    pub(super) fn new(simulation: Rc<Simulation>, name: String, process: usize) -> SimulatedLink {
+        SimulatedLink {
+            simulation,
+            name,
+            process,
+            reader: None,
+            writer: None,
+            faulted: false,
+        }
+    }
+
+    /// One call of the seam. What is dead does nothing.
+    fn call<T>(
+        &mut self,
+        call: &str,
+        work: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.alive()?;
+        if self.faulted {
+            let mut world = self.simulation.world.borrow_mut();
+            if world.settings.strict {
+                let name = &self.name;
+                world
+                    .audit
+                    .blame(format!("{name} called {call} after a fault"));
+            }
+        }
+        self.simulation.pass(Duration::from_micros(100));
+        let result = work(self);
+        self.alive()?;
+        if let Err(fault) = &result {
+            self.faulted = true;
+            let mut world = self.simulation.world.borrow_mut();
+            world.note(|| format!("{}: {call}: {fault:?}", self.name));
+        }
+        result
+    }
+
+    /// What goes wrong here. Deaths and delays happen here; the rest is the caller's to make something of.
+    fn at(&mut self, moment: Moment) -> Result<Option<Strike>, Fault> {
+        let strike = {
+            let mut world = self.simulation.world.borrow_mut();
+            let strike = world.strike(&self.name, moment);
+            if let Some(strike) = strike {
+                world.note(|| format!("{}: {strike:?} at {moment:?}", self.name));
+                match strike {
+                    Strike::Kill => world.count(Event::Killed),
+                    Strike::KillHost => world.count(Event::HostKilled),
+                    Strike::Stall(_) => world.count(Event::Stalled),
+                    Strike::Meanwhile => world.count(Event::Meanwhile),
+                    Strike::Fail | Strike::Late => {}
+                }
+            }
+            match strike {
+                Some(Strike::Kill) => world.kill(self.process),
+                Some(Strike::KillHost) => {
+                    let host = world.processes[self.process].host;
+                    for process in 0..world.processes.len() {
+                        if world.processes[process].host == host {
+                            world.kill(process);
+                        }
+                    }
+                }
+                _ => {}
+            }
+            strike
+        };
+        match strike {
+            Some(Strike::Stall(time)) => self.simulation.stall(self.process, time),
+            Some(Strike::Meanwhile) => self.simulation.meanwhile(),
+            _ => {}
+        }
+        self.alive()?;
+        Ok(strike.filter(|strike| matches!(strike, Strike::Fail | Strike::Late)))
+    }
+
+    fn fails_at(&mut self, moment: Moment, event: Event) -> Result<bool, Fault> {
+        let fails = self.at(moment)?.is_some();
+        if fails {
+            self.count(event);
+        }
+        Ok(fails)
+    }
+
+    fn alive(&self) -> Result<(), Fault> {
+        match self.simulation.world.borrow().processes[self.process].alive {
+            true => Ok(()),
+            false => Err(Fault::Fatal("killed".into())),
+        }
+    }
+
+    fn count(&self, event: Event) {
+        self.simulation.world.borrow_mut().count(event);
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.simulation.world.borrow().settings.delivery
+    }
+
+    fn flip(&self) -> bool {
+        self.simulation.world.borrow_mut().rng.bool()
+    }
+
+    fn reader(&mut self) -> Result<&mut Reader, Fault> {
+        self.reader.as_mut().ok_or_else(unconnected)
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, Fault> {
+        self.writer.as_mut().ok_or_else(unconnected)
+    }
+
+    /// Waits, at most so long, until the brokers answer; whether they do then.
+    fn await_brokers(&self, patience: Duration) -> bool {
+        let away = self.simulation.world.borrow().away;
+        let left = away.saturating_sub(self.simulation.now());
+        self.simulation.pass(left.min(patience));
+        self.simulation.now() >= away
+    }
+
+    /// Begins to take from the partitions that were given, at what the group has committed.
+    fn start(&mut self) -> Result<Assignment, Fault> {
+        let simulation = self.simulation.clone();
+        let name = self.name.clone();
+        let reader = self.reader()?;
+        reader.started = false;
+        if reader.change(&name, &mut simulation.world.borrow_mut())? != Change::None
+            || reader.given.is_empty()
+        {
+            return Ok(Assignment::default());
+        }
+        let failed = self.fails_at(Moment::Starts, Event::StartsFailed)?;
+        if failed || !self.await_brokers(PATIENCE) {
+            return Err(Fault::Unavailable("the group does not answer".into()));
+        }
+        let given = self.reader()?.given.clone();
+        let since = simulation.now();
+        while simulation.world.borrow().unstable(&given) {
+            self.count(Event::Unstable);
+            if simulation.now() - since > PATIENCE {
+                return Err(Fault::Unavailable("the group's offsets are open".into()));
+            }
+            simulation.pass(Duration::from_millis(100));
+        }
+        let mut assignment = Assignment::default();
+        for partition in given {
+            let committed = simulation
+                .world
+                .borrow()
+                .group
+                .committed
+                .get(&partition)
+                .copied();
+            assignment
+                .starts
+                .reach(partition, committed.unwrap_or(NextOffset(0)));
+            if committed.is_none() {
+                assignment.chosen.reach(partition, NextOffset(0));
+            }
+        }
+        self.reader()?.start(&assignment.starts);
+        Ok(assignment)
+    }
+
+    fn commit_transaction(&mut self, progress: &Progress) -> Result<(), Fault> {
+        let simulation = self.simulation.clone();
+        let fails = self.fails_at(Moment::Flush, Event::FlushFailed)?;
+        let name = self.name.clone();
+        self.writer()?
+            .flush(&name, &mut simulation.world.borrow_mut(), usize::MAX);
+        if let Some(fault) = self.writer()?.failed.take() {
+            return Err(fault);
+        }
+        if fails {
+            return Err(Fault::Unavailable("a broker took no records".into()));
+        }
+        if self.fails_at(Moment::Offsets, Event::OffsetsRefused)? {
+            return Err(Fault::Aborted("the group is rebalancing".into()));
+        }
+        let (Some(reader), Some(writer)) = (&self.reader, &mut self.writer) else {
+            return Err(unconnected());
+        };
+        let epoch = writer.epoch;
+        if !progress.is_empty() {
+            let mut world = simulation.world.borrow_mut();
+            reader.accepted(&name, &mut world)?;
+            if world.write_offsets((&name, epoch), progress).is_err() {
+                return Err(writer.fenced(&mut world));
+            }
+        }
+        let end = self.at(Moment::End)?;
+        if !self.await_brokers(COMMIT_PATIENCE) {
+            return self.lose(Event::UnknownLost);
+        }
+        match end {
+            Some(Strike::Fail) => return self.lose(Event::UnknownLost),
+            Some(Strike::Late) => {
+                simulation.world.borrow_mut().end_late((&name, epoch));
+                return self.lose(Event::UnknownLate);
+            }
+            _ => {}
+        }
+        if simulation
+            .world
+            .borrow_mut()
+            .end((&name, epoch), true)
+            .is_err()
+        {
+            return Err(self.writer()?.fenced(&mut simulation.world.borrow_mut()));
+        }
+        match self.at(Moment::Answer)? {
+            Some(_) => self.lose(Event::UnknownCommitted),
+            None => Ok(()),
+        }
+    }
+
+    /// There is no answer to a commit.
+    fn lose(&mut self, event: Event) -> Result<(), Fault> {
+        self.count(event);
+        self.writer()?.state = State::Doubtful;
+        if self.flip() {
+            self.simulation.pass(COMMIT_PATIENCE);
+        }
+        Err(Fault::Unknown("there was no answer to the commit".into()))
+    }
+
+    /// Progress after the records, without a transaction.
+    fn commit_at_least_once(&mut self, progress: &Progress) -> Result<(), Fault> {
+        let simulation = self.simulation.clone();
+        let name = self.name.clone();
+        let most = match self.fails_at(Moment::Flush, Event::FlushFailed)? {
+            true => simulation.world.borrow_mut().rng.usize(0..4),
+            false => usize::MAX,
+        };
+        let writer = self.writer()?;
+        writer.flush(&name, &mut simulation.world.borrow_mut(), most);
+        if let Some(fault) = writer.failed.take() {
+            return Err(fault);
+        }
+        if most < usize::MAX {
+            return Err(Fault::Unavailable("a broker took no records".into()));
+        }
+        if self.fails_at(Moment::Offsets, Event::OffsetsRefused)? {
+            return Err(Fault::Aborted("the group is rebalancing".into()));
+        }
+        let lost = || Fault::Unavailable("there was no answer to the commit".into());
+        let end = self.at(Moment::End)?;
+        if end.is_some() || !self.await_brokers(COMMIT_PATIENCE) {
+            self.count(Event::UnknownLost);
+            return Err(lost());
+        }
+        {
+            let world = &mut *simulation.world.borrow_mut();
+            self.reader()?.accepted(&name, world)?;
+            world.audit.progressed(progress, &world.inputs);
+            world.group.committed.extend(progress.iter());
+        }
+        if self.fails_at(Moment::Answer, Event::UnknownCommitted)? {
+            return Err(lost());
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, writer: &Writer) -> Result<(), Fault> {
+        if writer.state == State::Open
+            && self.delivery() == Delivery::ExactlyOnce
+            && !self.fails_at(Moment::Settle, Event::AbortLost)?
+            && self.await_brokers(PATIENCE)
+        {
+            let mut world = self.simulation.world.borrow_mut();
+            world.end((&self.name, writer.epoch), false).ok();
+        }
+        Ok(())
+    }
+}
+
+impl Link for SimulatedLink {
+    type Batch = SimulatedBatch;
+
+    fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<SimulatedBatch>, Fault> {
+        self.call("take", |link| {
+            if link.fails_at(Moment::Take, Event::TakeFailed)? {
+                return Err(match link.flip() {
+                    true => Fault::Aborted("a record came unasked".into()),
+                    false => Fault::Unavailable("the group does not answer".into()),
+                });
+            }
+            let simulation = link.simulation.clone();
+            let name = link.name.clone();
+            let reader = link.reader()?;
+            let batch = {
+                let mut world = simulation.world.borrow_mut();
+                let world = &mut *world;
+                if reader.change(&name, world)? != Change::None {
+                    return Ok(Taken::Rebalance);
+                }
+                match reader.started && world.away <= world.now() {
+                    true => reader.fetch(world, limit),
+                    false => None,
+                }
+            };
+            Ok(match batch {
+                Some(batch) => Taken::Records(batch),
+                None => {
+                    simulation.pass(wait);
+                    Taken::Nothing
+                }
+            })
+        })
+    }
+
+    fn rebalance(&mut self) -> Result<Assignment, Fault> {
+        self.call("rebalance", |link| {
+            if link.fails_at(Moment::Rebalance, Event::RebalanceFailed)? {
+                return Err(Fault::Aborted("the assignment failed".into()));
+            }
+            let simulation = link.simulation.clone();
+            let (name, process) = (link.name.clone(), link.process);
+            link.reader()?
+                .follow(&name, process, &mut simulation.world.borrow_mut())?;
+            link.start()
+        })
+    }
+
+    fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
+        self.call("hold", |link| {
+            if link.fails_at(Moment::Hold, Event::HoldFailed)? {
+                return Err(Fault::Aborted("the partition could not be held".into()));
+            }
+            link.count(Event::Held);
+            link.reader()?.hold(partition)
+        })
+    }
+
+    fn release(&mut self, partition: Partition, from: NextOffset) -> Result<(), Fault> {
+        self.call("release", |link| {
+            if link.fails_at(Moment::Release, Event::ReleaseFailed)? {
+                return Err(Fault::Aborted("the partition could not be moved".into()));
+            }
+            link.count(Event::Released);
+            link.reader()?.release(partition, from)
+        })
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        self.call("begin", |link| {
+            if link.fails_at(Moment::Begin, Event::BeginFailed)? {
+                return Err(Fault::Aborted("no transaction could be opened".into()));
+            }
+            let now = link.simulation.now();
+            let writer = link.writer()?;
+            writer.begun = now;
+            writer.state = State::Open;
+            Ok(())
+        })
+    }
+
+    fn send(
+        &mut self,
+        record: &Outgoing<'_>,
+        (batch, index): (&SimulatedBatch, usize),
+    ) -> Result<(), Fault> {
+        self.call("send", |link| {
+            let fails = link.fails_at(Moment::Send, Event::SendFailed)?;
+            let (at_once, now) = (link.flip(), link.flip());
+            let simulation = link.simulation.clone();
+            let name = link.name.clone();
+            let writer = link.writer()?;
+            if fails {
+                // Some failures come to light at once, others with the commit.
+                let fault = Fault::Aborted("a record was not delivered".into());
+                match at_once {
+                    true => return Err(fault),
+                    false => drop(writer.failed.get_or_insert(fault)),
+                }
+            }
+            let mut world = simulation.world.borrow_mut();
+            writer.accept(record, batch.data(index), &mut world, at_once)?;
+            if now {
+                writer.flush(&name, &mut world, usize::MAX);
+            }
+            Ok(())
+        })
+    }
+
+    fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        self.call("commit", |link| {
+            match link.delivery() {
+                Delivery::ExactlyOnce => link.commit_transaction(progress)?,
+                Delivery::AtLeastOnce => link.commit_at_least_once(progress)?,
+            }
+            link.writer()?.state = State::Closed;
+            Ok(())
+        })
+    }
+
+    fn recover(&mut self) -> Result<Assignment, Fault> {
+        self.faulted = false;
+        self.call("recover", |link| {
+            if let Some(writer) = link.writer.take() {
+                link.settle(&writer)?;
+            }
+            let simulation = link.simulation.clone();
+            if link.reader.is_none() {
+                let mut world = simulation.world.borrow_mut();
+                let reader = Reader::open(&link.name, link.process, &mut world);
+                link.reader = Some(reader);
+            }
+            let mut epoch = 0;
+            if link.delivery() == Delivery::ExactlyOnce {
+                let failed = link.fails_at(Moment::Init, Event::InitFailed)?;
+                if failed || !link.await_brokers(PATIENCE) {
+                    return Err(Fault::Unavailable(
+                        "the transaction coordinator does not answer".into(),
+                    ));
+                }
+                epoch = simulation.world.borrow_mut().init_writer(&link.name);
+            }
+            link.writer = Some(Writer::new(epoch));
+            link.start()
+        })
+    }
+
+    fn close(self) {}
+}
+
+fn unconnected() -> Fault {
+    Fault::Aborted("the link is not connected".into())
+}
+
+impl SimulatedBatch {
+    fn data(&self, index: usize) -> &Rc<Data> {
+        &self.records[index].2
+    }
+}

@@ -1,0 +1,134 @@
+//! The records of a simulation: each says in its own words what is to become of it, so that whoever looks on knows.
+//!
+//! A record's text is `WORD ID`; what a guest makes of it are `ID>0`, `ID>1`, and so on. The text is different for
+//! each record and each output.
+
+use super::simulation::Simulation;
+use crate::{
+    record::{HeaderEdit, Later, Reason, Record},
+    stage::guest::{Failed, Guest, InHand},
+};
+use fastrand::Rng;
+use std::{rc::Rc, time::Duration};
+
+/// The outputs, by their places.
+pub(super) const MAIN: usize = 0;
+/// The second output.
+pub(super) const LARGE: usize = 1;
+/// Dead letters.
+pub(super) const LETTERS: usize = 2;
+/// The outputs' names.
+pub(super) const OUTPUTS: [&str; 3] = ["main", "large", "letters"];
+
+/// The words, the more usual ones more than once.
+const WORDS: [&str; 24] = [
+    "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "fan", "fan",
+    "fan", "drop", "slow", "slow", "reject", "fault", "limit", "stumble", "retry1", "retry3",
+    "sour2", "poison",
+];
+
+/// A record's word, as often as they come.
+pub(super) fn draw_word(rng: &mut Rng) -> &'static str {
+    WORDS[rng.usize(0..WORDS.len())]
+}
+
+/// What is to come of a record: texts, each with the output that it goes to.
+pub(super) fn outcomes(text: &str, letters: bool) -> Vec<(usize, String)> {
+    let (word, id) = split(text);
+    match word.trim_end_matches(char::is_numeric) {
+        "drop" => Vec::new(),
+        "fan" => vec![(MAIN, format!("{id}>0")), (LARGE, format!("{id}>1"))],
+        "reject" | "fault" | "limit" | "sour" | "poison" if letters => {
+            vec![(LETTERS, text.to_owned())]
+        }
+        "reject" | "fault" | "limit" | "sour" | "poison" => Vec::new(),
+        _ => vec![(MAIN, format!("{id}>0"))],
+    }
+}
+
+/// What the log never takes.
+pub(super) fn is_refused(topic: usize, text: &str) -> bool {
+    text.ends_with('!') || (topic == LETTERS && text.starts_with("cursed"))
+}
+
+/// The record that a text came from, and its place in that record's outcomes.
+pub(super) fn origin(text: &str) -> (&str, usize) {
+    let (_, id) = split(text);
+    match id.split_once('>') {
+        Some((id, place)) => (id, place.parse().unwrap_or(0)),
+        None => (id, 0),
+    }
+}
+
+fn split(text: &str) -> (&str, &str) {
+    text.split_once(' ').unwrap_or(("", text))
+}
+
+/// A module that does what its records say.
+pub(super) struct Obedient {
+    simulation: Rc<Simulation>,
+    /// The record over which the instance before this one fell.
+    stumbled: Option<String>,
+}
+
+impl Obedient {
+    pub(super) fn new(simulation: Rc<Simulation>) -> Obedient {
+        Obedient {
+            simulation,
+            stumbled: None,
+        }
+    }
+}
+
+impl Guest for Obedient {
+    fn transform(&mut self, in_hand: InHand<'_>) -> Result<Vec<Record>, Failed> {
+        let text = String::from_utf8_lossy(in_hand.record.value.unwrap_or_default());
+        let (word, id) = split(&text);
+        self.simulation.spend(match word {
+            "slow" => Duration::from_millis(80),
+            _ => Duration::from_millis(1),
+        });
+        let reason = |code: &str| Reason {
+            code: Some(code.into()),
+            message: format!("{id} said so"),
+        };
+        let number = word.trim_start_matches(char::is_alphabetic).parse();
+        let again = in_hand.attempt <= number.unwrap_or(0);
+        let main = |text: String| Record {
+            key: in_hand.record.key.map(<[u8]>::to_vec),
+            value: Some(text.into_bytes()),
+            headers: HeaderEdit::Keep,
+            output: None,
+            partition: None,
+            timestamp: None,
+        };
+        match word.trim_end_matches(char::is_numeric) {
+            "drop" => Ok(Vec::new()),
+            "fan" => {
+                let large = Record {
+                    output: Some(OUTPUTS[LARGE].into()),
+                    partition: Some(0),
+                    ..main(format!("{id}>1"))
+                };
+                Ok(vec![main(format!("{id}>0")), large])
+            }
+            "reject" => Err(Failed::Reject(reason("reject"))),
+            "fault" => Err(Failed::Fault(reason("fault"))),
+            "limit" => Err(Failed::Limit(reason("limit"))),
+            "stumble" if self.stumbled.as_deref() != Some(id) => {
+                self.stumbled = Some(id.to_owned());
+                Err(Failed::Fault(reason("stumble")))
+            }
+            "retry" | "sour" if again => Err(Failed::Retry(Later {
+                after_ms: (id.len() % 2 == 0).then_some(30),
+                reason: reason("retry"),
+            })),
+            "sour" => Err(Failed::Reject(reason("sour"))),
+            "poison" | "cursed" => Ok(vec![main(format!("{id}>0!"))]),
+            _ => {
+                self.stumbled = None;
+                Ok(vec![main(format!("{id}>0"))])
+            }
+        }
+    }
+}

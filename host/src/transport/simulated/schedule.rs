@@ -1,0 +1,273 @@
+//! One schedule: a time in which anything may go wrong, and a quiet one in which everything must come to its end.
+
+use super::{
+    Outcome, Violation,
+    faults::{Event, Odds},
+    log::Data,
+    records,
+    simulation::Simulation,
+    transactions::WriterId,
+    world::Settings,
+};
+use crate::{
+    record::Header,
+    transport::{kafka::Delivery, mutants::Mutant},
+};
+use fastrand::Rng;
+use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
+
+/// How many turns the quiet time may take.
+const QUIET_TURNS: usize = 20_000;
+
+/// Writers of inputs have numbers that no worker's has.
+const FIRST_PRODUCER: WriterId = 1_000_000;
+
+struct Schedule {
+    simulation: Rc<Simulation>,
+    rng: Rng,
+    /// Transactions in the inputs that are still open: the writer, the partition, the records.
+    open: Vec<(WriterId, (usize, usize), Vec<String>)>,
+    producers: WriterId,
+    serials: Vec<Vec<u64>>,
+    /// How many records are still to come.
+    left: usize,
+}
+
+/// Runs the schedule of a seed. With `told` it keeps its story.
+pub(super) fn run(seed: u64, mutant: Option<Mutant>, told: bool) -> Result<Outcome, Violation> {
+    fastrand::seed(seed);
+    let mut schedule = Schedule::draw(seed, mutant, told);
+    let simulation = schedule.simulation.clone();
+    let worked = std::panic::catch_unwind(AssertUnwindSafe(|| schedule.work()));
+    let (violation, story, counts) = match worked {
+        Err(_) => (
+            Some("a worker panicked, as said above".to_owned()),
+            Vec::new(),
+            Default::default(),
+        ),
+        Ok(()) => {
+            let mut world = simulation.world.borrow_mut();
+            let counts = std::mem::take(&mut world.counts);
+            (world.audit.violation.take(), world.take_story(), counts)
+        }
+    };
+    simulation.dismiss();
+    match violation {
+        None => Ok(Outcome { counts }),
+        Some(what) => Err(Violation { seed, what, story }),
+    }
+}
+
+impl Schedule {
+    fn draw(seed: u64, mutant: Option<Mutant>, told: bool) -> Schedule {
+        let mut rng = Rng::with_seed(seed);
+        let inputs: Vec<u32> = (0..rng.usize(1..=2)).map(|_| rng.u32(1..=3)).collect();
+        let outputs = [rng.u32(1..=3), rng.u32(1..=2), rng.u32(1..=2)];
+        let settings = Settings {
+            delivery: match rng.u8(0..3) {
+                0 => Delivery::AtLeastOnce,
+                _ => Delivery::ExactlyOnce,
+            },
+            letters: rng.u8(0..5) > 0,
+            commit_interval: Duration::from_millis([5, 50, 50, 300][rng.usize(0..4)]),
+            chunk: [1, 3, 10, 60][rng.usize(0..4)],
+            session: Duration::from_secs(6),
+            join_patience: Duration::from_secs(20),
+            transaction_timeout: Duration::from_secs(10),
+            prompt: false,
+            strict: mutant.is_none(),
+        };
+        let workers = rng.usize(1..=3);
+        let hosts = rng.usize(1..=2);
+        let topics = (&inputs[..], &outputs[..]);
+        let simulation = Simulation::new(rng.fork(), settings, topics, mutant, told);
+        for worker in 0..workers {
+            simulation.add_seat(&simulation.new_name(), worker % hosts);
+        }
+        simulation.world.borrow_mut().odds = Odds::draw(&mut rng);
+        Schedule {
+            simulation,
+            open: Vec::new(),
+            producers: FIRST_PRODUCER,
+            serials: inputs
+                .iter()
+                .map(|count| vec![0; *count as usize])
+                .collect(),
+            left: rng.usize(5..=60),
+            rng,
+        }
+    }
+
+    fn work(&mut self) {
+        let turns = self.rng.usize(40..250);
+        for _ in 0..turns {
+            self.disturb();
+            self.turn();
+            if self.violated() {
+                return;
+            }
+        }
+        self.calm();
+        for _ in 0..QUIET_TURNS {
+            self.turn();
+            if self.violated() {
+                return;
+            }
+            if self.simulation.world.borrow().drained() {
+                return self.conclude();
+            }
+        }
+        let mut world = self.simulation.world.borrow_mut();
+        let committed = format!("{:?}", world.group.committed);
+        world
+            .audit
+            .blame(format!("stuck: the group is at {committed}"));
+    }
+
+    fn violated(&self) -> bool {
+        self.simulation.world.borrow().audit.violation.is_some()
+    }
+
+    fn turn(&mut self) {
+        if !self.simulation.run_any() {
+            self.simulation.pass(Duration::from_millis(50));
+        }
+    }
+
+    /// What happens between turns.
+    fn disturb(&mut self) {
+        match self.rng.u32(0..200) {
+            0..40 => self.produce(),
+            40..60 => self.end_transaction(),
+            60 => self.grow(),
+            61 => self.rebalance(),
+            62 => self.lose_brokers(),
+            63 => self.ask_to_end(),
+            64 => self.double(),
+            65 if self.simulation.seats.borrow().len() < 4 => {
+                self.simulation.add_seat(&self.simulation.new_name(), 2);
+            }
+            _ => {}
+        }
+    }
+
+    /// Some records for a partition: as they are, or in a transaction.
+    fn produce(&mut self) {
+        let count = self.rng.usize(1..=8).min(self.left);
+        if count == 0 {
+            return;
+        }
+        self.left -= count;
+        let topic = self.rng.usize(0..self.serials.len());
+        let partition = self.rng.usize(0..self.serials[topic].len());
+        let texts: Vec<String> = (0..count)
+            .map(|_| {
+                let serial = &mut self.serials[topic][partition];
+                *serial += 1;
+                let word = records::draw_word(&mut self.rng);
+                format!("{word} {topic}/{partition}#{serial}")
+            })
+            .collect();
+        let transactional = self.rng.u8(0..3) == 0;
+        let mut world = self.simulation.world.borrow_mut();
+        if transactional {
+            self.producers += 1;
+            for text in &texts {
+                let data = Rc::new(record(text));
+                world.inputs[topic][partition].append(Some(self.producers), data);
+            }
+            self.open.push((self.producers, (topic, partition), texts));
+        } else {
+            for text in &texts {
+                world.produce((topic, partition), record(text));
+            }
+        }
+    }
+
+    fn end_transaction(&mut self) {
+        let Some((writer, (topic, partition), texts)) = self.open.pop() else {
+            return;
+        };
+        let commit = self.rng.u8(0..3) > 0;
+        let mut world = self.simulation.world.borrow_mut();
+        if commit {
+            texts.iter().for_each(|text| world.audit.expect(text));
+        }
+        world.note(|| format!("{topic}/{partition}: {texts:?}, committed: {commit}"));
+        world.inputs[topic][partition].mark(writer, commit);
+    }
+
+    fn grow(&mut self) {
+        let topic = self.rng.usize(0..self.serials.len());
+        if self.serials[topic].len() < 4 {
+            self.serials[topic].push(0);
+            self.simulation.grow(topic);
+        }
+    }
+
+    fn rebalance(&mut self) {
+        let mut world = self.simulation.world.borrow_mut();
+        let now = world.now();
+        world.note(|| "a rebalance".into());
+        world.group.rebalance(now);
+    }
+
+    fn lose_brokers(&mut self) {
+        let mut world = self.simulation.world.borrow_mut();
+        world.away = world.now() + Duration::from_millis(self.rng.u64(0..20_000));
+        world.count(Event::BrokerAway);
+        world.note(|| "the brokers are away".into());
+    }
+
+    fn ask_to_end(&mut self) {
+        let seats = self.simulation.seats.borrow();
+        let seat = &seats[self.rng.usize(0..seats.len())];
+        seat.control.borrow().stop();
+        self.simulation.world.borrow_mut().count(Event::AskedToEnd);
+    }
+
+    fn double(&mut self) {
+        let place = self.rng.usize(0..self.simulation.seats.borrow().len());
+        let seat = self.simulation.seats.borrow()[place].clone();
+        self.simulation.double(&seat);
+    }
+
+    /// From here on nothing goes wrong any more, and nothing new comes.
+    fn calm(&mut self) {
+        while !self.open.is_empty() {
+            self.end_transaction();
+        }
+        let mut world = self.simulation.world.borrow_mut();
+        world.odds = Odds::default();
+        world.away = Duration::ZERO;
+        world.note(|| "all is quiet".into());
+    }
+
+    fn conclude(&mut self) {
+        let mut world = self.simulation.world.borrow_mut();
+        let world = &mut *world;
+        let refused = world.counts.get(Event::RecordRefused) > 0;
+        let exactly = world.settings.delivery == Delivery::ExactlyOnce;
+        world.audit.conclude(&world.outputs, exactly || !refused);
+        let taken = self.simulation.tally.counts().taken;
+        if exactly && taken > world.audit.records() {
+            world.audit.blame(format!(
+                "{taken} records were counted, more than there were"
+            ));
+        }
+    }
+}
+
+/// A record as a producer writes it.
+pub(super) fn record(text: &str) -> Data {
+    let key = text.rsplit_once('#').map(|(_, serial)| serial);
+    Data {
+        key: key.map(|key| key.as_bytes().to_vec()),
+        value: Some(text.as_bytes().to_vec()),
+        headers: vec![Header {
+            name: "text".into(),
+            value: Some(text.as_bytes().to_vec()),
+        }],
+        timestamp: Some(1_700_000_000_000),
+    }
+}

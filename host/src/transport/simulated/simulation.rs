@@ -1,0 +1,358 @@
+//! The processes: who works under which name, who is at it now, and who goes on while somebody stands still.
+
+use super::{
+    faults::Event,
+    link::SimulatedLink,
+    log::Log,
+    records::{LETTERS, OUTPUTS, Obedient},
+    world::{Process, Settings, World},
+};
+use crate::{
+    clock::Clock,
+    stage::{OnError, Output, Retry, Stage, StageSettings, Tally},
+    transport::{
+        Link,
+        mutants::{Broken, Mutant},
+    },
+    worker::{Ended, Worker, WorkerSettings, control::Control},
+};
+use fastrand::Rng;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+/// A worker at work: each call is one turn.
+type Turns = Box<dyn FnMut() -> Option<Ended>>;
+
+/// How many workers may stand still inside each other's calls.
+const DEPTH: u32 = 3;
+
+/// Where a worker works; when it ends, another one comes.
+pub(super) struct Seat {
+    pub(super) name: RefCell<String>,
+    host: usize,
+    turns: RefCell<Option<Turns>>,
+    busy: Cell<bool>,
+    /// Nobody comes before this time.
+    vacant: Cell<Duration>,
+    process: Cell<usize>,
+    pub(super) control: RefCell<Arc<Control>>,
+    pub(super) ended: RefCell<Option<Ended>>,
+}
+
+/// A world and the workers in it.
+pub(super) struct Simulation {
+    pub(super) world: RefCell<World>,
+    pub(super) seats: RefCell<Vec<Rc<Seat>>>,
+    time: Rc<Cell<Duration>>,
+    depth: Cell<u32>,
+    names: Cell<u32>,
+    /// Names that two processes had at once.
+    doubles: RefCell<BTreeSet<String>>,
+    mutant: Option<Mutant>,
+    stage: Arc<StageSettings>,
+    pub(super) tally: Arc<Tally>,
+}
+
+impl Simulation {
+    pub(super) fn new(
+        rng: Rng,
+        settings: Settings,
+        topics: (&[u32], &[u32]),
+        mutant: Option<Mutant>,
+        told: bool,
+    ) -> Rc<Simulation> {
+        let time = Rc::new(Cell::new(Duration::from_secs(60)));
+        Rc::new(Simulation {
+            stage: Arc::new(stage_settings(&settings, topics)),
+            world: RefCell::new(World::new(rng, settings, topics, time.clone(), told)),
+            seats: RefCell::default(),
+            time,
+            depth: Cell::new(0),
+            names: Cell::new(0),
+            doubles: RefCell::default(),
+            mutant,
+            tally: Arc::default(),
+        })
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.time.get()
+    }
+
+    /// Time passes, and nothing else.
+    pub(super) fn spend(&self, time: Duration) {
+        self.time.set(self.time.get() + time);
+    }
+
+    /// Time passes, with what it brings about.
+    pub(super) fn pass(&self, time: Duration) {
+        self.spend(time);
+        self.world.borrow_mut().tend();
+    }
+
+    /// A seat for workers of this name.
+    pub(super) fn add_seat(&self, name: &str, host: usize) -> Rc<Seat> {
+        let seat = Rc::new(Seat {
+            name: RefCell::new(name.to_owned()),
+            host,
+            turns: RefCell::default(),
+            busy: Cell::new(false),
+            vacant: Cell::new(Duration::ZERO),
+            process: Cell::new(usize::MAX),
+            control: RefCell::default(),
+            ended: RefCell::default(),
+        });
+        self.seats.borrow_mut().push(seat.clone());
+        seat
+    }
+
+    /// One turn of the worker in this seat, if it can have one.
+    pub(super) fn run(self: &Rc<Self>, seat: &Rc<Seat>) -> bool {
+        if seat.busy.get() || self.world.borrow().audit.violation.is_some() {
+            return false;
+        }
+        if seat.turns.borrow().is_none() {
+            if self.now() < seat.vacant.get() {
+                return false;
+            }
+            self.hire(seat);
+        }
+        let Some(mut turns) = seat.turns.borrow_mut().take() else {
+            return false;
+        };
+        seat.busy.set(true);
+        let ended = turns();
+        seat.busy.set(false);
+        match ended {
+            None => *seat.turns.borrow_mut() = Some(turns),
+            Some(ended) => {
+                drop(turns);
+                self.ended(seat, ended);
+            }
+        }
+        true
+    }
+
+    /// One turn of anybody.
+    pub(super) fn run_any(self: &Rc<Self>) -> bool {
+        let seat = {
+            let seats = self.seats.borrow();
+            let place = self.world.borrow_mut().rng.usize(0..seats.len());
+            seats[place].clone()
+        };
+        self.run(&seat)
+    }
+
+    /// The others go on for a moment.
+    pub(super) fn meanwhile(self: &Rc<Self>) {
+        self.nested(|| {
+            let turns = self.world.borrow_mut().rng.usize(1..=4);
+            for _ in 0..turns {
+                self.run_any();
+            }
+        });
+    }
+
+    /// A process stands still, and the others go on.
+    pub(super) fn stall(self: &Rc<Self>, process: usize, time: Duration) {
+        let until = self.now() + time;
+        let now = self.now();
+        self.world.borrow_mut().processes[process]
+            .silent
+            .get_or_insert(now);
+        self.nested(|| {
+            while self.now() < until {
+                let leap = self.world.borrow_mut().rng.u64(1..=time.as_millis() as u64);
+                self.pass((until - self.now()).min(Duration::from_millis(leap)));
+                let turns = self.world.borrow_mut().rng.usize(0..16);
+                for _ in 0..turns {
+                    self.run_any();
+                }
+            }
+        });
+        let left = until.saturating_sub(self.now());
+        self.pass(left);
+        let mut world = self.world.borrow_mut();
+        if world.processes[process].alive {
+            world.processes[process].silent = None;
+        }
+    }
+
+    fn nested(&self, others: impl FnOnce()) {
+        if self.depth.get() < DEPTH {
+            self.depth.set(self.depth.get() + 1);
+            others();
+            self.depth.set(self.depth.get() - 1);
+        }
+    }
+
+    /// A new process, with a worker in it.
+    fn hire(self: &Rc<Self>, seat: &Rc<Seat>) {
+        let name = seat.name.borrow().clone();
+        let process = {
+            let mut world = self.world.borrow_mut();
+            world.note(|| format!("{name} starts"));
+            world.processes.push(Process {
+                host: seat.host,
+                alive: true,
+                silent: None,
+            });
+            world.processes.len() - 1
+        };
+        seat.process.set(process);
+        let control = Arc::new(Control::default());
+        *seat.control.borrow_mut() = control.clone();
+        let clock: Rc<dyn Clock> = Rc::new(SimulatedClock(self.time.clone()));
+        let stage = Stage::new(
+            self.stage.clone(),
+            Box::new(Obedient::new(self.clone())),
+            clock.clone(),
+            self.tally.clone(),
+        );
+        let settings = WorkerSettings {
+            name: name.clone(),
+            commit_interval: self.world.borrow().settings.commit_interval,
+            control,
+        };
+        let link = SimulatedLink::new(self.clone(), name, process);
+        *seat.turns.borrow_mut() = Some(match self.mutant {
+            None => at_work(link, stage, clock, settings),
+            Some(mutant) => at_work(Broken::new(link, mutant), stage, clock, settings),
+        });
+    }
+
+    /// A worker ended: by now, or soon, another one takes its place.
+    fn ended(&self, seat: &Rc<Seat>, ended: Ended) {
+        let name = seat.name.borrow().clone();
+        let mut world = self.world.borrow_mut();
+        world.note(|| format!("{name} ended: {ended:?}"));
+        let killed = !world.processes[seat.process.get()].alive;
+        world.kill(seat.process.get());
+        let doubled = self.doubled(&name);
+        let had_double = self.doubles.borrow().contains(&name);
+        if let Ended::Failed(why) = &ended
+            && !killed
+            && !had_double
+            && world.settings.strict
+        {
+            world.audit.blame(format!("{name} gave up: {why}"));
+        }
+        let delay = match world.rng.u32(0..4) {
+            0 => world.rng.u64(0..25_000),
+            _ => world.rng.u64(0..1_000),
+        };
+        seat.vacant.set(self.now() + Duration::from_millis(delay));
+        // Now and then another host's worker comes instead, under a name of its own.
+        if doubled || (killed && !world.settings.prompt && world.rng.u32(0..4) == 0) {
+            *seat.name.borrow_mut() = self.new_name();
+        }
+        *seat.ended.borrow_mut() = Some(ended);
+    }
+
+    /// True when two seats have this name.
+    fn doubled(&self, name: &str) -> bool {
+        let seats = self.seats.borrow();
+        let same = |seat: &&Rc<Seat>| *seat.name.borrow() == name;
+        seats.iter().filter(same).count() > 1
+    }
+
+    /// A name that nobody had before.
+    pub(super) fn new_name(&self) -> String {
+        self.names.set(self.names.get() + 1);
+        format!("w{}", self.names.get())
+    }
+
+    /// Somebody starts a second worker under a name.
+    pub(super) fn double(&self, seat: &Rc<Seat>) {
+        let name = seat.name.borrow().clone();
+        if !self.doubled(&name) {
+            self.world.borrow_mut().count(Event::Doubled);
+            self.add_seat(&name, seat.host);
+            self.doubles.borrow_mut().insert(name);
+        }
+    }
+
+    /// A topic gets one more partition.
+    pub(super) fn grow(&self, topic: usize) {
+        let mut world = self.world.borrow_mut();
+        world.inputs[topic].push(Log::default());
+        world.count(Event::Grown);
+        let now = world.now();
+        world.group.rebalance(now);
+    }
+
+    /// Everybody goes home.
+    pub(super) fn dismiss(&self) {
+        let seats = std::mem::take(&mut *self.seats.borrow_mut());
+        for seat in seats {
+            drop(seat.turns.borrow_mut().take());
+        }
+    }
+}
+
+fn at_work<L: Link + 'static>(
+    link: L,
+    stage: Stage,
+    clock: Rc<dyn Clock>,
+    settings: WorkerSettings,
+) -> Turns {
+    let mut worker = Worker::new(link, stage, clock, settings);
+    let mut begun = false;
+    Box::new(move || match std::mem::replace(&mut begun, true) {
+        false => worker.start(),
+        true => worker.step(),
+    })
+}
+
+fn stage_settings(settings: &Settings, (inputs, outputs): (&[u32], &[u32])) -> StageSettings {
+    let output = |(place, partitions): (usize, &u32)| Output {
+        name: OUTPUTS[place].into(),
+        topic: OUTPUTS[place].into(),
+        partitions: *partitions,
+        largest: 1_000_000,
+        compacted: false,
+        ahead: None,
+    };
+    let count = match settings.letters {
+        true => OUTPUTS.len(),
+        false => LETTERS,
+    };
+    StageSettings {
+        pipeline: "simulated".into(),
+        stage: "stage".into(),
+        module: "obedient".into(),
+        inputs: (0..inputs.len()).map(|input| input.to_string()).collect(),
+        outputs: outputs.iter().enumerate().take(count).map(output).collect(),
+        on_error: match settings.letters {
+            true => OnError::DeadLetter,
+            false => OnError::Skip,
+        },
+        retry: Retry {
+            backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_secs(2),
+            give_up_after: Duration::from_secs(1_000_000),
+        },
+    }
+}
+
+/// Time as the simulation has it.
+struct SimulatedClock(Rc<Cell<Duration>>);
+
+impl Clock for SimulatedClock {
+    fn now(&self) -> Duration {
+        self.0.get()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        1_700_000_000_000 + self.0.get().as_millis() as i64
+    }
+
+    fn wait(&self, time: Duration) {
+        self.0.set(self.0.get() + time);
+    }
+}

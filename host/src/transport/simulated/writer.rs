@@ -1,0 +1,121 @@
+//! The producing half of a simulated link: what was sent waits in the client, and is acknowledged later.
+
+use super::{
+    faults::Event,
+    log::Data,
+    records::{self, LETTERS},
+    world::World,
+};
+use crate::transport::{Fault, Outgoing, kafka::Delivery};
+use std::{rc::Rc, time::Duration};
+
+/// What is known of the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// None is open.
+    Closed,
+    /// One is open, and nobody has tried to end it.
+    Open,
+    /// Its end was asked for, and there is no answer.
+    Doubtful,
+}
+
+pub(super) struct Writer {
+    pub(super) epoch: u32,
+    pub(super) state: State,
+    pub(super) begun: Duration,
+    /// Why the transaction has failed already, though nobody was told.
+    pub(super) failed: Option<Fault>,
+    waiting: Vec<(usize, u32, Rc<Data>)>,
+}
+
+impl Writer {
+    pub(super) fn new(epoch: u32) -> Writer {
+        Writer {
+            epoch,
+            state: State::Closed,
+            begun: Duration::ZERO,
+            failed: None,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Takes a record that is to be sent. One that the client itself refuses is not counted by it: a commit would go
+    /// through without it.
+    pub(super) fn accept(
+        &mut self,
+        record: &Outgoing<'_>,
+        origin: &Data,
+        world: &mut World,
+        looks: bool,
+    ) -> Result<(), Fault> {
+        let mut headers = match record.keep_headers {
+            true => origin.headers.clone(),
+            false => Vec::new(),
+        };
+        headers.extend_from_slice(record.headers);
+        let data = Data {
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers,
+            timestamp: record.timestamp,
+        };
+        if looks && records::is_refused(record.output, data.text()) {
+            return Err(refused(data.text(), world));
+        }
+        let partitions = world.outputs[record.output].len() as u32;
+        let sum = record
+            .key
+            .unwrap_or_default()
+            .iter()
+            .fold(0, |sum: u32, byte| sum.wrapping_add(u32::from(*byte)));
+        let partition = record.partition.unwrap_or(sum % partitions);
+        self.waiting.push((record.output, partition, Rc::new(data)));
+        Ok(())
+    }
+
+    /// Brings what waits to the brokers, but no more than `most`. What is refused, comes to light later.
+    pub(super) fn flush(&mut self, name: &str, world: &mut World, most: usize) {
+        let most = most.min(self.waiting.len());
+        for (topic, partition, data) in std::mem::take(&mut self.waiting).into_iter().take(most) {
+            if records::is_refused(topic, data.text()) {
+                let fault = refused(data.text(), world);
+                self.failed.get_or_insert(fault);
+                continue;
+            }
+            let letter = topic == LETTERS;
+            if letter {
+                world.count(Event::LetterWritten);
+            }
+            match world.settings.delivery {
+                Delivery::ExactlyOnce => {
+                    let written = world.write((name, self.epoch), (topic, partition), data);
+                    if written.is_err() {
+                        let fault = self.fenced(world);
+                        self.failed.get_or_insert(fault);
+                    }
+                }
+                Delivery::AtLeastOnce => {
+                    world.note(|| format!("{name} writes {}", data.text()));
+                    world.audit.written(topic, &data);
+                    world.outputs[topic][partition as usize].append(None, data);
+                }
+            }
+        }
+    }
+
+    /// A transaction that took too long is ended by the coordinator in the same words as a double's.
+    pub(super) fn fenced(&mut self, world: &mut World) -> Fault {
+        self.state = State::Closed;
+        if world.now() - self.begun > world.settings.transaction_timeout * 9 / 10 {
+            return Fault::Aborted("the transaction took too long".into());
+        }
+        world.count(Event::Fenced);
+        Fault::Fenced("another writer has the name".into())
+    }
+}
+
+fn refused(text: &str, world: &mut World) -> Fault {
+    world.count(Event::RecordRefused);
+    Fault::Refused(format!("{text} is refused"))
+}
