@@ -25,10 +25,7 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose waits end when `control` tells the worker to.
     pub fn new(control: Arc<Control>) -> SystemClock {
-        SystemClock {
-            begun: Instant::now(),
-            control,
-        }
+        SystemClock { begun: Instant::now(), control }
     }
 }
 
@@ -38,9 +35,7 @@ impl Clock for SystemClock {
     }
 
     fn wall_ms(&self) -> i64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 

@@ -60,11 +60,7 @@ impl Plan {
                 Some(StagePlan::new(manifest, stage, compiled, topics, control))
             })
             .collect();
-        Plan {
-            pipeline: manifest.name.clone(),
-            state: manifest.state.clone(),
-            stages,
-        }
+        Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), stages }
     }
 }
 
@@ -76,17 +72,12 @@ impl StagePlan {
         topics: &BTreeMap<String, TopicFacts>,
         control: &Arc<Control>,
     ) -> StagePlan {
-        let mut outputs: Vec<_> = stage
-            .outputs
-            .iter()
-            .map(|port| output(&port.name, &port.topic, topics))
-            .collect();
+        let mut outputs: Vec<_> = stage.outputs.iter().map(|port| output(&port.name, &port.topic, topics)).collect();
         if stage.on_error == OnError::DeadLetter {
             outputs.push(output("dead-letter", &stage.dead_letter, topics));
         }
         let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
-        let largest =
-            |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(DEFAULT_LARGEST);
+        let largest = |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(DEFAULT_LARGEST);
         let link = LinkSettings {
             cluster: cluster(manifest, &stage.properties),
             group: stage.group.clone(),
@@ -138,44 +129,18 @@ impl StagePlan {
         let letters = usize::from(settings.on_error == OnError::DeadLetter);
         let outputs = &settings.outputs[..settings.outputs.len() - letters];
         let outputs: Vec<_> = outputs.iter().map(|output| output.topic.as_str()).collect();
-        format!(
-            "{}: {} → {}, {workers}, {delivery}",
-            settings.stage,
-            settings.inputs.join(", "),
-            outputs.join(", ")
-        )
+        format!("{}: {} → {}, {workers}, {delivery}", settings.stage, settings.inputs.join(", "), outputs.join(", "))
     }
 }
 
 /// What a stage's instances are told.
 pub fn setup(stage: &manifest::Stage) -> Setup {
-    let manifest::Limits {
-        memory,
-        time,
-        outputs,
-        output_bytes,
-    } = stage.limits;
+    let manifest::Limits { memory, time, outputs, output_bytes } = stage.limits;
     Setup {
         stage: stage.name.clone(),
-        inputs: stage
-            .inputs
-            .iter()
-            .map(|port| Input {
-                topic: port.topic.clone(),
-                name: port.name.clone(),
-            })
-            .collect(),
-        config: stage
-            .config
-            .iter()
-            .map(|(name, value)| (name.clone(), value.reveal().to_owned()))
-            .collect(),
-        limits: Limits {
-            memory,
-            time,
-            outputs,
-            output_bytes,
-        },
+        inputs: stage.inputs.iter().map(|port| Input { topic: port.topic.clone(), name: port.name.clone() }).collect(),
+        config: stage.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+        limits: Limits { memory, time, outputs, output_bytes },
     }
 }
 
@@ -183,25 +148,15 @@ pub fn setup(stage: &manifest::Stage) -> Setup {
 pub fn cluster(manifest: &Manifest, properties: &Properties) -> Cluster {
     Cluster {
         brokers: manifest.kafka.brokers.join(","),
-        properties: properties
-            .iter()
-            .map(|(name, value)| (name.clone(), value.reveal().to_owned()))
-            .collect(),
+        properties: properties.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
     }
 }
 
 fn output(name: &str, topic: &str, topics: &BTreeMap<String, TopicFacts>) -> Output {
     let unknown = TopicFacts::default();
     let facts = topics.get(topic).unwrap_or(&unknown);
-    let says = |key: &str, word: &str| {
-        facts
-            .config
-            .get(key)
-            .is_some_and(|value| value.contains(word))
-    };
-    let ahead = facts
-        .number("message.timestamp.after.max.ms")
-        .and_then(|ms| u64::try_from(ms).ok());
+    let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
+    let ahead = facts.number("message.timestamp.after.max.ms").and_then(|ms| u64::try_from(ms).ok());
     Output {
         name: name.to_owned(),
         topic: topic.to_owned(),
@@ -216,10 +171,7 @@ fn output(name: &str, topic: &str, topics: &BTreeMap<String, TopicFacts>) -> Out
 }
 
 fn largest(facts: &TopicFacts) -> usize {
-    facts
-        .number("max.message.bytes")
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .unwrap_or(DEFAULT_LARGEST)
+    facts.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DEFAULT_LARGEST)
 }
 
 fn inputs_digest(inputs: &[String], topics: &BTreeMap<String, TopicFacts>) -> String {
@@ -228,10 +180,7 @@ fn inputs_digest(inputs: &[String], topics: &BTreeMap<String, TopicFacts>) -> St
         let partitions = topics.get(input).map_or(0, |facts| facts.partitions);
         digest.update(format!("{input}:{partitions},"));
     }
-    digest.finalize()[..4]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A transaction must outlive its slowest record: the commit interval may be over just before it, and it may run
@@ -264,12 +213,7 @@ impl Wanted {
                 None => wanted.create.push(declared(name, topic)),
             }
         }
-        let outputs: Vec<_> = manifest
-            .stages
-            .iter()
-            .flat_map(|s| &s.outputs)
-            .map(|port| &port.topic)
-            .collect();
+        let outputs: Vec<_> = manifest.stages.iter().flat_map(|s| &s.outputs).map(|port| &port.topic).collect();
         for stage in &manifest.stages {
             for input in stage.inputs.iter().map(|port| &port.topic) {
                 let made_here = outputs.contains(&input) || manifest.topics.contains_key(input);
@@ -280,9 +224,7 @@ impl Wanted {
         }
         for stage in &manifest.stages {
             for output in stage.outputs.iter().map(|port| &port.topic) {
-                wanted.add(manifest, there, output, |stage| {
-                    stage.outputs.iter().any(|port| port.topic == *output)
-                });
+                wanted.add(manifest, there, output, |stage| stage.outputs.iter().any(|port| port.topic == *output));
             }
             if stage.on_error == OnError::DeadLetter {
                 let name = &stage.dead_letter;
@@ -308,27 +250,15 @@ impl Wanted {
         {
             return;
         }
-        let writers: Vec<_> = manifest
-            .stages
-            .iter()
-            .filter(|stage| writes(stage))
-            .collect();
-        let inputs: Option<Vec<_>> = writers
-            .iter()
-            .flat_map(|stage| &stage.inputs)
-            .map(|port| there.get(&port.topic))
-            .collect();
+        let writers: Vec<_> = manifest.stages.iter().filter(|stage| writes(stage)).collect();
+        let inputs: Option<Vec<_>> =
+            writers.iter().flat_map(|stage| &stage.inputs).map(|port| there.get(&port.topic)).collect();
         let Some(inputs) = inputs else {
             return self.later.push(name.to_owned());
         };
         let mut config = BTreeMap::new();
         if writers.iter().any(|stage| stage.dead_letter == name) {
-            let room = inputs
-                .iter()
-                .map(|facts| largest(facts))
-                .max()
-                .unwrap_or(DEFAULT_LARGEST)
-                + LETTER_HEADROOM;
+            let room = inputs.iter().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST) + LETTER_HEADROOM;
             config.insert("retention.ms".into(), "-1".into());
             config.insert("cleanup.policy".into(), "delete".into());
             config.insert("max.message.bytes".into(), room.to_string());
@@ -354,25 +284,14 @@ fn declared(name: &str, topic: &manifest::Topic) -> NewTopic {
 fn differences(name: &str, topic: &manifest::Topic, facts: &TopicFacts) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(partitions) = topic.partitions.filter(|count| *count != facts.partitions) {
-        found.push(format!(
-            "topic {name} has {} partitions, the manifest says {partitions}",
-            facts.partitions
-        ));
+        found.push(format!("topic {name} has {} partitions, the manifest says {partitions}", facts.partitions));
     }
-    if let Some(replication) = topic
-        .replication
-        .filter(|count| usize::from(*count) != facts.replication)
-    {
-        found.push(format!(
-            "topic {name} has {} replicas, the manifest says {replication}",
-            facts.replication
-        ));
+    if let Some(replication) = topic.replication.filter(|count| usize::from(*count) != facts.replication) {
+        found.push(format!("topic {name} has {} replicas, the manifest says {replication}", facts.replication));
     }
     for (key, value) in &topic.config {
         if let Some(real) = facts.config.get(key).filter(|real| *real != value) {
-            found.push(format!(
-                "topic {name} has {key}={real}, the manifest says {value}"
-            ));
+            found.push(format!("topic {name} has {key}={real}, the manifest says {value}"));
         }
     }
     found

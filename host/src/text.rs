@@ -15,11 +15,7 @@ pub fn grouped(number: u64) -> String {
 
 /// A number of things: `1 record`, `2 records`.
 pub fn count(number: u64, thing: &str) -> String {
-    format!(
-        "{} {thing}{}",
-        grouped(number),
-        if number == 1 { "" } else { "s" }
-    )
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// The one of `known` that somebody who wrote `word` probably meant.
@@ -38,17 +34,9 @@ mod tests {
 
     #[test]
     fn thousands_stand_apart() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (12_345_678, "12,345,678"),
-        ] {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
             assert_eq!(grouped(number), text);
         }
-        assert_eq!(
-            (count(1, "record").as_str(), count(1000, "record").as_str()),
-            ("1 record", "1,000 records")
-        );
+        assert_eq!((count(1, "record").as_str(), count(1000, "record").as_str()), ("1 record", "1,000 records"));
     }
 }

@@ -11,19 +11,10 @@ const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Builds the guests in Rust; the folder that holds their modules.
 pub fn build() -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../guests/rust")
-        .canonicalize()?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/rust").canonicalize()?;
     add_target(&folder)?;
     let status = Command::new("cargo")
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--quiet", "--release", "--locked", "--target", TARGET])
         .current_dir(&folder)
         .env_remove("CARGO_TARGET_DIR")
         .status()
@@ -34,10 +25,8 @@ pub fn build() -> Result<PathBuf> {
 
 /// Adds the target when the toolchain does not have it.
 fn add_target(folder: &Path) -> Result<()> {
-    let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .current_dir(folder)
-        .output()?;
+    let output =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder).output()?;
     let libraries = String::from_utf8_lossy(&output.stdout);
     if output.status.success() && Path::new(libraries.trim()).exists() {
         return Ok(());
@@ -47,9 +36,7 @@ fn add_target(folder: &Path) -> Result<()> {
         .args(["target", "add", TARGET])
         .current_dir(folder)
         .status()
-        .with_context(|| {
-            format!("rustup cannot be started: add the target {TARGET} to the toolchain by hand")
-        })?;
+        .with_context(|| format!("rustup cannot be started: add the target {TARGET} to the toolchain by hand"))?;
     ensure!(status.success(), "rustup could not add the target {TARGET}");
     Ok(())
 }

@@ -50,30 +50,11 @@ impl Broker {
         let jars = fetch()?;
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
-        fs::write(
-            folder.join("server.properties"),
-            properties(&folder, port, controller, setup),
-        )?;
-        let mut format = java(
-            &jars,
-            &["-Xmx128m", "-XX:TieredStopAtLevel=1"],
-            "kafka.tools.StorageTool",
-        );
-        let output = format
-            .args(["format", "-t", CLUSTER, "-c"])
-            .arg(folder.join("server.properties"))
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "Kafka's storage tool failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let mut broker = Broker {
-            folder,
-            port,
-            fast: setup.fast,
-            process: None,
-        };
+        fs::write(folder.join("server.properties"), properties(&folder, port, controller, setup))?;
+        let mut format = java(&jars, &["-Xmx128m", "-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool");
+        let output = format.args(["format", "-t", CLUSTER, "-c"]).arg(folder.join("server.properties")).output()?;
+        ensure!(output.status.success(), "Kafka's storage tool failed: {}", String::from_utf8_lossy(&output.stderr));
+        let mut broker = Broker { folder, port, fast: setup.fast, process: None };
         broker.boot()?;
         Ok(broker)
     }
@@ -93,11 +74,8 @@ impl Broker {
         ensure!(self.process.is_none(), "the broker runs already");
         let jars = fetch()?;
         let log = self.folder.join("log");
-        let options: &[&str] = if self.fast {
-            &["-Xmx512m", "-Xms512m"]
-        } else {
-            &["-Xmx512m", "-XX:TieredStopAtLevel=1"]
-        };
+        let options: &[&str] =
+            if self.fast { &["-Xmx512m", "-Xms512m"] } else { &["-Xmx512m", "-XX:TieredStopAtLevel=1"] };
         let process = java(&jars, options, "kafka.Kafka")
             .arg(self.folder.join("server.properties"))
             .stdin(Stdio::null())
@@ -108,20 +86,9 @@ impl Broker {
         self.process = Some(process);
         let since = Instant::now();
         while !(fs::read_to_string(&log)?.contains("Kafka Server started") && answers(self.port)) {
-            let ended = self
-                .process
-                .as_mut()
-                .and_then(|process| process.try_wait().ok().flatten());
-            ensure!(
-                ended.is_none(),
-                "the broker ended while it started: see {}",
-                log.display()
-            );
-            ensure!(
-                since.elapsed() < READY_WITHIN,
-                "the broker was not ready in time: see {}",
-                log.display()
-            );
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
+            ensure!(ended.is_none(), "the broker ended while it started: see {}", log.display());
+            ensure!(since.elapsed() < READY_WITHIN, "the broker was not ready in time: see {}", log.display());
             sleep(Duration::from_millis(100));
         }
         Ok(())
@@ -174,20 +141,14 @@ impl Drop for Broker {
 
 /// Sends a signal to a process that we started.
 pub fn signal(pid: u32, name: &str) -> Result<()> {
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status()?;
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status()?;
     ensure!(status.success(), "signal {name} could not be sent to {pid}");
     Ok(())
 }
 
 /// One of Kafka's own command line tools, such as `org.apache.kafka.tools.ConsoleProducer`.
 pub fn tool(class: &str) -> Result<Command> {
-    Ok(java(
-        &fetch()?,
-        &["-Xmx256m", "-XX:TieredStopAtLevel=1"],
-        class,
-    ))
+    Ok(java(&fetch()?, &["-Xmx256m", "-XX:TieredStopAtLevel=1"], class))
 }
 
 /// Kafka's jars, fetched once for all checkouts of this machine.
@@ -214,10 +175,7 @@ pub fn fetch() -> Result<PathBuf> {
     let status = Command::new("mvn")
         .args(["-q", "-B", "-f"])
         .arg(&pom)
-        .args([
-            "dependency:copy-dependencies",
-            &format!("-DoutputDirectory={}", jars.display()),
-        ])
+        .args(["dependency:copy-dependencies", &format!("-DoutputDirectory={}", jars.display())])
         .status()
         .context("mvn cannot be started: install Maven and a Java of 17 or later")?;
     ensure!(status.success(), "Maven could not fetch Kafka");
@@ -238,18 +196,11 @@ rootLogger.appenderRef.err.ref = err
 
 fn java(jars: &Path, options: &[&str], class: &str) -> Command {
     let mut command = Command::new("java");
-    let level = if class == "kafka.Kafka" {
-        "INFO"
-    } else {
-        "WARN"
-    };
+    let level = if class == "kafka.Kafka" { "INFO" } else { "WARN" };
     command
         .args(options)
         .arg("-XX:+UseSerialGC")
-        .arg(format!(
-            "-Dlog4j2.configurationFile={}",
-            jars.join("log4j2.properties").display()
-        ))
+        .arg(format!("-Dlog4j2.configurationFile={}", jars.join("log4j2.properties").display()))
         .arg(format!("-Dlog.level={level}"))
         .args(["-cp", &format!("{}/*", jars.display())])
         .arg(class);
@@ -258,10 +209,7 @@ fn java(jars: &Path, options: &[&str], class: &str) -> Command {
 
 /// Two ports that nobody uses now.
 fn free_ports() -> Result<(u16, u16)> {
-    let (a, b) = (
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-    );
+    let (a, b) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
     Ok((a.local_addr()?.port(), b.local_addr()?.port()))
 }
 
@@ -272,9 +220,7 @@ fn answers(port: u16) -> bool {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         // Length 14; Metadata version 1; correlation 7; no client id; no topics.
-        stream.write_all(
-            b"\x00\x00\x00\x0e\x00\x03\x00\x01\x00\x00\x00\x07\xff\xff\x00\x00\x00\x00",
-        )?;
+        stream.write_all(b"\x00\x00\x00\x0e\x00\x03\x00\x01\x00\x00\x00\x07\xff\xff\x00\x00\x00\x00")?;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer)?;
         match answer {
@@ -289,22 +235,10 @@ fn properties(folder: &Path, port: u16, controller: u16, setup: &Setup) -> Strin
     let mut lines = vec![
         ("process.roles", "broker,controller".into()),
         ("node.id", "1".into()),
-        (
-            "controller.quorum.voters",
-            format!("1@127.0.0.1:{controller}"),
-        ),
-        (
-            "listeners",
-            format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
-        ),
-        (
-            "advertised.listeners",
-            format!("PLAINTEXT://127.0.0.1:{port}"),
-        ),
-        (
-            "listener.security.protocol.map",
-            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
-        ),
+        ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+        ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
+        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
         ("controller.listener.names", "CONTROLLER".into()),
         ("inter.broker.listener.name", "PLAINTEXT".into()),
         ("log.dirs", folder.join("data").display().to_string()),
@@ -314,10 +248,7 @@ fn properties(folder: &Path, port: u16, controller: u16, setup: &Setup) -> Strin
         ("offsets.topic.replication.factor", "1".into()),
         ("transaction.state.log.replication.factor", "1".into()),
         ("transaction.state.log.min.isr", "1".into()),
-        (
-            "share.coordinator.state.topic.replication.factor",
-            "1".into(),
-        ),
+        ("share.coordinator.state.topic.replication.factor", "1".into()),
         ("share.coordinator.state.topic.min.isr", "1".into()),
         ("log.cleaner.dedupe.buffer.size", "16777216".into()),
         // Tests replay old timestamps, which retention by time would delete under them.
@@ -328,10 +259,7 @@ fn properties(folder: &Path, port: u16, controller: u16, setup: &Setup) -> Strin
             ("offsets.topic.num.partitions", "5".into()),
             ("transaction.state.log.num.partitions", "5".into()),
             ("group.initial.rebalance.delay.ms", "0".into()),
-            (
-                "transaction.abort.timed.out.transaction.cleanup.interval.ms",
-                "1000".into(),
-            ),
+            ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000".into()),
             ("log.initial.task.delay.ms", "1000".into()),
             ("log.retention.check.interval.ms", "1000".into()),
             ("log.segment.delete.delay.ms", "1000".into()),
@@ -339,13 +267,6 @@ fn properties(folder: &Path, port: u16, controller: u16, setup: &Setup) -> Strin
             ("broker.session.timeout.ms", "3000".into()),
         ]);
     }
-    let own = setup
-        .properties
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.clone()));
-    lines
-        .into_iter()
-        .chain(own)
-        .map(|(key, value)| format!("{key}={value}\n"))
-        .collect()
+    let own = setup.properties.iter().map(|(key, value)| (key.as_str(), value.clone()));
+    lines.into_iter().chain(own).map(|(key, value)| format!("{key}={value}\n")).collect()
 }

@@ -24,10 +24,7 @@ fn main() -> ExitCode {
         ["soak", ref rest @ ..] => soak(rest),
         ["guests"] => guests::build().map(|folder| println!("{}", folder.display())),
         ["kafka"] => run_kafka(9092),
-        ["kafka", port] => port
-            .parse()
-            .context("a port is a number")
-            .and_then(run_kafka),
+        ["kafka", port] => port.parse().context("a port is a number").and_then(run_kafka),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);
@@ -49,15 +46,7 @@ fn test(filter: &[&str]) -> Result<()> {
     guests::build()?;
     kafka::fetch()?;
     if filter.is_empty() {
-        cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ])?;
+        cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
         for folder in ["guests/rust", "bench/native"] {
             cargo_in(&root().join(folder), &["fmt", "--all", "--check"])?;
         }
@@ -94,22 +83,15 @@ fn soak(filter: &[&str]) -> Result<()> {
     guests::build()?;
     kafka::fetch()?;
     let mut arguments = vec!["test", "--test", "kafka"];
-    arguments.extend(if filter.is_empty() {
-        &["delivery"]
-    } else {
-        filter
-    });
+    arguments.extend(if filter.is_empty() { &["delivery"] } else { filter });
     arguments.extend(["--", "--nocapture"]);
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])
 }
 
 fn run_kafka(port: u16) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let controller = port
-        .checked_add(1)
-        .context("the port above is needed too")?;
-    let mut broker =
-        kafka::Broker::start_at(folder.path(), &kafka::Setup::default(), port, controller)?;
+    let controller = port.checked_add(1).context("the port above is needed too")?;
+    let mut broker = kafka::Broker::start_at(folder.path(), &kafka::Setup::default(), port, controller)?;
     println!("Kafka is ready at {}", broker.address());
     broker.wait()
 }
@@ -120,11 +102,8 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 
 fn cargo_in(folder: &Path, arguments: &[&str]) -> Result<()> {
     eprintln!("cargo {}", arguments.join(" "));
-    let status = Command::new("cargo")
-        .args(arguments)
-        .current_dir(folder)
-        .status()
-        .context("cargo cannot be started")?;
+    let status =
+        Command::new("cargo").args(arguments).current_dir(folder).status().context("cargo cannot be started")?;
     if !status.success() {
         bail!("cargo {} failed", arguments.first().unwrap_or(&""));
     }

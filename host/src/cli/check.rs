@@ -35,30 +35,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     eprint!("{}", loaded.warnings);
     let manifest = &loaded.manifest;
     let stages = count(manifest.stages.len() as u64, "stage");
-    let mut text = format!(
-        "{}: {stages}, no mistakes\n",
-        arguments.source.manifest.display()
-    );
+    let mut text = format!("{}: {stages}, no mistakes\n", arguments.source.manifest.display());
     for stage in &manifest.stages {
         let topics = |ports: &[crate::manifest::Port]| {
-            ports
-                .iter()
-                .map(|port| port.topic.clone())
-                .collect::<Vec<_>>()
-                .join(", ")
+            ports.iter().map(|port| port.topic.clone()).collect::<Vec<_>>().join(", ")
         };
-        text += &format!(
-            "  {}: {} → {}\n",
-            stage.name,
-            topics(&stage.inputs),
-            topics(&stage.outputs)
-        );
+        text += &format!("  {}: {} → {}\n", stage.name, topics(&stage.inputs), topics(&stage.outputs));
         let module = &loaded.compiled[&stage.name];
-        text += &format!(
-            "    module   {} (sha256 {}…)\n",
-            stage.module.path,
-            &module.digest()[..12]
-        );
+        text += &format!("    module   {} (sha256 {}…)\n", stage.module.path, &module.digest()[..12]);
         text += &format!("    imports  {}\n", listed(module.imports()));
         text += &format!("    exports  {}\n", listed(module.exports()));
     }
@@ -86,23 +70,8 @@ fn compare(manifest: &Manifest) -> Result<Vec<String>> {
         .with_context(|| format!("Kafka at {} does not answer", cluster.brokers))?;
     let wanted = Wanted::new(manifest, &there);
     let mut notes = wanted.differences;
-    notes.extend(
-        wanted
-            .create
-            .iter()
-            .map(|topic| format!("topic {} is not there: `run` makes it", topic.name)),
-    );
-    notes.extend(
-        wanted
-            .later
-            .iter()
-            .map(|name| format!("topic {name} is not there: `run` makes it")),
-    );
-    notes.extend(
-        wanted
-            .missing
-            .iter()
-            .map(|name| format!("topic {name} is not there: `run` waits for it")),
-    );
+    notes.extend(wanted.create.iter().map(|topic| format!("topic {} is not there: `run` makes it", topic.name)));
+    notes.extend(wanted.later.iter().map(|name| format!("topic {name} is not there: `run` makes it")));
+    notes.extend(wanted.missing.iter().map(|name| format!("topic {name} is not there: `run` waits for it")));
     Ok(notes)
 }

@@ -16,12 +16,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        arguments.shell,
-        &mut super::Arguments::command(),
-        "millstream",
-        &mut script,
-    );
+    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "millstream", &mut script);
     print(&String::from_utf8(script)?)?;
     Ok(Exit::Done)
 }

@@ -23,12 +23,7 @@ pub(super) struct Source {
     /// The manifest
     pub(super) manifest: PathBuf,
     /// Brokers, over those of the manifest
-    #[arg(
-        long,
-        value_name = "BROKERS",
-        value_delimiter = ',',
-        env = "MILLSTREAM_KAFKA"
-    )]
+    #[arg(long, value_name = "BROKERS", value_delimiter = ',', env = "MILLSTREAM_KAFKA")]
     pub(super) kafka: Option<Vec<String>>,
 }
 
@@ -54,29 +49,19 @@ pub(super) struct Wishes {
 /// Loads a manifest, or gives all of its mistakes as one text.
 pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, String>> {
     let path = &source.manifest;
-    let text = fs::read_to_string(path)
-        .map_err(|error| wrong(format!("{}: {}", path.display(), unreadable(&error))))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| wrong(format!("{}: {}", path.display(), unreadable(&error))))?;
     let environment = |name: &str| std::env::var(name).ok();
     let mut reading = manifest::read(path, &text, &environment, source.kafka.as_deref());
     let color = io::stderr().is_terminal();
-    let known: Vec<_> = reading
-        .modules
-        .iter()
-        .map(|(stage, _)| stage.clone())
-        .collect();
+    let known: Vec<_> = reading.modules.iter().map(|(stage, _)| stage.clone()).collect();
     if let Some(stage) = wishes.only.iter().find(|stage| !known.contains(stage)) {
         let meant = nearest(stage, known.iter().map(String::as_str));
-        let help = meant.map_or_else(
-            || format!("stages: {}", known.join(", ")),
-            |name| format!("did you mean `{name}`?"),
-        );
-        return Err(wrong(format!(
-            "{} has no stage `{stage}`: {help}",
-            path.display()
-        )));
+        let help =
+            meant.map_or_else(|| format!("stages: {}", known.join(", ")), |name| format!("did you mean `{name}`?"));
+        return Err(wrong(format!("{} has no stage `{stage}`: {help}", path.display())));
     }
-    let chosen =
-        |stage: &str| wishes.only.is_empty() || wishes.only.iter().any(|name| name == stage);
+    let chosen = |stage: &str| wishes.only.is_empty() || wishes.only.iter().any(|name| name == stage);
     if wishes.build {
         build(path, &reading.modules, &chosen)?;
     }
@@ -85,27 +70,15 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     for (stage, module) in reading.modules.iter().filter(|(stage, _)| chosen(stage)) {
         match Module::load(&module.path.value) {
             Ok(loaded) => drop(modules.insert(stage.clone(), (loaded, module.sha256))),
-            Err(error) => reading.report.add(Diagnostic::mistake(
-                reading.places.module(stage),
-                error.to_string(),
-            )),
+            Err(error) => reading.report.add(Diagnostic::mistake(reading.places.module(stage), error.to_string())),
         }
     }
     for (stage, (module, pinned)) in &modules {
-        let pinned = pinned.map(|bytes| {
-            bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        });
+        let pinned = pinned.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         if let Some(pinned) = pinned.filter(|digest| digest != module.digest()) {
-            let finding = Diagnostic::mistake(
-                reading.places.sha256(stage),
-                format!("the module's digest is not {pinned}"),
-            );
-            reading
-                .report
-                .add(finding.help(format!("this file's is {}", module.digest())));
+            let finding =
+                Diagnostic::mistake(reading.places.sha256(stage), format!("the module's digest is not {pinned}"));
+            reading.report.add(finding.help(format!("this file's is {}", module.digest())));
         }
     }
     let places = reading.places.clone();
@@ -129,25 +102,13 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     if report.mistakes() > 0 {
         return Ok(Err(report.render(color)));
     }
-    Ok(Ok(Loaded {
-        manifest,
-        compiled,
-        warnings: report.render(color),
-        _engine: engine,
-    }))
+    Ok(Ok(Loaded { manifest, compiled, warnings: report.render(color), _engine: engine }))
 }
 
 /// Compiles a module and opens it once, so that one that refuses its configuration is found before anything starts.
-fn compile(
-    engine: &Engine,
-    module: &Module,
-    cache: &Cache,
-    stage: &Stage,
-) -> Result<Compiled, String> {
+fn compile(engine: &Engine, module: &Module, cache: &Cache, stage: &Stage) -> Result<Compiled, String> {
     let mut slow = |name: &str| eprintln!("compiling {name}, once…");
-    let compiled = engine
-        .compile(module, cache, &mut slow)
-        .map_err(|error| error.to_string())?;
+    let compiled = engine.compile(module, cache, &mut slow).map_err(|error| error.to_string())?;
     Instance::new(&compiled, plan::setup(stage)).map_err(|error| error.to_string())?;
     Ok(compiled)
 }
@@ -167,26 +128,15 @@ fn check_properties(manifest: &Manifest, places: &manifest::Places, report: &mut
         for (name, value) in &stage.properties {
             // The pipeline's stand here too, and were looked at.
             if manifest.kafka.properties.get(name) != Some(value) {
-                check(
-                    &["stages", &stage.name, "properties", name],
-                    name,
-                    value.reveal(),
-                );
+                check(&["stages", &stage.name, "properties", name], name, value.reveal());
             }
         }
     }
 }
 
 /// Runs the stages' build commands, in the manifest's folder.
-fn build(
-    path: &Path,
-    modules: &[(String, manifest::Module)],
-    chosen: &dyn Fn(&str) -> bool,
-) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+fn build(path: &Path, modules: &[(String, manifest::Module)], chosen: &dyn Fn(&str) -> bool) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut done: Vec<&str> = Vec::new();
     for (stage, module) in modules.iter().filter(|(stage, _)| chosen(stage)) {
         let Some(command) = &module.build else {
@@ -206,10 +156,7 @@ fn build(
             .status()
             .with_context(|| format!("the build of {stage} cannot be started"))?;
         if !status.success() {
-            return Err(wrong(format!(
-                "the build of {stage} failed ({status}): {}",
-                command.written
-            )));
+            return Err(wrong(format!("the build of {stage} failed ({status}): {}", command.written)));
         }
     }
     Ok(())

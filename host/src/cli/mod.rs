@@ -74,18 +74,11 @@ pub fn main() -> ExitCode {
     };
     let exit = result.unwrap_or_else(|error| {
         // A reader that left, as `head` does, is no failure worth a word.
-        if error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-        {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return Exit::Done;
         }
         eprintln!("{} {error:#}", paint("31", "error:"));
-        if error.is::<Wrong>() {
-            Exit::Wrong
-        } else {
-            Exit::Failed
-        }
+        if error.is::<Wrong>() { Exit::Wrong } else { Exit::Failed }
     });
     ExitCode::from(match exit {
         Exit::Done => 0,

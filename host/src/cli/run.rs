@@ -14,7 +14,12 @@ use crate::{
     worker::control::Control,
 };
 use anyhow::Result;
-use std::{collections::BTreeMap, sync::Arc, thread, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Run a manifest: consume, transform, produce, commit
 #[derive(clap::Args)]
@@ -32,12 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "MILLSTREAM_BUILD")]
     build: bool,
     /// Only these stages
-    #[arg(
-        long,
-        value_name = "STAGE,…",
-        value_delimiter = ',',
-        env = "MILLSTREAM_ONLY"
-    )]
+    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', env = "MILLSTREAM_ONLY")]
     only: Vec<String>,
     /// End when nothing has been left to do for this long
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
@@ -50,13 +50,7 @@ pub(super) struct Arguments {
     #[arg(long, short, env = "MILLSTREAM_QUIET")]
     quiet: bool,
     /// How the log is written
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        env = "MILLSTREAM_LOG_FORMAT"
-    )]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_LOG_FORMAT")]
     log_format: Format,
     /// End with code 3 when there were dead letters
     #[arg(long, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
@@ -67,10 +61,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let wishes = Wishes {
-        only: arguments.only,
-        build: arguments.build,
-    };
+    let wishes = Wishes { only: arguments.only, build: arguments.build };
     let loaded = match load(&arguments.source, &wishes)? {
         Ok(loaded) => loaded,
         Err(mistakes) => {
@@ -81,11 +72,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     eprint!("{}", loaded.warnings);
     supervisor::start_log(arguments.log_format, arguments.quiet);
     let manifest = &loaded.manifest;
-    tracing::info!(
-        "{} on Kafka at {}",
-        manifest.name,
-        manifest.kafka.brokers.join(",")
-    );
+    tracing::info!("{} on Kafka at {}", manifest.name, manifest.kafka.brokers.join(","));
     let facts = prepare_topics(manifest)?;
     let control = Arc::new(Control::default());
     let plan = Plan::new(manifest, &loaded.compiled, &facts, &control);
@@ -93,11 +80,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         tracing::info!("{}", stage.describe());
     }
     say_starts(manifest);
-    let options = Options {
-        until_idle: arguments.until_idle,
-        instance: arguments.instance,
-        quiet: arguments.quiet,
-    };
+    let options = Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
     let health = Health::new(cluster(manifest, &manifest.kafka.properties));
     let outcome = supervisor::run(plan, &control, &health, &options)?;
     print("")?;
@@ -123,10 +106,7 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
         let there = match topics.find(manifest.topic_names()) {
             Ok(there) => there,
             Err(error) => {
-                say(format!(
-                    "Kafka at {}: {error:#}: waiting until it answers",
-                    manifest.kafka.brokers.join(",")
-                ));
+                say(format!("Kafka at {}: {error:#}: waiting until it answers", manifest.kafka.brokers.join(",")));
                 thread::sleep(Duration::from_millis(500));
                 continue;
             }
@@ -134,33 +114,24 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
         let wanted = Wanted::new(manifest, &there);
         for topic in &wanted.create {
             if topics.create(topic)? {
-                let partitions = topic.partitions.map_or_else(String::new, |n| {
-                    format!(" with {}", count(n.into(), "partition"))
-                });
+                let partitions =
+                    topic.partitions.map_or_else(String::new, |n| format!(" with {}", count(n.into(), "partition")));
                 tracing::info!("topic {} made{partitions}", topic.name);
             }
         }
         if wanted == Wanted::default()
             || (wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty())
         {
-            wanted
-                .differences
-                .iter()
-                .for_each(|line| tracing::warn!("{line}"));
+            wanted.differences.iter().for_each(|line| tracing::warn!("{line}"));
             return Ok(there);
         }
         if wanted.create.is_empty() {
             let all = topics.list().unwrap_or_default();
-            let hints = wanted.missing.iter().map(|name| {
-                match nearest(name, all.keys().map(String::as_str)) {
-                    Some(near) => format!("{name} (did you mean {near}?)"),
-                    None => name.clone(),
-                }
+            let hints = wanted.missing.iter().map(|name| match nearest(name, all.keys().map(String::as_str)) {
+                Some(near) => format!("{name} (did you mean {near}?)"),
+                None => name.clone(),
             });
-            say(format!(
-                "waiting for a topic to be made: {}",
-                hints.collect::<Vec<_>>().join(", ")
-            ));
+            say(format!("waiting for a topic to be made: {}", hints.collect::<Vec<_>>().join(", ")));
             thread::sleep(Duration::from_millis(500));
         } else {
             // What was made a moment ago is known to all brokers a moment later.
@@ -178,35 +149,21 @@ fn say_starts(manifest: &Manifest) {
         };
         let group = &stage.group;
         let left = |from: &dyn Fn(&Lag) -> u64| {
-            count(
-                partitions
-                    .values()
-                    .map(|lag| lag.end.saturating_sub(from(lag)))
-                    .sum(),
-                "record",
-            )
+            count(partitions.values().map(|lag| lag.end.saturating_sub(from(lag))).sum(), "record")
         };
         if partitions.values().any(|lag| lag.committed.is_some()) {
-            tracing::info!(
-                "group {group} goes on: up to {} to read",
-                left(&|lag| lag.committed.unwrap_or(lag.start))
-            );
+            tracing::info!("group {group} goes on: up to {} to read", left(&|lag| lag.committed.unwrap_or(lag.start)));
             continue;
         }
         match stage.from {
             Start::Earliest => {
-                tracing::info!(
-                    "group {group} has no offsets: reads {} from earliest",
-                    left(&|lag| lag.start)
-                );
+                tracing::info!("group {group} has no offsets: reads {} from earliest", left(&|lag| lag.start));
             }
             Start::Latest => {
                 tracing::info!("group {group} has no offsets: reads what comes from now on")
             }
             Start::Timestamp(time) => {
-                tracing::info!(
-                    "group {group} has no offsets: reads from the first record at {time} ms since 1970"
-                );
+                tracing::info!("group {group} has no offsets: reads from the first record at {time} ms since 1970");
             }
             Start::Refuse => {}
         }
@@ -230,8 +187,7 @@ fn ask(cluster: &Cluster, group: &str, inputs: &[String]) -> Option<BTreeMap<(St
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    crate::manifest::parse_duration(text)
-        .ok_or_else(|| "a duration such as `2s` or `500ms`".to_owned())
+    crate::manifest::parse_duration(text).ok_or_else(|| "a duration such as `2s` or `500ms`".to_owned())
 }
 
 fn instance(text: &str) -> Result<String, String> {

@@ -26,13 +26,7 @@ pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Brokers
-    #[arg(
-        long,
-        global = true,
-        value_name = "BROKERS",
-        value_delimiter = ',',
-        env = "MILLSTREAM_KAFKA"
-    )]
+    #[arg(long, global = true, value_name = "BROKERS", value_delimiter = ',', env = "MILLSTREAM_KAFKA")]
     kafka: Option<Vec<String>>,
     /// A manifest that says how the cluster is reached
     #[arg(long, global = true, value_name = "FILE", env = "MILLSTREAM_MANIFEST")]
@@ -85,18 +79,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let json = arguments.json;
     match arguments.command {
         Command::List => list(&topics, json),
-        Command::Create {
-            topic,
-            partitions,
-            replication,
-            config,
-        } => {
-            let new = NewTopic {
-                name: topic,
-                partitions,
-                replication,
-                config: config.into_iter().collect(),
-            };
+        Command::Create { topic, partitions, replication, config } => {
+            let new = NewTopic { name: topic, partitions, replication, config: config.into_iter().collect() };
             create(&topics, &new, json)
         }
         Command::Describe { topic } => describe(&topics, &topic, json),
@@ -108,30 +92,16 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
 fn find_cluster(arguments: &Arguments) -> Result<Cluster> {
     let Some(path) = &arguments.manifest else {
         let Some(brokers) = &arguments.kafka else {
-            return Err(wrong(
-                "which cluster? Give --kafka HOST:PORT, or --manifest FILE",
-            ));
+            return Err(wrong("which cluster? Give --kafka HOST:PORT, or --manifest FILE"));
         };
-        return Ok(Cluster {
-            brokers: brokers.join(","),
-            properties: BTreeMap::new(),
-        });
+        return Ok(Cluster { brokers: brokers.join(","), properties: BTreeMap::new() });
     };
-    let source = Source {
-        manifest: path.clone(),
-        kafka: arguments.kafka.clone(),
-    };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    let source = Source { manifest: path.clone(), kafka: arguments.kafka.clone() };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     let environment = |name: &str| std::env::var(name).ok();
     match manifest::read(path, &text, &environment, source.kafka.as_deref()).finish() {
         Ok((manifest, ..)) => Ok(cluster(&manifest, &manifest.kafka.properties)),
-        Err(report) => Err(wrong(
-            report
-                .render(io::stderr().is_terminal())
-                .trim_end()
-                .to_owned(),
-        )),
+        Err(report) => Err(wrong(report.render(io::stderr().is_terminal()).trim_end().to_owned())),
     }
 }
 
@@ -148,11 +118,7 @@ fn list(topics: &Topics, json: bool) -> Result<Exit> {
     let width = all.keys().map(String::len).max().unwrap_or(0);
     let mut text = String::new();
     for (name, facts) in &all {
-        writeln!(
-            text,
-            "{name:width$}  {}",
-            count(facts.partitions.into(), "partition")
-        )?;
+        writeln!(text, "{name:width$}  {}", count(facts.partitions.into(), "partition"))?;
     }
     print(&text)?;
     Ok(Exit::Done)
@@ -160,29 +126,15 @@ fn list(topics: &Topics, json: bool) -> Result<Exit> {
 
 fn create(topics: &Topics, new: &NewTopic, json: bool) -> Result<Exit> {
     if !topics.create(new)? {
-        return Err(wrong(format!(
-            "topic {} is there already; `topics describe` shows it",
-            new.name
-        )));
+        return Err(wrong(format!("topic {} is there already; `topics describe` shows it", new.name)));
     }
-    done(
-        json,
-        json!({"created": new.name}),
-        format!("topic {} made", new.name),
-    )
+    done(json, json!({"created": new.name}), format!("topic {} made", new.name))
 }
 
 fn grow(topics: &Topics, name: &str, partitions: u32, json: bool) -> Result<Exit> {
-    let has = topics
-        .list()?
-        .get(name)
-        .map(|facts| facts.partitions)
-        .with_context(|| unknown(topics, name))?;
+    let has = topics.list()?.get(name).map(|facts| facts.partitions).with_context(|| unknown(topics, name))?;
     if partitions <= has {
-        return Err(wrong(format!(
-            "topic {name} has {}, and a topic never shrinks",
-            count(has.into(), "partition")
-        )));
+        return Err(wrong(format!("topic {name} has {}, and a topic never shrinks", count(has.into(), "partition"))));
     }
     topics.grow(name, partitions)?;
     let text = format!("topic {name} has {partitions} partitions now; keys may move to other ones");
@@ -194,19 +146,11 @@ fn delete(topics: &Topics, name: &str, json: bool) -> Result<Exit> {
         return Err(wrong(unknown(topics, name)));
     }
     topics.delete(name)?;
-    done(
-        json,
-        json!({"deleted": name}),
-        format!("topic {name} deleted"),
-    )
+    done(json, json!({"deleted": name}), format!("topic {name} deleted"))
 }
 
 fn done(json: bool, value: serde_json::Value, text: String) -> Result<Exit> {
-    print(&if json {
-        format!("{value}\n")
-    } else {
-        format!("{text}\n")
-    })?;
+    print(&if json { format!("{value}\n") } else { format!("{text}\n") })?;
     Ok(Exit::Done)
 }
 
@@ -215,11 +159,8 @@ fn describe(topics: &Topics, name: &str, json: bool) -> Result<Exit> {
         return Err(wrong(unknown(topics, name)));
     };
     let partitions = topics.partitions(name)?.unwrap_or_default();
-    let own: BTreeMap<_, _> = facts
-        .own_config
-        .iter()
-        .filter_map(|key| Some((key.as_str(), facts.config.get(key)?.as_str())))
-        .collect();
+    let own: BTreeMap<_, _> =
+        facts.own_config.iter().filter_map(|key| Some((key.as_str(), facts.config.get(key)?.as_str()))).collect();
     if json {
         let rows: Vec<_> = partitions
             .iter()
@@ -240,29 +181,13 @@ fn describe(topics: &Topics, name: &str, json: bool) -> Result<Exit> {
     for (key, value) in own {
         writeln!(text, "  {key}={value}")?;
     }
-    writeln!(
-        text,
-        "{:>9}  {:>15}  {:>15}  {:>6}  in sync",
-        "partition", "start", "end", "leader"
-    )?;
+    writeln!(text, "{:>9}  {:>15}  {:>15}  {:>6}  in sync", "partition", "start", "end", "leader")?;
     for partition in partitions {
         let shown = |offset: Option<u64>| offset.map_or_else(|| "?".to_owned(), grouped);
-        let leader = if partition.leader < 0 {
-            "none".to_owned()
-        } else {
-            partition.leader.to_string()
-        };
+        let leader = if partition.leader < 0 { "none".to_owned() } else { partition.leader.to_string() };
         let (start, end) = (shown(partition.start), shown(partition.end));
-        let in_sync = format!(
-            "{} of {}",
-            partition.in_sync.len(),
-            partition.replicas.len()
-        );
-        writeln!(
-            text,
-            "{:>9}  {start:>15}  {end:>15}  {leader:>6}  {in_sync}",
-            partition.number
-        )?;
+        let in_sync = format!("{} of {}", partition.in_sync.len(), partition.replicas.len());
+        writeln!(text, "{:>9}  {start:>15}  {end:>15}  {leader:>6}  {in_sync}", partition.number)?;
     }
     print(&text)?;
     Ok(Exit::Done)
@@ -277,8 +202,6 @@ fn unknown(topics: &Topics, name: &str) -> String {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("a pair such as `retention.ms=86400000`")?;
+    let (key, value) = text.split_once('=').ok_or("a pair such as `retention.ms=86400000`")?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -40,41 +40,21 @@ pub(super) struct Placed<'a> {
 }
 
 /// The checked manifest; fit for use only when nothing was found. With it the modules that are written.
-pub(super) fn check(
-    written: &written::Manifest,
-    around: &Surroundings<'_>,
-) -> (Manifest, Vec<(String, Module)>) {
+pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (Manifest, Vec<(String, Module)>) {
     around.named(check_name, &written.name);
     let kafka = around.kafka(written);
     let mut topics = std::collections::BTreeMap::new();
     for (name, topic) in written.topics.iter() {
         around.named(check_topic, name);
-        topics.insert(
-            name.value.clone(),
-            topic.as_ref().map(checked_topic).unwrap_or_default(),
-        );
+        topics.insert(name.value.clone(), topic.as_ref().map(checked_topic).unwrap_or_default());
     }
     if written.stages.value.0.is_empty() && !around.findings.is_cut_off() {
-        around.findings.mistake(
-            &written
-                .stages
-                .at
-                .as_ref()
-                .map(|_| around.places.of(&["stages"])),
-            || {
-                (
-                    "there is no stage".to_owned(),
-                    "add one: `stages: {NAME: {module: …, input: …, output: …}}`".to_owned(),
-                )
-            },
-        );
+        around.findings.mistake(&written.stages.at.as_ref().map(|_| around.places.of(&["stages"])), || {
+            ("there is no stage".to_owned(), "add one: `stages: {NAME: {module: …, input: …, output: …}}`".to_owned())
+        });
     }
-    let stages: Vec<_> = written
-        .stages
-        .value
-        .iter()
-        .map(|(name, stage)| around.stage(name, stage, &written.name, &kafka))
-        .collect();
+    let stages: Vec<_> =
+        written.stages.value.iter().map(|(name, stage)| around.stage(name, stage, &written.name, &kafka)).collect();
     rules::check(&written.topics, &stages, around.findings);
 
     let modules = stages
@@ -85,10 +65,7 @@ pub(super) fn check(
     if let Some(state) = &written.state {
         around.not_empty("state", state, ".millstream");
     }
-    let state = written
-        .state
-        .as_ref()
-        .map_or(".millstream", |state| &state.value);
+    let state = written.state.as_ref().map_or(".millstream", |state| &state.value);
     let manifest = Manifest {
         name: written.name.value.clone(),
         folder: around.folder.to_owned(),
@@ -104,11 +81,7 @@ fn checked_topic(written: &written::Topic) -> Topic {
     Topic {
         partitions: written.partitions.map(Count::get),
         replication: written.replication.map(Count::get),
-        config: written
-            .config
-            .iter()
-            .map(|(key, value)| (key.value.clone(), value.clone()))
-            .collect(),
+        config: written.config.iter().map(|(key, value)| (key.value.clone(), value.clone())).collect(),
     }
 }
 
@@ -123,26 +96,15 @@ impl Surroundings<'_> {
     fn not_empty(&self, key: &str, text: &Spanned<String>, example: &str) {
         if text.value.trim().is_empty() {
             self.findings.mistake(&text.at, || {
-                (
-                    format!("`{key}` is empty"),
-                    format!("write something like `{key}: {example}`"),
-                )
+                (format!("`{key}` is empty"), format!("write something like `{key}: {example}`"))
             });
         }
     }
 
     fn kafka(&self, written: &written::Manifest) -> Kafka {
-        let mut kafka = Kafka {
-            brokers: Vec::new(),
-            properties: Default::default(),
-        };
+        let mut kafka = Kafka { brokers: Vec::new(), properties: Default::default() };
         if let Some(written) = &written.kafka {
-            properties::put(
-                &written.value.properties,
-                self.folder,
-                self.findings,
-                &mut kafka.properties,
-            );
+            properties::put(&written.value.properties, self.folder, self.findings, &mut kafka.properties);
             kafka.brokers = self.brokers_as_written(&written.value);
         }
         if let Some(brokers) = self.brokers {
@@ -151,25 +113,16 @@ impl Surroundings<'_> {
         }
         let said_enough = self.findings.is_cut_off()
             || written.kafka.as_ref().is_some_and(|kafka| {
-                kafka.at.is_none()
-                    || kafka
-                        .value
-                        .brokers
-                        .as_ref()
-                        .is_some_and(|brokers| brokers.at.is_none())
+                kafka.at.is_none() || kafka.value.brokers.as_ref().is_some_and(|brokers| brokers.at.is_none())
             });
         if kafka.brokers.is_empty() && !said_enough {
-            self.findings
-                .mistake(&Some(self.places.of(&["kafka", "brokers"])), || {
-                    let way_out = match written.kafka {
-                        Some(_) => "`brokers: localhost:9092` under `kafka`",
-                        None => "`kafka: {brokers: localhost:9092}`",
-                    };
-                    (
-                        "no brokers are given".to_owned(),
-                        format!("add {way_out}, or pass `--kafka`"),
-                    )
-                });
+            self.findings.mistake(&Some(self.places.of(&["kafka", "brokers"])), || {
+                let way_out = match written.kafka {
+                    Some(_) => "`brokers: localhost:9092` under `kafka`",
+                    None => "`kafka: {brokers: localhost:9092}`",
+                };
+                ("no brokers are given".to_owned(), format!("add {way_out}, or pass `--kafka`"))
+            });
         }
         kafka
     }
@@ -198,69 +151,42 @@ impl Surroundings<'_> {
         let inputs = inputs(name, written, self);
         let outputs = outputs(name, written, self);
         if let Some(group) = &written.group {
-            self.not_empty(
-                "group",
-                group,
-                &format!("{}.{}", pipeline.written, name.value),
-            );
+            self.not_empty("group", group, &format!("{}.{}", pipeline.written, name.value));
         }
         if let Some(dead_letter) = &written.dead_letter {
             self.named(check_topic, dead_letter);
         }
         let mut properties = kafka.properties.clone();
-        properties::put(
-            &written.properties,
-            self.folder,
-            self.findings,
-            &mut properties,
-        );
-        let dead_letter_written = written.dead_letter.as_ref().map_or_else(
-            || format!("{}.{}.dead-letter", pipeline.written, name.value),
-            |topic| topic.written.clone(),
-        );
+        properties::put(&written.properties, self.folder, self.findings, &mut properties);
+        let dead_letter_written = written
+            .dead_letter
+            .as_ref()
+            .map_or_else(|| format!("{}.{}.dead-letter", pipeline.written, name.value), |topic| topic.written.clone());
         let config = written.config.iter();
         let checked = Stage {
             name: name.value.clone(),
             module: self.module(written),
             inputs: inputs.iter().map(Wire::port).collect(),
             outputs: outputs.iter().map(Wire::port).collect(),
-            group: written.group.as_ref().map_or_else(
-                || format!("{}.{}", pipeline.value, name.value),
-                |group| group.value.clone(),
-            ),
+            group: written
+                .group
+                .as_ref()
+                .map_or_else(|| format!("{}.{}", pipeline.value, name.value), |group| group.value.clone()),
             workers: written.workers.map_or(1, Count::get),
             delivery: written.delivery.map(Into::into).unwrap_or_default(),
-            commit_interval: written
-                .commit_interval
-                .map_or(Duration::from_millis(50), Into::into),
+            commit_interval: written.commit_interval.map_or(Duration::from_millis(50), Into::into),
             properties,
             from: written.from.map_or(Start::default(), |from| from.0),
             on_lost_offset: written.on_lost_offset.map(Into::into).unwrap_or_default(),
-            config: config
-                .map(|(key, value)| (key.value.clone(), Secret::from(value.0.clone())))
-                .collect(),
-            limits: written
-                .limits
+            config: config.map(|(key, value)| (key.value.clone(), Secret::from(value.0.clone()))).collect(),
+            limits: written.limits.as_ref().map(written::Limits::checked).unwrap_or_default(),
+            on_error: written.on_error.as_ref().map_or(OnError::default(), |policy| policy.value.into()),
+            dead_letter: written
+                .dead_letter
                 .as_ref()
-                .map(written::Limits::checked)
-                .unwrap_or_default(),
-            on_error: written
-                .on_error
-                .as_ref()
-                .map_or(OnError::default(), |policy| policy.value.into()),
-            dead_letter: written.dead_letter.as_ref().map_or_else(
-                || format!("{}.{}.dead-letter", pipeline.value, name.value),
-                |topic| topic.value.clone(),
-            ),
+                .map_or_else(|| format!("{}.{}.dead-letter", pipeline.value, name.value), |topic| topic.value.clone()),
         };
-        Placed {
-            name,
-            written,
-            inputs,
-            outputs,
-            dead_letter_written,
-            checked,
-        }
+        Placed { name, written, inputs, outputs, dead_letter_written, checked }
     }
 
     fn module(&self, written: &written::Stage) -> Module {
@@ -274,10 +200,10 @@ impl Surroundings<'_> {
                 written: starred(&written.module.written, &[]),
             },
             sha256: written.sha256.map(|digest| digest.0),
-            build: written.build.as_ref().map(|build| AsWritten {
-                value: build.value.clone(),
-                written: starred(&build.written, &[]),
-            }),
+            build: written
+                .build
+                .as_ref()
+                .map(|build| AsWritten { value: build.value.clone(), written: starred(&build.written, &[]) }),
         }
     }
 }

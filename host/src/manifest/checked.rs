@@ -24,13 +24,8 @@ impl Manifest {
     /// Every topic that it names, some of them more than once.
     pub fn topic_names(&self) -> impl Iterator<Item = &str> {
         let ports = self.stages.iter().flat_map(|stage| {
-            let ports = stage
-                .inputs
-                .iter()
-                .chain(&stage.outputs)
-                .map(|port| port.topic.as_str());
-            let letters =
-                (stage.on_error == OnError::DeadLetter).then_some(stage.dead_letter.as_str());
+            let ports = stage.inputs.iter().chain(&stage.outputs).map(|port| port.topic.as_str());
+            let letters = (stage.on_error == OnError::DeadLetter).then_some(stage.dead_letter.as_str());
             ports.chain(letters)
         });
         self.topics.keys().map(String::as_str).chain(ports)
@@ -183,12 +178,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            memory: 64 << 20,
-            time: Duration::from_millis(250),
-            outputs: 1000,
-            output_bytes: 8 << 20,
-        }
+        Limits { memory: 64 << 20, time: Duration::from_millis(250), outputs: 1000, output_bytes: 8 << 20 }
     }
 }
 

@@ -22,11 +22,7 @@ pub(super) fn expand(
     environment: Environment<'_>,
     findings: &Findings,
 ) -> Expanded {
-    let mut expanded = Expanded {
-        text: String::new(),
-        from_environment: false,
-        broken: false,
-    };
+    let mut expanded = Expanded { text: String::new(), from_environment: false, broken: false };
     let mut searched = span.start;
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -63,49 +59,28 @@ pub(super) fn expand(
 /// What one `${…}` stands for, or what is wrong with it and the way out.
 fn value(written: &str, environment: Environment<'_>) -> Result<String, (String, String)> {
     let literal = "write `$$` for a `$` that stands for itself";
-    let Some(inside) = written
-        .strip_prefix("${")
-        .and_then(|rest| rest.strip_suffix('}'))
-    else {
+    let Some(inside) = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
         return Err(("this `${` has no `}`".to_owned(), literal.to_owned()));
     };
-    let end = inside
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .unwrap_or(inside.len());
+    let end = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
     let (name, form) = inside.split_at(end);
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err((
-            "this `${…}` names no variable of the environment".to_owned(),
-            literal.to_owned(),
-        ));
+        return Err(("this `${…}` names no variable of the environment".to_owned(), literal.to_owned()));
     }
     let set = environment(name);
     let filled = set.clone().filter(|value| !value.is_empty());
     if form.is_empty() {
         set.ok_or_else(|| {
-            (
-                format!("the environment has no `{name}`"),
-                format!("set it, or give a default: `${{{name}:-…}}`"),
-            )
+            (format!("the environment has no `{name}`"), format!("set it, or give a default: `${{{name}:-…}}`"))
         })
     } else if form.contains("${") {
-        Err((
-            "a `${…}` cannot stand inside another one".to_owned(),
-            "write the default out".to_owned(),
-        ))
+        Err(("a `${…}` cannot stand inside another one".to_owned(), "write the default out".to_owned()))
     } else if let Some(default) = form.strip_prefix(":-") {
         Ok(filled.unwrap_or_else(|| default.to_owned()))
     } else if let Some(message) = form.strip_prefix(":?") {
         filled.ok_or_else(|| {
-            let message = if message.is_empty() {
-                "it must be set and not empty"
-            } else {
-                message
-            };
-            (
-                format!("`{name}` in the environment: {message}"),
-                format!("set `{name}`"),
-            )
+            let message = if message.is_empty() { "it must be set and not empty" } else { message };
+            (format!("`{name}` in the environment: {message}"), format!("set `{name}`"))
         })
     } else {
         Err((
@@ -117,10 +92,7 @@ fn value(written: &str, environment: Environment<'_>) -> Result<String, (String,
 
 /// Where it stands inside of its text; the whole text when an escape hides it.
 fn place(source: &str, span: &Span, searched: usize, written: &str) -> Span {
-    match source
-        .get(searched..span.end)
-        .and_then(|text| text.find(written))
-    {
+    match source.get(searched..span.end).and_then(|text| text.find(written)) {
         Some(found) => searched + found..searched + found + written.len(),
         None => span.clone(),
     }

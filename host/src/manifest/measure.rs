@@ -58,12 +58,7 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Count<MIN, MAX> {
 /// A unit and what it stands for, the smallest first.
 type Units = [(&'static str, u64); 4];
 const TIMES: Units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-const SIZES: Units = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-];
+const SIZES: Units = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// `64MiB` in the smallest unit; `None` when it is not written like that.
 fn parse(text: &str, units: &Units) -> Option<u64> {
@@ -79,11 +74,7 @@ pub(super) fn parse_millis(text: &str) -> Option<u64> {
 
 /// The other way round, in the greatest unit that leaves no rest.
 fn show(amount: u64, units: &Units) -> String {
-    let (name, factor) = units
-        .iter()
-        .rev()
-        .find(|(_, factor)| amount.is_multiple_of(*factor))
-        .unwrap_or(&units[0]);
+    let (name, factor) = units.iter().rev().find(|(_, factor)| amount.is_multiple_of(*factor)).unwrap_or(&units[0]);
     format!("{}{name}", amount / factor)
 }
 
@@ -91,23 +82,12 @@ fn read<E: de::Error>(text: &str, units: &Units, min: u64, max: u64, like: &str)
     match parse(text, units) {
         Some(amount) if (min..=max).contains(&amount) => Ok(amount),
         Some(_) => {
-            let expected = format!(
-                "{like} from `{}` to `{}`",
-                show(min, units),
-                show(max, units)
-            );
+            let expected = format!("{like} from `{}` to `{}`", show(min, units), show(max, units));
             Err(E::invalid_value(Unexpected::Str(text), &&*expected))
         }
         None => {
-            let example = if units[0].0 == "ms" {
-                "`250ms`, `10s` or `5m`"
-            } else {
-                "`64MiB`, `8KiB` or `1GiB`"
-            };
-            Err(E::invalid_value(
-                Unexpected::Str(text),
-                &&*format!("{like} such as {example}"),
-            ))
+            let example = if units[0].0 == "ms" { "`250ms`, `10s` or `5m`" } else { "`64MiB`, `8KiB` or `1GiB`" };
+            Err(E::invalid_value(Unexpected::Str(text), &&*format!("{like} such as {example}")))
         }
     }
 }

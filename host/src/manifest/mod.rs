@@ -29,8 +29,8 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    AsWritten, Delivery, Kafka, Limits, Manifest, Module, OnError, OnLostOffset, Port, Properties,
-    Secret, Stage, Start, Topic,
+    AsWritten, Delivery, Kafka, Limits, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Stage,
+    Start, Topic,
 };
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};
@@ -73,18 +73,12 @@ impl Reading {
 
 /// Reads a manifest's text. `path` is shown in messages, and relative paths in the text start in its folder.
 /// `brokers` take the place of those that are written.
-pub fn read(
-    path: &Path,
-    source: &str,
-    environment: Environment<'_>,
-    brokers: Option<&[String]>,
-) -> Reading {
+pub fn read(path: &Path, source: &str, environment: Environment<'_>, brokers: Option<&[String]>) -> Reading {
     let shown_path = path.display().to_string();
     let findings = report::Findings::default();
     if source.len() > LARGEST {
         findings.add(
-            Diagnostic::mistake(0..0, "the manifest is larger than 1 MiB")
-                .help("is this the file that was meant?"),
+            Diagnostic::mistake(0..0, "the manifest is larger than 1 MiB").help("is this the file that was meant?"),
         );
         return Reading {
             report: findings.report(&shown_path, "", &[]),
@@ -101,17 +95,12 @@ pub fn read(
     let written = reader::collect::<written::Manifest>(&root, source, &findings);
     let places = Places::read(&root, source);
     let around = check::Surroundings {
-        folder: path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new(".")),
+        folder: path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
         brokers,
         places: &places,
         findings: &findings,
     };
-    let (manifest, modules) = written
-        .map(|written| check::check(&written, &around))
-        .unzip();
+    let (manifest, modules) = written.map(|written| check::check(&written, &around)).unzip();
     Reading {
         report: findings.report(&shown_path, source, &hidden),
         places,

@@ -15,10 +15,7 @@ pub(super) fn check_name(name: &str, shown: &str) -> Result<(), Wrong> {
     } else if !name.chars().all(is_plain) {
         Err((format!("{shown} cannot be a name"), way_out.to_owned()))
     } else if name.len() > LONGEST_NAME {
-        Err((
-            format!("this name has {} characters", name.len()),
-            format!("take at most {LONGEST_NAME}"),
-        ))
+        Err((format!("this name has {} characters", name.len()), format!("take at most {LONGEST_NAME}")))
     } else {
         Ok(())
     }
@@ -29,15 +26,9 @@ pub(super) fn check_topic(topic: &str, shown: &str) -> Result<(), Wrong> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let way_out = "Kafka takes ASCII letters, digits, `.`, `-` and `_`";
     if topic.is_empty() {
-        Err((
-            "a topic's name cannot be empty".to_owned(),
-            way_out.to_owned(),
-        ))
+        Err(("a topic's name cannot be empty".to_owned(), way_out.to_owned()))
     } else if matches!(topic, "." | "..") || !topic.chars().all(is_plain) {
-        Err((
-            format!("{shown} cannot be a topic's name"),
-            way_out.to_owned(),
-        ))
+        Err((format!("{shown} cannot be a topic's name"), way_out.to_owned()))
     } else if topic.len() > LONGEST_TOPIC {
         Err((
             format!("this topic's name has {} characters", topic.len()),
@@ -54,9 +45,7 @@ pub(super) fn check_broker(broker: &str, shown: &str) -> Result<(), Wrong> {
     if broker.is_empty() {
         return Err(("a broker's address cannot be empty".to_owned(), way_out));
     }
-    let address = broker
-        .split_once("://")
-        .map_or(broker, |(_, address)| address);
+    let address = broker.split_once("://").map_or(broker, |(_, address)| address);
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) if !address.ends_with(']') => (host, Some(port)),
         _ => (address, None),

@@ -12,8 +12,8 @@ use crate::text::nearest;
 use serde::{
     Deserializer,
     de::{
-        DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
-        VariantAccess, Visitor, value::UsizeDeserializer,
+        DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+        value::UsizeDeserializer,
     },
 };
 
@@ -25,28 +25,16 @@ pub(super) struct Items<'a> {
 
 impl<'a> Items<'a> {
     pub(super) fn new(items: &'a [Node], context: &'a Context<'a>) -> Self {
-        Items {
-            rest: items.iter(),
-            context,
-        }
+        Items { rest: items.iter(), context }
     }
 }
 
 impl<'a> SeqAccess<'a> for Items<'a> {
     type Error = Refusal;
 
-    fn next_element_seed<S: DeserializeSeed<'a>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
+    fn next_element_seed<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<Option<S::Value>, Refusal> {
         let node = self.rest.find(|node| node.state.get() != State::Skipped);
-        node.map(|node| {
-            seed.deserialize(Reader {
-                node,
-                context: self.context,
-            })
-        })
-        .transpose()
+        node.map(|node| seed.deserialize(Reader { node, context: self.context })).transpose()
     }
 }
 
@@ -60,32 +48,19 @@ pub(super) struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     pub(super) fn new(map: &'a Map, of: Reader<'a>) -> Self {
-        Entries {
-            map: Some((map, of)),
-            context: of.context,
-            next: 0,
-            value: None,
-        }
+        Entries { map: Some((map, of)), context: of.context, next: 0, value: None }
     }
 
     /// Those of a hole.
     pub(super) fn empty(context: &'a Context<'a>) -> Self {
-        Entries {
-            map: None,
-            context,
-            next: 0,
-            value: None,
-        }
+        Entries { map: None, context, next: 0, value: None }
     }
 }
 
 impl<'a> MapAccess<'a> for Entries<'a> {
     type Error = Refusal;
 
-    fn next_key_seed<S: DeserializeSeed<'a>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
+    fn next_key_seed<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<Option<S::Value>, Refusal> {
         let Some((map, of)) = self.map else {
             return Ok(None);
         };
@@ -96,27 +71,15 @@ impl<'a> MapAccess<'a> for Entries<'a> {
                 return seed.deserialize(Key { entry, map, of }).map(Some);
             }
         }
-        let missing = map
-            .missing
-            .borrow()
-            .get(self.next - map.entries.len())
-            .copied();
+        let missing = map.missing.borrow().get(self.next - map.entries.len()).copied();
         self.next += 1;
         self.value = Some(&self.context.hole);
-        missing
-            .map(|key| seed.deserialize(key.into_deserializer()))
-            .transpose()
+        missing.map(|key| seed.deserialize(key.into_deserializer())).transpose()
     }
 
     fn next_value_seed<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
-        let node = self
-            .value
-            .take()
-            .expect("serde asks for a value only after its key");
-        seed.deserialize(Reader {
-            node,
-            context: self.context,
-        })
+        let node = self.value.take().expect("serde asks for a value only after its key");
+        seed.deserialize(Reader { node, context: self.context })
     }
 }
 
@@ -133,15 +96,9 @@ impl Key<'_> {
     /// too and no "missing" follows; any other is passed over.
     fn refuse(self, refusal: Refusal) -> Refusal {
         let key = self.entry.key.borrow().clone();
-        let shown = if self.of.node.secret {
-            "…"
-        } else {
-            shapes::short(&key)
-        };
-        let mut diagnostic = Diagnostic::mistake(
-            self.entry.key_span.clone(),
-            format!("no key `{shown}` is known here"),
-        );
+        let shown = if self.of.node.secret { "…" } else { shapes::short(&key) };
+        let mut diagnostic =
+            Diagnostic::mistake(self.entry.key_span.clone(), format!("no key `{shown}` is known here"));
         let mut near = None;
         if let Refusal::UnknownKey(known) = refusal {
             near = nearest(&key, known.iter().copied());
@@ -152,9 +109,7 @@ impl Key<'_> {
         }
         self.of.context.findings.add(diagnostic);
         match near {
-            Some(near) if self.map.get(near).is_none() => {
-                *self.entry.key.borrow_mut() = near.to_owned()
-            }
+            Some(near) if self.map.get(near).is_none() => *self.entry.key.borrow_mut() = near.to_owned(),
             _ => self.entry.value.state.set(State::Skipped),
         }
         Refusal::Reported
@@ -166,16 +121,10 @@ impl<'de> Deserializer<'de> for Key<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         let key = self.entry.key.borrow().clone();
-        visitor
-            .visit_str(&key)
-            .map_err(|refusal| self.refuse(refusal))
+        visitor.visit_str(&key).map_err(|refusal| self.refuse(refusal))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Refusal> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Refusal> {
         match name {
             shapes::SPANNED => visitor.visit_seq(Located::key(self)),
             _ => visitor.visit_newtype_struct(self),
@@ -203,45 +152,30 @@ enum Of<'a> {
 
 impl<'a> Located<'a> {
     pub(super) fn value(reader: Reader<'a>) -> Self {
-        Located {
-            of: Of::Value(reader),
-            next: 0,
-        }
+        Located { of: Of::Value(reader), next: 0 }
     }
 
     fn key(key: Key<'a>) -> Self {
-        Located {
-            of: Of::Key(key),
-            next: 0,
-        }
+        Located { of: Of::Key(key), next: 0 }
     }
 }
 
 impl<'a> SeqAccess<'a> for Located<'a> {
     type Error = Refusal;
 
-    fn next_element_seed<S: DeserializeSeed<'a>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
+    fn next_element_seed<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<Option<S::Value>, Refusal> {
         let span = match self.of {
             Of::Value(reader) => &reader.node.span,
             Of::Key(key) => &key.entry.key_span,
         };
         self.next += 1;
         match (self.next, self.of) {
-            (1, Of::Value(reader)) => {
-                seed.deserialize(u8::from(!reader.node.is_hole()).into_deserializer())
-            }
+            (1, Of::Value(reader)) => seed.deserialize(u8::from(!reader.node.is_hole()).into_deserializer()),
             (1, Of::Key(_)) => seed.deserialize(1_u8.into_deserializer()),
-            (2, _) => {
-                seed.deserialize::<UsizeDeserializer<Refusal>>(span.start.into_deserializer())
-            }
+            (2, _) => seed.deserialize::<UsizeDeserializer<Refusal>>(span.start.into_deserializer()),
             (3, _) => seed.deserialize::<UsizeDeserializer<Refusal>>(span.end.into_deserializer()),
             (4, Of::Value(reader)) => seed.deserialize(reader.written().into_deserializer()),
-            (4, Of::Key(key)) => {
-                seed.deserialize(key.entry.key.borrow().as_str().into_deserializer())
-            }
+            (4, Of::Key(key)) => seed.deserialize(key.entry.key.borrow().as_str().into_deserializer()),
             (_, Of::Value(reader)) => seed.deserialize(reader),
             (_, Of::Key(key)) => seed.deserialize(key),
         }
@@ -277,11 +211,7 @@ impl<'a> VariantAccess<'a> for Word<'a> {
         Err(only_a_word(self.0))
     }
 
-    fn struct_variant<V: Visitor<'a>>(
-        self,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Refusal> {
+    fn struct_variant<V: Visitor<'a>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Refusal> {
         Err(only_a_word(self.0))
     }
 }

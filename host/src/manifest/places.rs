@@ -17,10 +17,7 @@ impl Places {
     /// The place of what a path of keys leads to, such as `["stages", "price", "sha256"]`, or of the nearest thing
     /// above it that is written. Items of a list are numbered from 0. A mapping's place is its key.
     pub fn of(&self, path: &[&str]) -> Span {
-        match path
-            .split_first()
-            .and_then(|(key, rest)| Some((self.inner.get(*key)?, rest)))
-        {
+        match path.split_first().and_then(|(key, rest)| Some((self.inner.get(*key)?, rest))) {
             Some((inner, rest)) => inner.of(rest),
             None => self.at.clone(),
         }
@@ -47,25 +44,15 @@ impl Places {
     }
 
     pub(super) fn read(root: &Node, source: &str) -> Self {
-        Places {
-            at: first_line(source, &root.span),
-            inner: Places::inside(root),
-        }
+        Places { at: first_line(source, &root.span), inner: Places::inside(root) }
     }
 
     fn inside(node: &Node) -> BTreeMap<String, Places> {
         match &node.content {
             Content::Scalar(_) => BTreeMap::new(),
             Content::List(items) => {
-                let place = |item: &Node| Places {
-                    at: item.span.clone(),
-                    inner: Places::inside(item),
-                };
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, item)| (index.to_string(), place(item)))
-                    .collect()
+                let place = |item: &Node| Places { at: item.span.clone(), inner: Places::inside(item) };
+                items.iter().enumerate().map(|(index, item)| (index.to_string(), place(item))).collect()
             }
             Content::Map(map) => {
                 let mut inner = BTreeMap::new();
@@ -74,10 +61,7 @@ impl Places {
                         Content::Scalar(scalar) if !scalar.is_null() => &entry.value.span,
                         _ => &entry.key_span,
                     };
-                    let place = Places {
-                        at: at.clone(),
-                        inner: Places::inside(&entry.value),
-                    };
+                    let place = Places { at: at.clone(), inner: Places::inside(&entry.value) };
                     inner.insert(entry.key.borrow().clone(), place);
                 }
                 inner

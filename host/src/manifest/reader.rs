@@ -21,21 +21,10 @@ use serde::{
 const MOST_PASSES: usize = 500;
 
 /// What could be read of the tree; `None` when nothing could.
-pub(super) fn collect<T: DeserializeOwned>(
-    root: &Node,
-    source: &str,
-    findings: &Findings,
-) -> Option<T> {
-    let context = Context {
-        source,
-        findings,
-        hole: Node::hole(0..0),
-    };
+pub(super) fn collect<T: DeserializeOwned>(root: &Node, source: &str, findings: &Findings) -> Option<T> {
+    let context = Context { source, findings, hole: Node::hole(0..0) };
     for _ in 0..MOST_PASSES {
-        match T::deserialize(Reader {
-            node: root,
-            context: &context,
-        }) {
+        match T::deserialize(Reader { node: root, context: &context }) {
             Ok(value) => return Some(value),
             Err(_) if root.state.get() == State::Skipped => return None,
             // A node was set aside: again. A node's state changes at most twice.
@@ -43,11 +32,8 @@ pub(super) fn collect<T: DeserializeOwned>(
         }
     }
     findings.add(
-        Diagnostic::mistake(
-            root.span.end..root.span.end,
-            "there may be more mistakes than these",
-        )
-        .help("correct these first"),
+        Diagnostic::mistake(root.span.end..root.span.end, "there may be more mistakes than these")
+            .help("correct these first"),
     );
     None
 }
@@ -72,11 +58,7 @@ impl<'a> Reader<'a> {
     pub(super) fn written(&self) -> &'a str {
         match &self.node.content {
             _ if self.node.secret => "…",
-            Content::Scalar(Scalar {
-                text,
-                from_environment: false,
-                ..
-            }) => text,
+            Content::Scalar(Scalar { text, from_environment: false, .. }) => text,
             _ => &self.context.source[self.node.span.clone()],
         }
     }
@@ -84,9 +66,7 @@ impl<'a> Reader<'a> {
     fn refuses_lists<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match &self.node.content {
             // `derive` would take it for the fields in their order.
-            Content::List(_) if !self.node.is_hole() => {
-                Err(de::Error::invalid_type(Unexpected::Seq, &visitor))
-            }
+            Content::List(_) if !self.node.is_hole() => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
             _ => self.any(visitor),
         }
     }
@@ -154,16 +134,14 @@ impl<'a> Reader<'a> {
         map.missing.borrow_mut().push(key);
         if !map.cut_off {
             let at = first_line(self.context.source, &self.node.span);
-            self.context.findings.add(
-                Diagnostic::mistake(at, format!("`{key}` is missing here"))
-                    .help(format!("add `{key}: …`")),
-            );
+            self.context
+                .findings
+                .add(Diagnostic::mistake(at, format!("`{key}` is missing here")).help(format!("add `{key}: …`")));
         }
     }
 
     fn refused(self, refusal: &Refusal) -> Diagnostic {
-        let from_environment =
-            matches!(&self.node.content, Content::Scalar(scalar) if scalar.from_environment);
+        let from_environment = matches!(&self.node.content, Content::Scalar(scalar) if scalar.from_environment);
         let message = match self.node.secret || from_environment {
             true => "this is not accepted here".to_owned(),
             false => refusal.to_string(),
@@ -173,33 +151,24 @@ impl<'a> Reader<'a> {
 
     fn describe(self, refusal: Refusal) -> Diagnostic {
         let (expected, found, words) = match refusal {
-            Refusal::Expected {
-                expected,
-                found,
-                words,
-            } => (expected, found, words),
+            Refusal::Expected { expected, found, words } => (expected, found, words),
             Refusal::ExpectedMap { expected, found } => (expected, found, &[] as &[_]),
             other => return self.refused(&other),
         };
         let (found, help) = match &self.node.content {
             _ if self.node.secret => ("something else".to_owned(), None),
-            Content::Scalar(scalar) if scalar.from_environment => (
-                format!("something else in `{}`", shapes::short(self.written())),
-                None,
-            ),
-            Content::Scalar(scalar) if !scalar.is_null() => (
-                format!("`{}`", shapes::short(&scalar.text)),
-                way_out(scalar, &expected, words),
-            ),
+            Content::Scalar(scalar) if scalar.from_environment => {
+                (format!("something else in `{}`", shapes::short(self.written())), None)
+            }
+            Content::Scalar(scalar) if !scalar.is_null() => {
+                (format!("`{}`", shapes::short(&scalar.text)), way_out(scalar, &expected, words))
+            }
             Content::Scalar(_) if expected.starts_with("a text") => {
                 (found, Some("write \"\" for an empty text".to_owned()))
             }
             _ => (found, None),
         };
-        let diagnostic = Diagnostic::mistake(
-            self.node.span.clone(),
-            format!("expected {expected}, found {found}"),
-        );
+        let diagnostic = Diagnostic::mistake(self.node.span.clone(), format!("expected {expected}, found {found}"));
         match help {
             Some(help) => diagnostic.help(help),
             None => diagnostic,
@@ -208,8 +177,7 @@ impl<'a> Reader<'a> {
 }
 
 fn way_out(scalar: &Scalar, expected: &str, words: &[&'static str]) -> Option<String> {
-    if scalar.quoted && expected.starts_with("a whole number") && scalar.text.parse::<u64>().is_ok()
-    {
+    if scalar.quoted && expected.starts_with("a whole number") && scalar.text.parse::<u64>().is_ok() {
         return Some("a number stands without quotes".to_owned());
     }
     nearest(&scalar.text, words.iter().copied()).map(|word| format!("did you mean `{word}`?"))
@@ -258,11 +226,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        self.settle(if self.node.is_hole() {
-            visitor.visit_u64(1)
-        } else {
-            self.typed(visitor)
-        })
+        self.settle(if self.node.is_hole() { visitor.visit_u64(1) } else { self.typed(visitor) })
     }
 
     /// Nothing, also when the environment gives nothing, is as if it were not written.
@@ -270,9 +234,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         self.settle(match &self.node.content {
             _ if self.node.is_hole() => visitor.visit_some(self),
             Content::Scalar(scalar) if scalar.is_null() => visitor.visit_none(),
-            Content::Scalar(scalar) if scalar.from_environment && scalar.text.is_empty() => {
-                visitor.visit_none()
-            }
+            Content::Scalar(scalar) if scalar.from_environment && scalar.text.is_empty() => visitor.visit_none(),
             _ => visitor.visit_some(self),
         })
     }
@@ -300,17 +262,11 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Refusal> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Refusal> {
         self.settle(match (name, &self.node.content) {
             (shapes::SPANNED, _) => visitor.visit_seq(Located::value(self)),
             (shapes::MANY, Content::List(_)) => return self.deserialize_seq(visitor),
-            (shapes::MANY, _) => {
-                visitor.visit_seq(Items::new(std::slice::from_ref(self.node), self.context))
-            }
+            (shapes::MANY, _) => visitor.visit_seq(Items::new(std::slice::from_ref(self.node), self.context)),
             (shapes::AS_WRITTEN, Content::Scalar(_)) => return self.deserialize_str(visitor),
             (shapes::AS_WRITTEN, _) => self.any(visitor),
             _ => visitor.visit_newtype_struct(self),
@@ -341,9 +297,5 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 }
 
 fn expected_word(found: &str, words: &'static [&'static str]) -> Refusal {
-    Refusal::Expected {
-        expected: super::refusal::one_of(words, "or"),
-        found: found.to_owned(),
-        words,
-    }
+    Refusal::Expected { expected: super::refusal::one_of(words, "or"), found: found.to_owned(), words }
 }

@@ -60,16 +60,8 @@ impl de::Error for Refusal {
         if expected.starts_with("a mapping") {
             return Refusal::ExpectedMap { expected, found };
         }
-        let expected = if expected == "a string" {
-            "a text".to_owned()
-        } else {
-            expected
-        };
-        Refusal::Expected {
-            expected,
-            found,
-            words: &[],
-        }
+        let expected = if expected == "a string" { "a text".to_owned() } else { expected };
+        Refusal::Expected { expected, found, words: &[] }
     }
 
     fn invalid_value(found: Unexpected, expected: &dyn Expected) -> Self {
@@ -81,11 +73,7 @@ impl de::Error for Refusal {
     }
 
     fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
-        Refusal::Expected {
-            expected: one_of(known, "or"),
-            found: format!("`{found}`"),
-            words: known,
-        }
+        Refusal::Expected { expected: one_of(known, "or"), found: format!("`{found}`"), words: known }
     }
 
     fn missing_field(key: &'static str) -> Self {

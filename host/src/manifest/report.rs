@@ -45,21 +45,12 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// Something for which the manifest is refused. The message is one line without a full stop.
     pub fn mistake(at: Span, message: impl Into<String>) -> Self {
-        Diagnostic {
-            severity: Severity::Mistake,
-            at,
-            message: message.into(),
-            help: None,
-            also: None,
-        }
+        Diagnostic { severity: Severity::Mistake, at, message: message.into(), help: None, also: None }
     }
 
     /// Something that is probably not meant.
     pub fn warning(at: Span, message: impl Into<String>) -> Self {
-        Diagnostic {
-            severity: Severity::Warning,
-            ..Diagnostic::mistake(at, message)
-        }
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::mistake(at, message) }
     }
 
     /// Adds the way out.
@@ -109,10 +100,7 @@ impl Report {
     }
 
     fn count(&self, severity: Severity) -> usize {
-        self.found
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
+        self.found.iter().filter(|finding| finding.severity == severity).count()
     }
 
     /// Everything as rustc would show it, in the order of the text, and a last line that counts; empty when there is
@@ -121,17 +109,11 @@ impl Report {
         if self.found.is_empty() {
             return String::new();
         }
-        let renderer = if color {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut found: Vec<_> = self.found.iter().collect();
         found.sort_by_key(|finding| finding.at.start);
         let shown = found.iter().take(MOST_SHOWN);
-        let mut text: String = shown
-            .map(|finding| renderer.render(&[self.excerpt(finding)]) + "\n\n")
-            .collect();
+        let mut text: String = shown.map(|finding| renderer.render(&[self.excerpt(finding)]) + "\n\n").collect();
         if found.len() > MOST_SHOWN {
             text += &format!("… and {} more\n\n", found.len() - MOST_SHOWN);
         }
@@ -163,10 +145,7 @@ impl Report {
             1 => Some(format!("1 {one}")),
             _ => Some(format!("{count} {one}s")),
         };
-        let counts = [
-            counted(self.mistakes(), "mistake"),
-            counted(self.warnings(), "warning"),
-        ];
+        let counts = [counted(self.mistakes(), "mistake"), counted(self.warnings(), "warning")];
         let counts: Vec<_> = counts.into_iter().flatten().collect();
         format!("{} in {}\n", counts.join(" and "), self.path)
     }
@@ -223,11 +202,7 @@ impl Findings {
 
     /// The report on the text that they were found in, without what is secret.
     pub(super) fn report(self, path: &str, source: &str, hidden: &[Span]) -> Report {
-        let mut report = Report {
-            path: path.to_owned(),
-            shown: secrets::starred(source, hidden),
-            found: Vec::new(),
-        };
+        let mut report = Report { path: path.to_owned(), shown: secrets::starred(source, hidden), found: Vec::new() };
         for finding in self.found.into_inner() {
             report.add(finding);
         }

@@ -16,11 +16,7 @@ use std::collections::HashMap;
 const MOST_COMPARED: usize = 1_000;
 
 /// Checks all of them.
-pub(super) fn check(
-    topics: &Named<Option<written::Topic>>,
-    stages: &[Placed<'_>],
-    findings: &Findings,
-) {
+pub(super) fn check(topics: &Named<Option<written::Topic>>, stages: &[Placed<'_>], findings: &Findings) {
     for stage in stages {
         check_loop(stage, findings);
         check_dead_letter(stage, findings);
@@ -31,11 +27,7 @@ pub(super) fn check(
 
 /// A stage that reads what it writes may never come to rest.
 fn check_loop(stage: &Placed<'_>, findings: &Findings) {
-    let outputs: HashMap<_, _> = stage
-        .outputs
-        .iter()
-        .map(|output| (&output.topic.value, output))
-        .collect();
+    let outputs: HashMap<_, _> = stage.outputs.iter().map(|output| (&output.topic.value, output)).collect();
     let looped = stage.inputs.iter().find_map(|input| {
         let output = outputs.get(&input.topic.value)?;
         Some((input, output, output.topic.at.clone()?))
@@ -43,11 +35,9 @@ fn check_loop(stage: &Placed<'_>, findings: &Findings) {
     match (looped, &stage.written.r#loop) {
         (Some((input, output, at)), None) => {
             let name = &stage.name.value;
-            let diagnostic = Diagnostic::mistake(
-                at,
-                format!("`{name}` reads what it writes: {}", output.topic.shown()),
-            )
-            .help("write to another topic, or add `loop: allowed` when this is meant");
+            let diagnostic =
+                Diagnostic::mistake(at, format!("`{name}` reads what it writes: {}", output.topic.shown()))
+                    .help("write to another topic, or add `loop: allowed` when this is meant");
             findings.add(match &input.topic.at {
                 Some(input_at) => diagnostic.also(input_at.clone(), "read here"),
                 None => diagnostic,
@@ -55,10 +45,7 @@ fn check_loop(stage: &Placed<'_>, findings: &Findings) {
         }
         (None, Some(allowed)) if all_known(&stage.inputs) && all_known(&stage.outputs) => {
             findings.mistake(&allowed.at, || {
-                (
-                    format!("`{}` does not read what it writes", stage.name.value),
-                    "remove `loop`".to_owned(),
-                )
+                (format!("`{}` does not read what it writes", stage.name.value), "remove `loop`".to_owned())
             });
         }
         _ => {}
@@ -83,10 +70,7 @@ fn check_dead_letter(stage: &Placed<'_>, findings: &Findings) {
             findings.add(
                 Diagnostic::warning(
                     at.clone(),
-                    format!(
-                        "with `on-error: {}` there are no dead letters",
-                        policy.written
-                    ),
+                    format!("with `on-error: {}` there are no dead letters", policy.written),
                 )
                 .help("remove `dead-letter`, or write `on-error: dead-letter`"),
             );
@@ -99,9 +83,8 @@ fn check_dead_letter(stage: &Placed<'_>, findings: &Findings) {
         };
         let name = &stage.name.value;
         let message = format!("the dead letters of `{name}` would go to a topic that it {what}");
-        let diagnostic = Diagnostic::mistake(at.clone(), message).help(format!(
-            "give them a topic of their own: `dead-letter: …` in `{name}`"
-        ));
+        let diagnostic = Diagnostic::mistake(at.clone(), message)
+            .help(format!("give them a topic of their own: `dead-letter: …` in `{name}`"));
         findings.add(match &wire.topic.at {
             Some(wire_at) => diagnostic.also(wire_at.clone(), "here"),
             None => diagnostic,
@@ -130,14 +113,8 @@ fn check_groups(stages: &[Placed<'_>], findings: &Findings) {
     }
 }
 
-fn report_group(
-    first: &Placed<'_>,
-    second: &Placed<'_>,
-    topic: &Spanned<String>,
-    findings: &Findings,
-) {
-    let (Some(at), Some(first_at), Some(_)) = (group_place(second), group_place(first), &topic.at)
-    else {
+fn report_group(first: &Placed<'_>, second: &Placed<'_>, topic: &Spanned<String>, findings: &Findings) {
+    let (Some(at), Some(first_at), Some(_)) = (group_place(second), group_place(first), &topic.at) else {
         return;
     };
     let message = format!(
@@ -149,27 +126,18 @@ fn report_group(
     // Copies of one module may be meant to share the work, though `workers` is there for that.
     let same_module = first.checked.module.path.value == second.checked.module.path.value;
     let diagnostic = match same_module {
-        true => Diagnostic::warning(at, message)
-            .help("to share the work, write `workers: 2` in one stage"),
+        true => Diagnostic::warning(at, message).help("to share the work, write `workers: 2` in one stage"),
         false => Diagnostic::mistake(at, message).help("leave `group` out, or give each its own"),
     };
     findings.add(diagnostic.also(first_at, "the other one"));
 }
 
 fn group_place(stage: &Placed<'_>) -> Option<Span> {
-    stage
-        .written
-        .group
-        .as_ref()
-        .map_or_else(|| stage.name.at.clone(), |group| group.at.clone())
+    stage.written.group.as_ref().map_or_else(|| stage.name.at.clone(), |group| group.at.clone())
 }
 
 /// An input that nothing here makes is waited for. That may be meant, or a slip of the pen.
-fn check_inputs_are_known(
-    topics: &Named<Option<written::Topic>>,
-    stages: &[Placed<'_>],
-    findings: &Findings,
-) {
+fn check_inputs_are_known(topics: &Named<Option<written::Topic>>, stages: &[Placed<'_>], findings: &Findings) {
     let outputs = stages.iter().flat_map(|stage| &stage.outputs);
     let letters = stages.iter().flat_map(|stage| &stage.written.dead_letter);
     let here: Vec<_> = outputs.map(|wire| &wire.topic).chain(letters).collect();
@@ -182,17 +150,9 @@ fn check_inputs_are_known(
         .map(|(name, _)| name)
         .chain(here)
         .map(|topic| (&*topic.value, &*topic.written))
-        .chain(
-            stages
-                .iter()
-                .map(|stage| (&*stage.checked.dead_letter, &*stage.dead_letter_written)),
-        )
+        .chain(stages.iter().map(|stage| (&*stage.checked.dead_letter, &*stage.dead_letter_written)))
         .collect();
-    for topic in stages
-        .iter()
-        .flat_map(|stage| &stage.inputs)
-        .map(|input| &input.topic)
-    {
+    for topic in stages.iter().flat_map(|stage| &stage.inputs).map(|input| &input.topic) {
         let Some(at) = &topic.at else { continue };
         if known.contains_key(&*topic.value) || check_topic(&topic.value, "").is_err() {
             continue;
@@ -201,10 +161,7 @@ fn check_inputs_are_known(
             ..=MOST_COMPARED => nearest(&topic.value, known.keys().copied()),
             _ => None,
         };
-        let message = format!(
-            "{} is neither under `topics` nor an output here: it will be waited for",
-            topic.shown()
-        );
+        let message = format!("{} is neither under `topics` nor an output here: it will be waited for", topic.shown());
         findings.add(Diagnostic::warning(at.clone(), message).help(match near {
             Some(near) => format!("did you mean `{}`?", known[near]),
             None => "when it is to be made, add it under `topics`".to_owned(),

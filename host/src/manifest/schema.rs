@@ -15,8 +15,7 @@ pub fn schema() -> Value {
     schema["title"] = json!("A Millstream manifest");
     for definition in ["Kafka", "Stage"] {
         let owned: Vec<_> = properties::owned().collect();
-        schema["$defs"][definition]["properties"]["properties"]["propertyNames"] =
-            json!({ "not": { "enum": owned } });
+        schema["$defs"][definition]["properties"]["properties"]["propertyNames"] = json!({ "not": { "enum": owned } });
     }
     schema
 }
@@ -43,15 +42,10 @@ impl Transform for AsRead {
             None => return,
         };
         let is_text = kinds.contains(&json!("string"));
-        let is_narrow = ["enum", "const", "pattern"]
-            .iter()
-            .any(|key| schema.get(*key).is_some());
+        let is_narrow = ["enum", "const", "pattern"].iter().any(|key| schema.get(*key).is_some());
         let is_scalar = !kinds.contains(&json!("object")) && !kinds.contains(&json!("array"));
         if is_text && !is_narrow {
-            let kinds: Vec<_> = kinds
-                .into_iter()
-                .chain([json!("number"), json!("boolean")])
-                .collect();
+            let kinds: Vec<_> = kinds.into_iter().chain([json!("number"), json!("boolean")]).collect();
             schema.insert("type".to_owned(), kinds.into());
         } else if is_scalar && kinds != [json!("null")] {
             or_environment(schema);

@@ -30,10 +30,7 @@ pub(super) fn is_secret(key: &str) -> bool {
 /// Where the first word in a line ends that makes what follows secret.
 fn secret_key_end(line: &str) -> Option<usize> {
     let line = line.to_ascii_lowercase().replace('_', "-");
-    SECRET
-        .iter()
-        .filter_map(|word| Some(line.find(word)? + word.len()))
-        .min()
+    SECRET.iter().filter_map(|word| Some(line.find(word)? + word.len())).min()
 }
 
 /// Marks the nodes that messages must not show, and returns their places.
@@ -62,11 +59,7 @@ fn mark_below(node: &mut Node, secret: bool, hidden: &mut Vec<Span>) {
                 if secret && !names_file {
                     hidden.push(entry.key_span.clone());
                 }
-                mark_below(
-                    &mut entry.value,
-                    (secret || is_secret(&key)) && !names_file,
-                    hidden,
-                );
+                mark_below(&mut entry.value, (secret || is_secret(&key)) && !names_file, hidden);
             }
         }
     }
@@ -99,10 +92,7 @@ pub(super) fn in_broken_text(source: &str) -> Vec<Span> {
 /// The text without what is hidden: stars, as many bytes as before, so that places hold. Passwords in URLs go too.
 pub(super) fn starred(source: &str, hidden: &[Span]) -> String {
     let mut shown = source.to_owned().into_bytes();
-    for span in hidden
-        .iter()
-        .filter(|span| !only_environment(&source[(*span).clone()]))
-    {
+    for span in hidden.iter().filter(|span| !only_environment(&source[(*span).clone()])) {
         star(&mut shown[span.clone()]);
     }
     for span in passwords_in_urls(source) {
@@ -112,20 +102,14 @@ pub(super) fn starred(source: &str, hidden: &[Span]) -> String {
 }
 
 fn star(bytes: &mut [u8]) {
-    for byte in bytes
-        .iter_mut()
-        .filter(|byte| !matches!(byte, b'\n' | b'\r'))
-    {
+    for byte in bytes.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r')) {
         *byte = b'*';
     }
 }
 
 /// `${VAR}` and nothing else: there is nothing in it to hide, and the reader wants to see it.
 fn only_environment(written: &str) -> bool {
-    let inside = written
-        .trim_matches(['"', '\''])
-        .strip_prefix("${")
-        .and_then(|rest| rest.strip_suffix('}'));
+    let inside = written.trim_matches(['"', '\'']).strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     inside.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }
 

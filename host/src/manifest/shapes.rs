@@ -5,10 +5,7 @@ use super::report::Span;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
-        value::SeqAccessDeserializer,
-    },
+    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer, value::SeqAccessDeserializer},
 };
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -32,11 +29,7 @@ pub(super) struct Spanned<T> {
 impl<T> Spanned<T> {
     /// Another value with the same place.
     pub(super) fn with<U>(&self, value: U) -> Spanned<U> {
-        Spanned {
-            value,
-            at: self.at.clone(),
-            written: self.written.clone(),
-        }
+        Spanned { value, at: self.at.clone(), written: self.written.clone() }
     }
 
     /// How a message shows it.
@@ -47,11 +40,7 @@ impl<T> Spanned<T> {
 
 /// As much of a text as fits into a message: a line, and no more than 60 characters.
 pub(super) fn short(text: &str) -> &str {
-    let end = text
-        .char_indices()
-        .take(60)
-        .take_while(|(_, c)| !c.is_control())
-        .last();
+    let end = text.char_indices().take(60).take_while(|(_, c)| !c.is_control()).last();
     &text[..end.map_or(0, |(at, c)| at + c.len_utf8())]
 }
 

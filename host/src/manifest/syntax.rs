@@ -12,11 +12,8 @@ pub(super) fn report(source: &str, error: &ScanError, findings: &Findings) -> us
             .help("indent with spaces; what follows was not checked"),
         None => {
             let width = source[at..].chars().next().map_or(0, char::len_utf8);
-            Diagnostic::mistake(
-                at..at + width,
-                format!("this is not YAML: {}", error.info()),
-            )
-            .help(way_out(source, line_start))
+            Diagnostic::mistake(at..at + width, format!("this is not YAML: {}", error.info()))
+                .help(way_out(source, line_start))
         }
     });
     at

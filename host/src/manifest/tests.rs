@@ -31,10 +31,7 @@ fn manifests() -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(FOLDER)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "yaml")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     paths.sort();
     paths
@@ -69,11 +66,7 @@ fn every_golden_manifest_is_answered_as_its_text_says() {
             wrong.push(format!("{}\n{said}", path.display()));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "not as written beside them (UPDATE=1 rewrites):\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "not as written beside them (UPDATE=1 rewrites):\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -90,46 +83,24 @@ fn secrets_are_never_shown() {
         let modules = format!("{:?}", reading.modules);
         let said = said(reading) + &colored + &modules;
         for secret in ["hunter2", "hunter3", "swordfish", "file-secret"] {
-            assert!(
-                !said.contains(secret),
-                "{secret} of {}:\n{said}",
-                path.display()
-            );
+            assert!(!said.contains(secret), "{secret} of {}:\n{said}", path.display());
         }
     }
 }
 
 #[test]
 fn secrets_arrive() {
-    let (manifest, _) = read_file(Path::new("tests/manifests/full.yaml"))
-        .finish()
-        .ok()
-        .unwrap();
-    assert_eq!(
-        manifest.stages[0].properties["sasl.password"].reveal(),
-        "file-secret"
-    );
-    assert_eq!(
-        manifest.stages[0].properties["security.protocol"].reveal(),
-        "PLAINTEXT"
-    );
-    assert_eq!(
-        manifest.kafka.properties["security.protocol"].reveal(),
-        "SASL_SSL"
-    );
+    let (manifest, _) = read_file(Path::new("tests/manifests/full.yaml")).finish().ok().unwrap();
+    assert_eq!(manifest.stages[0].properties["sasl.password"].reveal(), "file-secret");
+    assert_eq!(manifest.stages[0].properties["security.protocol"].reveal(), "PLAINTEXT");
+    assert_eq!(manifest.kafka.properties["security.protocol"].reveal(), "SASL_SSL");
 }
 
 #[test]
 fn configuration_is_as_written_or_json() {
-    let (manifest, _) = read_file(Path::new("tests/manifests/full.yaml"))
-        .finish()
-        .ok()
-        .unwrap();
-    let shown: Vec<_> = manifest.stages[0]
-        .config
-        .iter()
-        .map(|(key, value)| format!("{key}={}", value.reveal()))
-        .collect();
+    let (manifest, _) = read_file(Path::new("tests/manifests/full.yaml")).finish().ok().unwrap();
+    let shown: Vec<_> =
+        manifest.stages[0].config.iter().map(|(key, value)| format!("{key}={}", value.reveal())).collect();
     assert_eq!(
         shown,
         [
@@ -145,28 +116,13 @@ fn configuration_is_as_written_or_json() {
 
 #[test]
 fn the_environment_is_put_in() {
-    let (manifest, _) = read_file(Path::new("tests/manifests/environment.yaml"))
-        .finish()
-        .ok()
-        .unwrap();
+    let (manifest, _) = read_file(Path::new("tests/manifests/environment.yaml")).finish().ok().unwrap();
     let stage = manifest.stage("price").unwrap();
     assert_eq!(manifest.name, "from-environment");
-    assert_eq!(
-        manifest.kafka.brokers,
-        ["first-broker:9092", "second-broker:9092"]
-    );
-    assert_eq!(
-        manifest.kafka.properties["sasl.password"].reveal(),
-        "pre-swordfish"
-    );
-    assert_eq!(
-        stage.module.path.value,
-        Path::new("tests/manifests/guests/price.wasm")
-    );
-    assert_eq!(
-        stage.module.build.as_ref().unwrap().value,
-        "cargo build --jobs 4 && echo $HOME $HOME"
-    );
+    assert_eq!(manifest.kafka.brokers, ["first-broker:9092", "second-broker:9092"]);
+    assert_eq!(manifest.kafka.properties["sasl.password"].reveal(), "pre-swordfish");
+    assert_eq!(stage.module.path.value, Path::new("tests/manifests/guests/price.wasm"));
+    assert_eq!(stage.module.build.as_ref().unwrap().value, "cargo build --jobs 4 && echo $HOME $HOME");
     assert_eq!(stage.module.sha256, None);
     assert_eq!((stage.workers, &*stage.outputs[0].topic), (4, "priced"));
     assert_eq!(stage.config["cost"].reveal(), "$5");
@@ -178,17 +134,9 @@ fn brokers_from_the_command_line_stand_over_the_written_ones() {
     let brokers = ["other:9092".to_owned()];
     for file in ["minimal.yaml", "no-brokers.yaml"] {
         let path = Path::new(FOLDER).join(file);
-        let reading = read(
-            &path,
-            &fs::read_to_string(&path).unwrap(),
-            &environment,
-            Some(&brokers),
-        );
+        let reading = read(&path, &fs::read_to_string(&path).unwrap(), &environment, Some(&brokers));
         let (manifest, warnings) = reading.finish().ok().unwrap();
-        assert_eq!(
-            (manifest.kafka.brokers, warnings.warnings()),
-            (brokers.to_vec(), 0)
-        );
+        assert_eq!((manifest.kafka.brokers, warnings.warnings()), (brokers.to_vec(), 0));
     }
 }
 
@@ -197,21 +145,12 @@ fn what_is_wrong_with_modules_is_shown_with_the_rest() {
     let path = Path::new("tests/manifests/groups.yaml");
     let mut reading = read_file(path);
     let (stage, module) = reading.modules[1].clone();
-    let missing = Diagnostic::mistake(
-        reading.places.module(&stage),
-        format!("there is no file `{}`", module.path),
-    );
+    let missing = Diagnostic::mistake(reading.places.module(&stage), format!("there is no file `{}`", module.path));
     reading.report.add(missing.clone().help("build it"));
     reading.report.add(missing.help("build it"));
-    let Err(report) = reading.finish() else {
-        panic!("there are mistakes")
-    };
+    let Err(report) = reading.finish() else { panic!("there are mistakes") };
     assert_eq!((report.mistakes(), report.warnings()), (2, 1));
-    assert!(
-        report
-            .render(false)
-            .contains("error: there is no file `b.wasm`\n --> tests/manifests/groups.yaml:6:17")
-    );
+    assert!(report.render(false).contains("error: there is no file `b.wasm`\n --> tests/manifests/groups.yaml:6:17"));
 }
 
 #[test]
@@ -228,21 +167,11 @@ fn a_place_that_is_not_written_is_the_nearest_above() {
 #[test]
 fn a_text_without_limits_ends_all_the_same() {
     let start = "name: x\nkafka: localhost:9092\n";
-    let lines = |line: &str| {
-        (0..5_000)
-            .map(|n| line.replace('#', &n.to_string()))
-            .collect::<String>()
-    };
+    let lines = |line: &str| (0..5_000).map(|n| line.replace('#', &n.to_string())).collect::<String>();
     for text in [
         format!("{start}stages:\n{}", "  ? {}\n".repeat(5_000)),
-        format!(
-            "{start}stages:\n{}",
-            lines("  s#: {module: m, input: i#, output: o}\n")
-        ),
-        format!(
-            "{start}stages: {{a: {{module: m, output: o, inputs: [\n{}]}}}}",
-            lines("  t#,\n")
-        ),
+        format!("{start}stages:\n{}", lines("  s#: {module: m, input: i#, output: o}\n")),
+        format!("{start}stages: {{a: {{module: m, output: o, inputs: [\n{}]}}}}", lines("  t#,\n")),
         format!("{start}topics:\n{}", lines("  t#: {partitions: none}\n")),
         format!("{start}topics: {}", "{password: ".repeat(50_000)),
         format!("{start}topics: {}", "- ".repeat(50_000)),
@@ -258,10 +187,7 @@ fn a_text_without_limits_ends_all_the_same() {
 
 #[test]
 fn any_text_gets_an_answer() {
-    let seeds: Vec<_> = manifests()
-        .iter()
-        .map(|path| fs::read_to_string(path).unwrap())
-        .collect();
+    let seeds: Vec<_> = manifests().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let pieces = [
         "\t",
         "\n",
@@ -318,22 +244,13 @@ fn any_text_gets_an_answer() {
 #[test]
 fn the_schema_knows_what_the_reader_knows() {
     let schema = schema();
-    assert_eq!(
-        schema["$schema"],
-        "https://json-schema.org/draft/2020-12/schema"
-    );
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let validator = jsonschema::validator_for(&schema).unwrap();
     let judged = |path: &Path| {
         let tree = as_json(&fs::read_to_string(path).unwrap());
-        validator
-            .iter_errors(&tree)
-            .map(|error| error.instance_path().to_string())
-            .collect::<BTreeSet<_>>()
+        validator.iter_errors(&tree).map(|error| error.instance_path().to_string()).collect::<BTreeSet<_>>()
     };
-    for path in manifests()
-        .into_iter()
-        .filter(|path| read_file(path).report.mistakes() == 0)
-    {
+    for path in manifests().into_iter().filter(|path| read_file(path).report.mistakes() == 0) {
         assert_eq!(judged(&path), BTreeSet::new(), "{}", path.display());
     }
     for (file, wrong_at) in [

@@ -78,23 +78,12 @@ impl Map {
 impl Node {
     /// A value as it is written.
     pub(super) fn new(span: Span, content: Content) -> Self {
-        Node {
-            span,
-            content,
-            state: Cell::new(State::Good),
-            secret: false,
-        }
+        Node { span, content, state: Cell::new(State::Good), secret: false }
     }
 
     /// Something that is wrong or missing.
     pub(super) fn hole(span: Span) -> Self {
-        let node = Node::new(
-            span,
-            Content::Scalar(Scalar {
-                quoted: true,
-                ..Scalar::default()
-            }),
-        );
+        let node = Node::new(span, Content::Scalar(Scalar { quoted: true, ..Scalar::default() }));
         node.state.set(State::Hole);
         node
     }

@@ -19,44 +19,22 @@ pub(super) struct Wire {
 
 impl Wire {
     fn new(name: &str, topic: &Spanned<String>) -> Self {
-        Wire {
-            name: name.to_owned(),
-            topic: topic.clone(),
-        }
+        Wire { name: name.to_owned(), topic: topic.clone() }
     }
 
     /// Without its place.
     pub(super) fn port(&self) -> Port {
-        Port {
-            name: self.name.clone(),
-            topic: self.topic.value.clone(),
-        }
+        Port { name: self.name.clone(), topic: self.topic.value.clone() }
     }
 }
 
 /// What the stage reads.
-pub(super) fn inputs(
-    name: &Spanned<String>,
-    stage: &Stage,
-    around: &Surroundings<'_>,
-) -> Vec<Wire> {
-    let short = stage
-        .input
-        .as_ref()
-        .map(|input| input.with(input.value.0.clone()));
-    let mut wires: Vec<_> = short
-        .iter()
-        .map(|topic| Wire::new(&topic.value, topic))
-        .collect();
+pub(super) fn inputs(name: &Spanned<String>, stage: &Stage, around: &Surroundings<'_>) -> Vec<Wire> {
+    let short = stage.input.as_ref().map(|input| input.with(input.value.0.clone()));
+    let mut wires: Vec<_> = short.iter().map(|topic| Wire::new(&topic.value, topic)).collect();
     match stage.inputs.as_ref().map(|inputs| &inputs.value) {
-        Some(Topics::List(topics)) => {
-            wires.extend(topics.iter().map(|topic| Wire::new(&topic.value, topic)))
-        }
-        Some(Topics::Named(topics)) => wires.extend(
-            topics
-                .iter()
-                .map(|(name, topic)| Wire::new(&name.value, topic)),
-        ),
+        Some(Topics::List(topics)) => wires.extend(topics.iter().map(|topic| Wire::new(&topic.value, topic))),
+        Some(Topics::Named(topics)) => wires.extend(topics.iter().map(|(name, topic)| Wire::new(&name.value, topic))),
         None => {}
     }
     let given = Given {
@@ -85,23 +63,11 @@ pub(super) fn inputs(
 }
 
 /// What the stage writes.
-pub(super) fn outputs(
-    name: &Spanned<String>,
-    stage: &Stage,
-    around: &Surroundings<'_>,
-) -> Vec<Wire> {
-    let short = stage
-        .output
-        .as_ref()
-        .map(|output| output.with(output.value.0.clone()));
+pub(super) fn outputs(name: &Spanned<String>, stage: &Stage, around: &Surroundings<'_>) -> Vec<Wire> {
+    let short = stage.output.as_ref().map(|output| output.with(output.value.0.clone()));
     let mut wires: Vec<_> = short.iter().map(|topic| Wire::new("main", topic)).collect();
     if let Some(outputs) = &stage.outputs {
-        wires.extend(
-            outputs
-                .value
-                .iter()
-                .map(|(name, topic)| Wire::new(&name.value, topic)),
-        );
+        wires.extend(outputs.value.iter().map(|(name, topic)| Wire::new(&name.value, topic)));
     }
     let given = Given {
         key: "output",
@@ -135,22 +101,14 @@ impl Given {
         let place = |key: &str| around.places.of(&["stages", &name.value, key]);
         match (&self.short, &self.long) {
             (Some(_), Some(_)) => around.findings.add(
-                Diagnostic::mistake(
-                    place(&format!("{key}s")),
-                    format!("`{key}s` and `{key}` are both given"),
-                )
-                .also(place(key), "here")
-                .help("keep one of the two"),
+                Diagnostic::mistake(place(&format!("{key}s")), format!("`{key}s` and `{key}` are both given"))
+                    .also(place(key), "here")
+                    .help("keep one of the two"),
             ),
             (None, Some(Some(_))) | (None, None) if count == 0 && !around.findings.is_cut_off() => {
-                around
-                    .findings
-                    .mistake(&Some(place(&format!("{key}s"))), || {
-                        (
-                            format!("`{}` has no {key}", name.value),
-                            format!("add `{key}: TOPIC`, or `{}`", self.long_form),
-                        )
-                    });
+                around.findings.mistake(&Some(place(&format!("{key}s"))), || {
+                    (format!("`{}` has no {key}", name.value), format!("add `{key}: TOPIC`, or `{}`", self.long_form))
+                });
             }
             _ => {}
         }

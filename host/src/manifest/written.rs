@@ -38,11 +38,7 @@ pub(super) struct Manifest {
 
 /// How the cluster is reached.
 #[derive(Deserialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a mapping such as `{brokers: localhost:9092}`"
-)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{brokers: localhost:9092}`")]
 pub(super) struct Kafka {
     /// Where it is reached: `HOST:PORT`, a list of them, or several with commas between. `--kafka` stands over it.
     pub(super) brokers: Option<Spanned<Many<Spanned<String>>>>,
@@ -53,11 +49,7 @@ pub(super) struct Kafka {
 
 /// What a topic is made with.
 #[derive(Deserialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a mapping such as `{partitions: 4}`"
-)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{partitions: 4}`")]
 pub(super) struct Topic {
     /// How many partitions.
     pub(super) partitions: Option<Count<1, 100_000>>,
@@ -122,11 +114,7 @@ pub(super) struct Stage {
 
 /// What one record may cost.
 #[derive(Deserialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a mapping such as `{memory: 64MiB, time: 250ms}`"
-)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{memory: 64MiB, time: 250ms}`")]
 pub(super) struct Limits {
     /// Memory of an instance, from `1MiB` to `4GiB`. Default: `64MiB`.
     pub(super) memory: Option<Bytes<MIB, { 4 << 30 }>>,
@@ -148,9 +136,7 @@ impl Limits {
             memory: self.memory.map_or(default.memory, |size| size.0),
             time: self.time.map_or(default.time, Duration::from),
             outputs: self.outputs.map_or(default.outputs, Count::get),
-            output_bytes: self
-                .output_bytes
-                .map_or(default.output_bytes, |size| size.0),
+            output_bytes: self.output_bytes.map_or(default.output_bytes, |size| size.0),
         }
     }
 }

@@ -25,15 +25,8 @@ const DEEPEST: usize = 64;
 
 /// Never fails: what cannot be read is reported, and what was read before it is returned.
 pub(super) fn read(source: &str, environment: Environment<'_>, findings: &Findings) -> Node {
-    let mut builder = Builder {
-        source,
-        environment,
-        findings,
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        copied: 0,
-        root: None,
-    };
+    let mut builder =
+        Builder { source, environment, findings, open: Vec::new(), anchors: HashMap::new(), copied: 0, root: None };
     let options = granit_parser::options! { emit_unresolved_aliases: true };
     let mut parser = Parser::new_from_str_with_options(source, options);
     loop {
@@ -53,10 +46,7 @@ pub(super) fn read(source: &str, environment: Environment<'_>, findings: &Findin
         }
     }
     match builder.root {
-        Some(Node {
-            content: Content::Scalar(scalar),
-            ..
-        }) if scalar.is_null() => empty(findings),
+        Some(Node { content: Content::Scalar(scalar), .. }) if scalar.is_null() => empty(findings),
         Some(root) => root,
         None => empty(findings),
     }
@@ -89,10 +79,7 @@ struct Open {
 
 enum OpenKind {
     List(Vec<Node>),
-    Map {
-        entries: Vec<Entry>,
-        key: Option<Node>,
-    },
+    Map { entries: Vec<Entry>, key: Option<Node> },
 }
 
 struct Builder<'a> {
@@ -116,20 +103,14 @@ impl Builder<'_> {
                 return Err(Refused);
             }
             Event::MappingStart(_, anchor, _) => {
-                let kind = OpenKind::Map {
-                    entries: Vec::new(),
-                    key: None,
-                };
+                let kind = OpenKind::Map { entries: Vec::new(), key: None };
                 return self.start(span, anchor, kind);
             }
             Event::SequenceStart(_, anchor, _) => {
                 return self.start(span, anchor, OpenKind::List(Vec::new()));
             }
             Event::MappingEnd | Event::SequenceEnd => {
-                let open = self
-                    .open
-                    .pop()
-                    .expect("the parser ends only what it started");
+                let open = self.open.pop().expect("the parser ends only what it started");
                 let (node, anchor) = self.close(open, span.end, false);
                 self.put(node, anchor);
             }
@@ -143,11 +124,8 @@ impl Builder<'_> {
             }
             Event::UnresolvedAlias(name) => {
                 self.findings.add(
-                    Diagnostic::mistake(
-                        span.clone(),
-                        format!("no anchor `&{name}` stands before this"),
-                    )
-                    .help(format!("write `&{name}` before the value that is meant")),
+                    Diagnostic::mistake(span.clone(), format!("no anchor `&{name}` stands before this"))
+                        .help(format!("write `&{name}` before the value that is meant")),
                 );
                 self.put(Node::hole(span), 0);
             }
@@ -158,11 +136,7 @@ impl Builder<'_> {
 
     fn start(&mut self, span: Span, anchor: usize, kind: OpenKind) -> Result<(), Refused> {
         self.check_depth(1, &span)?;
-        self.open.push(Open {
-            start: span.start,
-            anchor,
-            kind,
-        });
+        self.open.push(Open { start: span.start, anchor, kind });
         Ok(())
     }
 
@@ -171,38 +145,21 @@ impl Builder<'_> {
             return Ok(());
         }
         self.findings.add(
-            Diagnostic::mistake(
-                span.clone(),
-                format!("this is nested more than {DEEPEST} levels deep"),
-            )
-            .help("write it flatter, or as a text"),
+            Diagnostic::mistake(span.clone(), format!("this is nested more than {DEEPEST} levels deep"))
+                .help("write it flatter, or as a text"),
         );
         Err(Refused)
     }
 
     /// A key stays as it is; in a value the environment is put in.
     fn scalar(&self, span: Span, text: &str, quoted: bool) -> Node {
-        let is_key = matches!(
-            self.open.last(),
-            Some(Open {
-                kind: OpenKind::Map { key: None, .. },
-                ..
-            })
-        );
+        let is_key = matches!(self.open.last(), Some(Open { kind: OpenKind::Map { key: None, .. }, .. }));
         if is_key {
-            let scalar = Scalar {
-                text: text.to_owned(),
-                quoted,
-                from_environment: false,
-            };
+            let scalar = Scalar { text: text.to_owned(), quoted, from_environment: false };
             return Node::new(span, Content::Scalar(scalar));
         }
         let expanded = expand(self.source, &span, text, self.environment, self.findings);
-        let scalar = Scalar {
-            text: expanded.text,
-            quoted,
-            from_environment: expanded.from_environment,
-        };
+        let scalar = Scalar { text: expanded.text, quoted, from_environment: expanded.from_environment };
         let node = Node::new(span, Content::Scalar(scalar));
         if expanded.broken {
             node.state.set(State::Hole);
@@ -222,11 +179,8 @@ impl Builder<'_> {
         self.copied += node.count();
         if self.copied > MOST_COPIED {
             self.findings.add(
-                Diagnostic::mistake(
-                    span,
-                    format!("the aliases stand for more than {MOST_COPIED} values"),
-                )
-                .help("use fewer aliases of aliases"),
+                Diagnostic::mistake(span, format!("the aliases stand for more than {MOST_COPIED} values"))
+                    .help("use fewer aliases of aliases"),
             );
             return Err(Refused);
         }
@@ -264,24 +218,16 @@ impl Builder<'_> {
 
     /// Reports keys that are there twice, and takes in what `<<` brings.
     fn map(&self, written: Vec<Entry>, cut_off: bool) -> Map {
-        let mut map = Map {
-            cut_off,
-            ..Map::default()
-        };
-        let (merged, own): (Vec<_>, Vec<_>) = written
-            .into_iter()
-            .partition(|entry| *entry.key.borrow() == "<<");
+        let mut map = Map { cut_off, ..Map::default() };
+        let (merged, own): (Vec<_>, Vec<_>) = written.into_iter().partition(|entry| *entry.key.borrow() == "<<");
         let mut seen = HashMap::new();
         for entry in own {
             let key = entry.key.borrow().clone();
             match seen.entry(key) {
                 Occupied(first) => self.findings.add(
-                    Diagnostic::mistake(
-                        entry.key_span,
-                        format!("`{}` is given twice", short(first.key())),
-                    )
-                    .also(Span::clone(first.get()), "first here")
-                    .help("keep one of the two"),
+                    Diagnostic::mistake(entry.key_span, format!("`{}` is given twice", short(first.key())))
+                        .also(Span::clone(first.get()), "first here")
+                        .help("keep one of the two"),
                 ),
                 Vacant(free) => {
                     free.insert(entry.key_span.clone());
@@ -334,11 +280,7 @@ impl Builder<'_> {
 /// A key that is no plain text is called as it is written.
 fn key_text(key: &Node, source: &str) -> String {
     match &key.content {
-        Content::Scalar(Scalar {
-            text,
-            from_environment: false,
-            ..
-        }) => text.clone(),
+        Content::Scalar(Scalar { text, from_environment: false, .. }) => text.clone(),
         _ => source[key.span.clone()].to_owned(),
     }
 }

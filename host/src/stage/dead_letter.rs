@@ -27,10 +27,7 @@ pub(super) fn send(
     let mut value = record.value;
     // The record was taken from a topic with a larger limit than this one's: better a part of it than none.
     let rest = record.key.map_or(0, <[u8]>::len) + HEADROOM;
-    if let Some(bytes) = record
-        .value
-        .filter(|bytes| bytes.len() + rest > topic.largest)
-    {
+    if let Some(bytes) = record.value.filter(|bytes| bytes.len() + rest > topic.largest) {
         value = Some(&bytes[..topic.largest.saturating_sub(rest)]);
         headers.push(header("cut", bytes.len().to_string()));
     }
@@ -58,19 +55,10 @@ fn headers(
         header("topic", settings.inputs[record.partition.input].clone()),
         header("partition", record.partition.number.to_string()),
         header("offset", record.offset.0.to_string()),
-        header(
-            "timestamp",
-            record
-                .timestamp
-                .map(|time| time.to_string())
-                .unwrap_or_default(),
-        ),
+        header("timestamp", record.timestamp.map(|time| time.to_string()).unwrap_or_default()),
         header("kind", failure.kind.into()),
         header("code", failure.reason.code.clone().unwrap_or_default()),
-        header(
-            "message",
-            cut(&failure.reason.message, MESSAGE_BYTES).into(),
-        ),
+        header("message", cut(&failure.reason.message, MESSAGE_BYTES).into()),
         header("attempts", failure.attempts.to_string()),
         header("at", clock.wall_ms().to_string()),
         header("host-version", env!("CARGO_PKG_VERSION").into()),
@@ -78,10 +66,7 @@ fn headers(
 }
 
 fn header(name: &str, value: String) -> Header {
-    Header {
-        name: format!("millstream.error.{name}"),
-        value: Some(value.into_bytes()),
-    }
+    Header { name: format!("millstream.error.{name}"), value: Some(value.into_bytes()) }
 }
 
 /// At most so many bytes of a text, and no half character.

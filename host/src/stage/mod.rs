@@ -92,12 +92,7 @@ pub struct Stage {
 
 impl Stage {
     /// A stage whose counts are added to `tally`.
-    pub fn new(
-        settings: Arc<StageSettings>,
-        guest: Box<dyn Guest>,
-        clock: Rc<dyn Clock>,
-        tally: Arc<Tally>,
-    ) -> Stage {
+    pub fn new(settings: Arc<StageSettings>, guest: Box<dyn Guest>, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Stage {
         let retries = Retries::new(settings.retry.clone());
         Stage {
             settings,
@@ -125,46 +120,18 @@ impl Stage {
             return Ok(Fate::Later(due));
         }
         let outcome = match self.condemned.get(&at) {
-            Some(why) => Err(Failed::Fault(reason(
-                "refused",
-                format!("the log refuses what comes of it: {why}"),
-            ))),
+            Some(why) => Err(Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")))),
             None => self.transform(batch, index, record),
         };
         let attempts = self.retries.attempt(at);
         let fate = match outcome {
             Ok(records) => self.send_all(&records, record, send)?,
             Err(Failed::Retry(later)) => self.retry(record, later),
-            Err(Failed::Reject(reason)) => self.fail(
-                batch,
-                index,
-                Failure {
-                    kind: "reject",
-                    reason,
-                    attempts,
-                },
-                send,
-            )?,
-            Err(Failed::Fault(reason)) => self.fail(
-                batch,
-                index,
-                Failure {
-                    kind: "fault",
-                    reason,
-                    attempts,
-                },
-                send,
-            )?,
-            Err(Failed::Limit(reason)) => self.fail(
-                batch,
-                index,
-                Failure {
-                    kind: "limit",
-                    reason,
-                    attempts,
-                },
-                send,
-            )?,
+            Err(Failed::Reject(reason)) => {
+                self.fail(batch, index, Failure { kind: "reject", reason, attempts }, send)?
+            }
+            Err(Failed::Fault(reason)) => self.fail(batch, index, Failure { kind: "fault", reason, attempts }, send)?,
+            Err(Failed::Limit(reason)) => self.fail(batch, index, Failure { kind: "limit", reason, attempts }, send)?,
         };
         if fate == Fate::Done {
             self.counts.taken += 1;
@@ -181,14 +148,7 @@ impl Stage {
         record: Incoming<'_>,
     ) -> Result<Vec<Record>, Failed> {
         let attempt = self.retries.attempt((record.partition, record.offset));
-        let mut call = || {
-            self.guest.transform(InHand {
-                record,
-                batch: batch.clone(),
-                index,
-                attempt,
-            })
-        };
+        let mut call = || self.guest.transform(InHand { record, batch: batch.clone(), index, attempt });
         // A record is blamed only for what it does alone, on a fresh instance: a pause of the machine, or what other
         // records left behind in the instance, is not its failure.
         let records = call().or_else(|failed| match failed {
@@ -207,58 +167,26 @@ impl Stage {
         let (outputs, _) = self.outputs();
         let index = match &record.output {
             None => 0,
-            Some(name) => outputs
-                .iter()
-                .position(|output| output.name == *name)
-                .ok_or_else(|| {
-                    let known: Vec<_> = outputs
-                        .iter()
-                        .map(|output| format!("`{}`", output.name))
-                        .collect();
-                    fault(
-                        "unknown-output",
-                        format!(
-                            "no output is named `{name}`: known are {}",
-                            known.join(", ")
-                        ),
-                    )
-                })?,
+            Some(name) => outputs.iter().position(|output| output.name == *name).ok_or_else(|| {
+                let known: Vec<_> = outputs.iter().map(|output| format!("`{}`", output.name)).collect();
+                fault("unknown-output", format!("no output is named `{name}`: known are {}", known.join(", ")))
+            })?,
         };
-        let output = outputs
-            .get(index)
-            .ok_or_else(|| fault("unknown-output", "the stage has no output".into()))?;
-        if let Some(partition) = record
-            .partition
-            .filter(|partition| *partition >= output.partitions)
-        {
+        let output = outputs.get(index).ok_or_else(|| fault("unknown-output", "the stage has no output".into()))?;
+        if let Some(partition) = record.partition.filter(|partition| *partition >= output.partitions) {
             let (topic, count) = (&output.topic, output.partitions);
-            return Err(fault(
-                "unknown-partition",
-                format!("{topic} has no partition {partition}, it has {count}"),
-            ));
+            return Err(fault("unknown-partition", format!("{topic} has no partition {partition}, it has {count}")));
         }
         if output.compacted && record.key.is_none() {
-            return Err(fault(
-                "no-key",
-                format!(
-                    "{} is compacted, and takes no record without a key",
-                    output.topic
-                ),
-            ));
+            return Err(fault("no-key", format!("{} is compacted, and takes no record without a key", output.topic)));
         }
         let size = size_of(record);
         if size > output.largest {
             let (topic, largest) = (&output.topic, output.largest);
-            return Err(fault(
-                "too-large",
-                format!("{topic} takes records of {largest} bytes, this one has {size}"),
-            ));
+            return Err(fault("too-large", format!("{topic} takes records of {largest} bytes, this one has {size}")));
         }
         if let (Some(time), Some(ahead)) = (record.timestamp.or(origin.timestamp), output.ahead) {
-            let latest = self
-                .clock
-                .wall_ms()
-                .saturating_add(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX));
+            let latest = self.clock.wall_ms().saturating_add(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX));
             if time > latest {
                 return Err(fault(
                     "future-timestamp",
@@ -267,10 +195,7 @@ impl Stage {
             }
         }
         if record.timestamp.is_some_and(|time| time < 0) {
-            return Err(fault(
-                "negative-timestamp",
-                "a timestamp counts milliseconds since 1970".into(),
-            ));
+            return Err(fault("negative-timestamp", "a timestamp counts milliseconds since 1970".into()));
         }
         Ok(index)
     }
@@ -303,10 +228,7 @@ impl Stage {
 
     fn retry(&mut self, record: Incoming<'_>, later: Later) -> Fate {
         let now = self.clock.now();
-        match self
-            .retries
-            .again((record.partition, record.offset), later.after_ms, now)
-        {
+        match self.retries.again((record.partition, record.offset), later.after_ms, now) {
             Some(due) => {
                 self.tally.note_retry();
                 Fate::Later(due)
@@ -329,25 +251,17 @@ impl Stage {
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
         let record = batch.get(index);
-        let line = format!(
-            "{}: {} {}",
-            self.place(record),
-            failure.kind,
-            words(&failure.reason)
-        );
+        let line = format!("{}: {} {}", self.place(record), failure.kind, words(&failure.reason));
         match self.settings.on_error {
             OnError::Stop => return Ok(Fate::Stop(line)),
             OnError::Skip => {
-                self.notices
-                    .say(self.clock.now(), &self.settings.stage, "skipped", &line);
+                self.notices.say(self.clock.now(), &self.settings.stage, "skipped", &line);
                 self.counts.skipped += 1;
             }
             OnError::DeadLetter => {
-                self.notices
-                    .say(self.clock.now(), &self.settings.stage, "dead letter", &line);
+                self.notices.say(self.clock.now(), &self.settings.stage, "dead letter", &line);
                 let (outputs, letters) = self.outputs();
-                let topic = letters
-                    .ok_or_else(|| Fault::Fatal(format!("no topic for dead letters: {line}")))?;
+                let topic = letters.ok_or_else(|| Fault::Fatal(format!("no topic for dead letters: {line}")))?;
                 dead_letter::send(
                     &self.settings,
                     (outputs.len(), topic),
@@ -372,20 +286,13 @@ impl Stage {
     }
 
     fn place(&self, record: Incoming<'_>) -> String {
-        format!(
-            "{}/{}@{}",
-            self.settings.inputs[record.partition.input], record.partition.number, record.offset.0
-        )
+        format!("{}/{}@{}", self.settings.inputs[record.partition.input], record.partition.number, record.offset.0)
     }
 
     /// The transaction is committed: what it did counts.
     pub fn committed(&mut self, progress: &Progress) {
         self.tally.add(&std::mem::take(&mut self.counts));
-        self.condemned.retain(|(partition, offset), _| {
-            progress
-                .get(*partition)
-                .is_none_or(|next| next.0 <= offset.0)
-        });
+        self.condemned.retain(|(partition, offset), _| progress.get(*partition).is_none_or(|next| next.0 <= offset.0));
     }
 
     /// The transaction is not committed: what it did, will be done again.
@@ -406,19 +313,12 @@ impl Stage {
     /// Forgets what it knew of records that are not read from here any more.
     pub fn assigned(&mut self, starts: &Progress) {
         self.retries.retain(starts);
-        self.condemned.retain(|(partition, offset), _| {
-            starts
-                .get(*partition)
-                .is_some_and(|next| next.0 <= offset.0)
-        });
+        self.condemned.retain(|(partition, offset), _| starts.get(*partition).is_some_and(|next| next.0 <= offset.0));
     }
 }
 
 fn reason(code: &str, message: String) -> Reason {
-    Reason {
-        code: Some(code.into()),
-        message,
-    }
+    Reason { code: Some(code.into()), message }
 }
 
 fn fault(code: &str, message: String) -> Failed {
@@ -438,10 +338,9 @@ fn size_of(record: &Record) -> usize {
     let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
     let own = match &record.headers {
         HeaderEdit::Keep => 0,
-        HeaderEdit::Add(list) | HeaderEdit::Replace(list) => list
-            .iter()
-            .map(|header| header.name.len() + bytes(&header.value) + 8)
-            .sum(),
+        HeaderEdit::Add(list) | HeaderEdit::Replace(list) => {
+            list.iter().map(|header| header.name.len() + bytes(&header.value) + 8).sum()
+        }
     };
     OVERHEAD + bytes(&record.key) + bytes(&record.value) + own
 }

@@ -39,10 +39,7 @@ pub(super) struct Retries {
 
 impl Retries {
     pub(super) fn new(rules: Retry) -> Retries {
-        Retries {
-            rules,
-            waiting: BTreeMap::new(),
-        }
+        Retries { rules, waiting: BTreeMap::new() }
     }
 
     /// When the record may be tried again, if it was tried before.
@@ -56,39 +53,17 @@ impl Retries {
     }
 
     /// Notes a failed attempt; the time of the next one, or `None` when it is not worth another.
-    pub(super) fn again(
-        &mut self,
-        at: (Partition, Offset),
-        after_ms: Option<u64>,
-        now: Duration,
-    ) -> Option<Duration> {
-        let (attempts, since) = self
-            .find(at)
-            .map_or((1, now), |waiting| (waiting.attempts + 1, waiting.since));
+    pub(super) fn again(&mut self, at: (Partition, Offset), after_ms: Option<u64>, now: Duration) -> Option<Duration> {
+        let (attempts, since) = self.find(at).map_or((1, now), |waiting| (waiting.attempts + 1, waiting.since));
         if now.saturating_sub(since) >= self.rules.give_up_after {
             return None;
         }
         let doublings = (attempts - 1).min(20);
-        let grown = self
-            .rules
-            .backoff
-            .saturating_mul(1 << doublings)
-            .min(self.rules.max_backoff);
+        let grown = self.rules.backoff.saturating_mul(1 << doublings).min(self.rules.max_backoff);
         // Up to a fifth more, so that partitions that failed together do not come back together.
-        let delay = after_ms.map_or(
-            grown + grown.mul_f64(fastrand::f64() / 5.0),
-            Duration::from_millis,
-        );
+        let delay = after_ms.map_or(grown + grown.mul_f64(fastrand::f64() / 5.0), Duration::from_millis);
         let due = now + delay.min(self.rules.give_up_after);
-        self.waiting.insert(
-            at.0,
-            Waiting {
-                offset: at.1,
-                attempts,
-                since,
-                due,
-            },
-        );
+        self.waiting.insert(at.0, Waiting { offset: at.1, attempts, since, due });
         Some(due)
     }
 
@@ -100,19 +75,13 @@ impl Retries {
 
     /// Keeps what may still come from where the partitions start now.
     pub(super) fn retain(&mut self, starts: &Progress) {
-        self.waiting.retain(|partition, waiting| {
-            starts
-                .get(*partition)
-                .is_some_and(|next| next.0 <= waiting.offset.0)
-        });
+        self.waiting.retain(|partition, waiting| starts.get(*partition).is_some_and(|next| next.0 <= waiting.offset.0));
     }
 
     fn find(&self, at: (Partition, Offset)) -> Option<&Waiting> {
         if self.waiting.is_empty() {
             return None;
         }
-        self.waiting
-            .get(&at.0)
-            .filter(|waiting| waiting.offset == at.1)
+        self.waiting.get(&at.0).filter(|waiting| waiting.offset == at.1)
     }
 }

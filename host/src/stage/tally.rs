@@ -33,8 +33,7 @@ impl Tally {
     pub fn add(&self, counts: &Counts) {
         self.taken.fetch_add(counts.taken, Ordering::Relaxed);
         self.sent.fetch_add(counts.sent, Ordering::Relaxed);
-        self.dead_letters
-            .fetch_add(counts.dead_letters, Ordering::Relaxed);
+        self.dead_letters.fetch_add(counts.dead_letters, Ordering::Relaxed);
         self.skipped.fetch_add(counts.skipped, Ordering::Relaxed);
     }
 

@@ -14,36 +14,24 @@ use tokio::sync::mpsc;
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Watches in a thread of its own, and tells when there has been nothing to do for `quiet`.
-pub(super) fn watch(
-    running: &[Running],
-    quiet: Duration,
-    control: Arc<Control>,
-    events: mpsc::Sender<Event>,
-) {
+pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>, events: mpsc::Sender<Event>) {
     let groups: Vec<_> = running
         .iter()
         .map(|stage| {
             let link = &stage.plan.link;
-            (
-                link.cluster.clone(),
-                link.group.clone(),
-                link.inputs.clone(),
-                stage.tally.clone(),
-            )
+            (link.cluster.clone(), link.group.clone(), link.inputs.clone(), stage.tally.clone())
         })
         .collect();
     thread::spawn(move || {
-        let questions: Vec<_> = groups
-            .iter()
-            .filter_map(|(cluster, group, inputs, _)| Offsets::new(cluster, group, inputs).ok())
-            .collect();
+        let questions: Vec<_> =
+            groups.iter().filter_map(|(cluster, group, inputs, _)| Offsets::new(cluster, group, inputs).ok()).collect();
         let mut since: Option<(Instant, u64)> = None;
         while !control.stopping() {
             let done = questions.len() == groups.len()
                 && questions.iter().all(|offsets| {
-                    offsets.ask().is_ok_and(|partitions| {
-                        !partitions.is_empty() && partitions.values().all(|lag| lag.is_none())
-                    })
+                    offsets
+                        .ask()
+                        .is_ok_and(|partitions| !partitions.is_empty() && partitions.values().all(|lag| lag.is_none()))
                 });
             let taken = groups.iter().map(|(.., tally)| tally.counts().taken).sum();
             since = match (done, since) {

@@ -27,14 +27,8 @@ static LINE: OnceLock<ProgressBar> = OnceLock::new();
 
 /// Starts the log of this process; once.
 pub fn start(format: Format, quiet: bool) {
-    let level = if quiet {
-        LevelFilter::WARN
-    } else {
-        LevelFilter::INFO
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(AboveTheLine);
+    let level = if quiet { LevelFilter::WARN } else { LevelFilter::INFO };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(AboveTheLine);
     match format {
         Format::Text => builder.event_format(Plain).init(),
         Format::Json => builder.json().flatten_event(true).init(),
@@ -93,24 +87,9 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut to: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs()
-            % 86_400;
-        write!(
-            to,
-            "{:02}:{:02}:{:02} ",
-            now / 3600,
-            now / 60 % 60,
-            now % 60
-        )?;
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() % 86_400;
+        write!(to, "{:02}:{:02}:{:02} ", now / 3600, now / 60 % 60, now % 60)?;
         match *event.metadata().level() {
             Level::ERROR => write!(to, "{}", mark(&to, "31", "error: "))?,
             Level::WARN => write!(to, "{}", mark(&to, "33", "warning: "))?,

@@ -54,21 +54,14 @@ pub struct Outcome {
 impl Outcome {
     /// All dead letters of the run.
     pub fn dead_letters(&self) -> u64 {
-        self.stages
-            .iter()
-            .map(|(_, counts)| counts.dead_letters)
-            .sum()
+        self.stages.iter().map(|(_, counts)| counts.dead_letters).sum()
     }
 }
 
 /// What happens in a run.
 enum Event {
     /// A worker's thread is at its end.
-    Ended {
-        stage: usize,
-        worker: String,
-        how: Ended,
-    },
+    Ended { stage: usize, worker: String, how: Ended },
     /// Nothing is left to do.
     Idle,
 }
@@ -82,28 +75,13 @@ struct Running {
 }
 
 /// Runs a plan until it is told to end, nothing is left to do, or nothing can go on.
-pub fn run(
-    plan: Plan,
-    control: &Arc<Control>,
-    health: &Arc<Health>,
-    options: &Options,
-) -> Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+pub fn run(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, options: &Options) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise(plan, control, health, options))
 }
 
-async fn supervise(
-    plan: Plan,
-    control: &Arc<Control>,
-    health: &Arc<Health>,
-    options: &Options,
-) -> Result<Outcome> {
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+async fn supervise(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, options: &Options) -> Result<Outcome> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (events, mut heard) = mpsc::channel(64);
     let mut running = start(plan, control, health, options, &events)?;
     if let Some(quiet) = options.until_idle {
@@ -142,10 +120,7 @@ async fn supervise(
     }
     control.stop();
     status.clear();
-    let stages = running
-        .iter()
-        .map(|stage| (stage.plan.settings.stage.clone(), stage.tally.counts()))
-        .collect();
+    let stages = running.iter().map(|stage| (stage.plan.settings.stage.clone(), stage.tally.counts())).collect();
     summarize(&running, options.quiet);
     Ok(Outcome { failures, stages })
 }
@@ -179,39 +154,20 @@ fn start(
         let tally = Arc::new(Tally::default());
         for _ in 0..stage.workers {
             let identity = identities.take(&plan.pipeline, &stage.settings.stage)?;
-            let place = Place {
-                stage: stage.clone(),
-                tally: tally.clone(),
-                control: control.clone(),
-            };
+            let place = Place { stage: stage.clone(), tally: tally.clone(), control: control.clone() };
             let (health, events) = (health.clone(), events.clone());
             let name = stage.settings.stage.clone();
             thread::Builder::new()
                 .name(name.clone())
                 .spawn(move || {
-                    let how = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                        work(place, identity, health)
-                    }))
-                    .unwrap_or_else(|_| {
-                        Ended::Failed("a defect of the host: the worker panicked".into())
-                    });
+                    let how = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(place, identity, health)))
+                        .unwrap_or_else(|_| Ended::Failed("a defect of the host: the worker panicked".into()));
                     // Nobody hears it when the process is already ending.
-                    events
-                        .blocking_send(Event::Ended {
-                            stage: index,
-                            worker: name,
-                            how,
-                        })
-                        .ok();
+                    events.blocking_send(Event::Ended { stage: index, worker: name, how }).ok();
                 })
                 .context("a worker's thread cannot be started")?;
         }
-        running.push(Running {
-            workers: stage.workers,
-            plan: stage,
-            tally,
-            failed: false,
-        });
+        running.push(Running { workers: stage.workers, plan: stage, tally, failed: false });
     }
     Ok(running)
 }
@@ -225,11 +181,7 @@ struct Place {
 
 /// A worker's thread, from its beginning to its end.
 fn work(place: Place, identity: Identity, health: Arc<Health>) -> Ended {
-    let Place {
-        stage,
-        tally,
-        control,
-    } = place;
+    let Place { stage, tally, control } = place;
     let guest = match Instance::new(&stage.compiled, stage.setup.clone()) {
         Ok(instance) => Box::new(instance),
         Err(error) => return Ended::Failed(error.to_string()),
@@ -239,12 +191,12 @@ fn work(place: Place, identity: Identity, health: Arc<Health>) -> Ended {
     link.name = identity.name().to_owned();
     let link = KafkaLink::new(link, health);
     #[cfg(feature = "mutants")]
-    let link = crate::transport::mutants::Broken::from_environment(link);
-    let settings = WorkerSettings {
-        name: stage.settings.stage.clone(),
-        commit_interval: stage.commit_interval,
-        control,
+    let link = match std::env::var("MILLSTREAM_MUTANT").unwrap_or_default().parse() {
+        Ok(mutant) => crate::transport::mutants::Broken::new(link, mutant),
+        Err(why) => return Ended::Failed(why),
     };
+    let settings =
+        WorkerSettings { name: stage.settings.stage.clone(), commit_interval: stage.commit_interval, control };
     let stage = Stage::new(stage.settings.clone(), guest, clock.clone(), tally);
     Worker::new(link, stage, clock, settings).run()
 }
@@ -253,19 +205,11 @@ fn work(place: Place, identity: Identity, health: Arc<Health>) -> Ended {
 fn summarize(running: &[Running], quiet: bool) {
     for stage in running.iter().filter(|_| !quiet) {
         let (counts, settings) = (stage.tally.counts(), &stage.plan.settings);
-        let mut parts = vec![
-            format!("{} done", count(counts.taken, "record")),
-            format!("{} sent", grouped(counts.sent)),
-        ];
+        let mut parts =
+            vec![format!("{} done", count(counts.taken, "record")), format!("{} sent", grouped(counts.sent))];
         if counts.dead_letters > 0 {
-            let topic = settings
-                .outputs
-                .last()
-                .map_or("", |output| output.topic.as_str());
-            parts.push(format!(
-                "{} in {topic}",
-                count(counts.dead_letters, "dead letter")
-            ));
+            let topic = settings.outputs.last().map_or("", |output| output.topic.as_str());
+            parts.push(format!("{} in {topic}", count(counts.dead_letters, "dead letter")));
         }
         if counts.skipped > 0 {
             parts.push(format!("{} failed and skipped", grouped(counts.skipped)));

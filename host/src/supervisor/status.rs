@@ -21,13 +21,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn new(quiet: bool, health: Arc<Health>) -> Status {
-        Status {
-            quiet,
-            health,
-            last: Vec::new(),
-            said: Instant::now(),
-            said_taken: 0,
-        }
+        Status { quiet, health, last: Vec::new(), said: Instant::now(), said_taken: 0 }
     }
 
     pub(super) fn interval(&self) -> Duration {
@@ -51,17 +45,8 @@ impl Status {
             (letters, all) = (letters + counts.dead_letters, all + counts.taken);
             let name = &stage.plan.settings.stage;
             let separator = if line.is_empty() { "" } else { " · " };
-            let state = if stage.failed {
-                "stopped".into()
-            } else {
-                format!("{}/s", grouped(rate))
-            };
-            write!(
-                line,
-                "{separator}{name} {state}, {} done",
-                grouped(counts.taken)
-            )
-            .ok();
+            let state = if stage.failed { "stopped".into() } else { format!("{}/s", grouped(rate)) };
+            write!(line, "{separator}{name} {state}, {} done", grouped(counts.taken)).ok();
         }
         if letters > 0 {
             write!(line, " · {} dead letters", grouped(letters)).ok();

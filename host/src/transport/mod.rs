@@ -55,9 +55,7 @@ impl Progress {
 
     /// Takes over what another progress has reached.
     pub fn merge(&mut self, other: &Progress) {
-        other
-            .iter()
-            .for_each(|(partition, next)| self.reach(partition, next));
+        other.iter().for_each(|(partition, next)| self.reach(partition, next));
     }
 
     /// True when nothing was reached.
@@ -79,8 +77,7 @@ impl Progress {
 impl FromIterator<(Partition, NextOffset)> for Progress {
     fn from_iter<I: IntoIterator<Item = (Partition, NextOffset)>>(all: I) -> Progress {
         let mut progress = Progress::default();
-        all.into_iter()
-            .for_each(|(partition, next)| progress.reach(partition, next));
+        all.into_iter().for_each(|(partition, next)| progress.reach(partition, next));
         progress
     }
 }

@@ -3,9 +3,7 @@
 //! A mutant wraps any link and breaks the order of delivery in one way that somebody could have written. Never in a
 //! release.
 
-use super::{
-    Assignment, Batch, Fault, Incoming, Link, NextOffset, Outgoing, Partition, Progress, Taken,
-};
+use super::{Assignment, Batch, Fault, Incoming, Link, NextOffset, Outgoing, Partition, Progress, Taken};
 use crate::record::Header;
 use std::{collections::BTreeMap, fmt, rc::Rc, str::FromStr, time::Duration};
 
@@ -123,14 +121,7 @@ struct Withheld<B> {
 impl<L: Link> Broken<L> {
     /// Breaks a link.
     pub fn new(link: L, mutant: Mutant) -> Broken<L> {
-        Broken {
-            link,
-            mutant,
-            taken: BTreeMap::new(),
-            answered: BTreeMap::new(),
-            unsure: false,
-            withheld: Vec::new(),
-        }
+        Broken { link, mutant, taken: BTreeMap::new(), answered: BTreeMap::new(), unsure: false, withheld: Vec::new() }
     }
 
     fn is(&self, mutant: Mutant) -> bool {
@@ -148,8 +139,7 @@ impl<L: Link> Broken<L> {
                 keep_headers: record.keep_headers,
                 headers: &record.headers,
             };
-            self.link
-                .send(&outgoing, (&record.origin.0, record.origin.1))?;
+            self.link.send(&outgoing, (&record.origin.0, record.origin.1))?;
         }
         Ok(())
     }
@@ -174,16 +164,11 @@ impl<L: Link> Broken<L> {
                 self.link.commit(progress)
             }
             Mutant::ProcessedOffset => {
-                let before = |(partition, next): (_, NextOffset)| {
-                    (partition, NextOffset(next.0.saturating_sub(1)))
-                };
+                let before = |(partition, next): (_, NextOffset)| (partition, NextOffset(next.0.saturating_sub(1)));
                 self.link.commit(&progress.iter().map(before).collect())
             }
             Mutant::EarlyProgress => {
-                let taken = self
-                    .taken
-                    .iter()
-                    .map(|(partition, next)| (*partition, *next));
+                let taken = self.taken.iter().map(|(partition, next)| (*partition, *next));
                 self.link.commit(&taken.chain(progress.iter()).collect())
             }
             _ => self.link.commit(progress),
@@ -258,11 +243,7 @@ impl<L: Link> Link for Broken<L> {
         self.link.begin()
     }
 
-    fn send(
-        &mut self,
-        record: &Outgoing<'_>,
-        (batch, index): (&Self::Batch, usize),
-    ) -> Result<(), Fault> {
+    fn send(&mut self, record: &Outgoing<'_>, (batch, index): (&Self::Batch, usize)) -> Result<(), Fault> {
         if self.is(Mutant::CommitBeforeProduce) || self.is(Mutant::Unordered) {
             self.withheld.push(Withheld {
                 output: record.output,
@@ -298,11 +279,8 @@ impl<L: Link> Link for Broken<L> {
     }
 
     fn recover(&mut self) -> Result<Assignment, Fault> {
-        let (taken, answered, unsure) = (
-            std::mem::take(&mut self.taken),
-            std::mem::take(&mut self.answered),
-            self.unsure,
-        );
+        let (taken, answered, unsure) =
+            (std::mem::take(&mut self.taken), std::mem::take(&mut self.answered), self.unsure);
         let recovered = self.link.recover();
         let Ok(mut assignment) = recovered else {
             (self.taken, self.answered) = (taken, answered);
@@ -358,10 +336,7 @@ mod tests {
 
     #[test]
     fn the_simulation_finds_every_mutant() {
-        let found: Vec<_> = Mutant::ALL
-            .into_iter()
-            .map(|mutant| (mutant, find(mutant)))
-            .collect();
+        let found: Vec<_> = Mutant::ALL.into_iter().map(|mutant| (mutant, find(mutant))).collect();
         for (mutant, place) in &found {
             match place {
                 Some((seed, violation)) => {

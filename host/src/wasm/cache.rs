@@ -29,18 +29,12 @@ pub struct Cache {
 impl Cache {
     /// Keeps compiled modules in this folder, which is made when it is missing.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self {
-            folder: Some(folder.into()),
-            warned: Once::new(),
-        }
+        Self { folder: Some(folder.into()), warned: Once::new() }
     }
 
     /// Keeps nothing.
     pub fn none() -> Self {
-        Self {
-            folder: None,
-            warned: Once::new(),
-        }
+        Self { folder: None, warned: Once::new() }
     }
 
     /// What was kept of this module, if it is whole.
@@ -83,20 +77,14 @@ impl Cache {
 
     fn warn(&self, folder: &Path, error: &io::Error) {
         self.warned.call_once(|| {
-            tracing::warn!(
-                "compiled modules cannot be kept in {}, each run compiles anew: {error}",
-                folder.display()
-            );
+            tracing::warn!("compiled modules cannot be kept in {}, each run compiles anew: {error}", folder.display());
         });
     }
 }
 
 /// Nobody else may write here: who can could have this process run any code.
 fn make_private(folder: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     if fs::metadata(folder)?.permissions().mode() & 0o777 != 0o700 {
         fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     }
@@ -107,48 +95,27 @@ fn make_private(folder: &Path) -> io::Result<()> {
 fn file_name(engine: &Engine, module: &Module) -> String {
     let mut compiler = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut compiler);
-    format!(
-        "{}-{:016x}",
-        hex(&Sha256::digest(module.component())),
-        compiler.finish()
-    )
+    format!("{}-{:016x}", hex(&Sha256::digest(module.component())), compiler.finish())
 }
 
 /// Under a name of its own first: a file with the final name is always whole, whoever else writes it.
 fn write(folder: &Path, name: &str, compiled: &[u8]) -> io::Result<()> {
-    let temporary = folder.join(format!(
-        "{name}.{}.{:016x}",
-        process::id(),
-        fastrand::u64(..)
-    ));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(&Sha256::digest(compiled))?;
-            file.write_all(compiled)
-        });
-    written
-        .and_then(|()| fs::rename(&temporary, folder.join(name)))
-        .inspect_err(|_| {
-            let _ = fs::remove_file(&temporary);
-        })
+    let temporary = folder.join(format!("{name}.{}.{:016x}", process::id(), fastrand::u64(..)));
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
+        file.write_all(&Sha256::digest(compiled))?;
+        file.write_all(compiled)
+    });
+    written.and_then(|()| fs::rename(&temporary, folder.join(name))).inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
 }
 
 fn damaged(path: &Path) -> Option<Component> {
-    tracing::warn!(
-        "{} is damaged: the module is compiled again",
-        path.display()
-    );
+    tracing::warn!("{} is damaged: the module is compiled again", path.display());
     None
 }
 
-#[expect(
-    unsafe_code,
-    reason = "a compiled module is machine code: the one place that has to trust some"
-)]
+#[expect(unsafe_code, reason = "a compiled module is machine code: the one place that has to trust some")]
 fn deserialize(engine: &Engine, compiled: &[u8]) -> Option<Component> {
     // SAFETY: these bytes come from `Component::serialize`. They were written by `write` into a folder that nobody but
     // this user can write to, the file's name holds the hash of the compiler that made them, and their digest shows

@@ -52,11 +52,7 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config).map_err(io::Error::other)?;
         let linker = imports::linker(&engine).map_err(io::Error::other)?;
         let ticks = Ticks::start(&engine)?;
-        Ok(Self {
-            engine,
-            linker,
-            ticks,
-        })
+        Ok(Self { engine, linker, ticks })
     }
 
     /// Compiles a module, or takes what the cache kept of an earlier time. `on_slow` is called once, with the file's
@@ -76,37 +72,18 @@ impl Engine {
                 component
             }
         };
-        let unfit = |error: wasmtime::Error| LoadError::Unfit {
-            path: module.path().into(),
-            why: one_line(&error),
-        };
-        let pre = self
-            .linker
-            .instantiate_pre(&component)
-            .and_then(StageWorldPre::new)
-            .map_err(unfit)?;
+        let unfit = |error: wasmtime::Error| LoadError::Unfit { path: module.path().into(), why: one_line(&error) };
+        let pre = self.linker.instantiate_pre(&component).and_then(StageWorldPre::new).map_err(unfit)?;
         let open = component
             .get_export_index(None, "millstream:stage/lifecycle@0.1.0")
             .and_then(|lifecycle| component.get_export_index(Some(&lifecycle), "open"));
-        Ok(Compiled(Arc::new(Parts {
-            module: module.clone(),
-            pre,
-            open,
-            ticks: self.ticks.clone(),
-        })))
+        Ok(Compiled(Arc::new(Parts { module: module.clone(), pre, open, ticks: self.ticks.clone() })))
     }
 
-    fn translate(
-        &self,
-        module: &Module,
-        on_slow: &mut dyn FnMut(&str),
-    ) -> Result<Component, LoadError> {
+    fn translate(&self, module: &Module, on_slow: &mut dyn FnMut(&str)) -> Result<Component, LoadError> {
         let compile = || Component::new(&self.engine, module.component());
         let compiled = watched(SLOW, || on_slow(&module.name()), compile);
-        compiled.map_err(|error| LoadError::Invalid {
-            path: module.path().into(),
-            why: one_line(&error),
-        })
+        compiled.map_err(|error| LoadError::Invalid { path: module.path().into(), why: one_line(&error) })
     }
 }
 
@@ -204,19 +181,13 @@ mod tests {
     #[test]
     fn only_what_takes_long_is_spoken_of() {
         let mut said = Vec::new();
-        assert_eq!(
-            watched(Duration::from_secs(60), || said.push("quick"), || 1),
-            1
-        );
+        assert_eq!(watched(Duration::from_secs(60), || said.push("quick"), || 1), 1);
         let (hold, held) = mpsc::channel::<()>();
         let say = || {
             said.push("long");
             drop(hold);
         };
-        assert!(
-            watched(Duration::ZERO, say, move || held.recv().is_err()),
-            "the work ends after what is said"
-        );
+        assert!(watched(Duration::ZERO, say, move || held.recv().is_err()), "the work ends after what is said");
         assert_eq!(said, ["long"]);
     }
 

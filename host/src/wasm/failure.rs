@@ -12,10 +12,7 @@ const MESSAGE_BYTES: usize = 1024;
 
 impl From<Exceeded> for Failed {
     fn from(exceeded: Exceeded) -> Self {
-        Failed::Limit(Reason {
-            code: Some(exceeded.code().into()),
-            message: exceeded.to_string(),
-        })
+        Failed::Limit(Reason { code: Some(exceeded.code().into()), message: exceeded.to_string() })
     }
 }
 
@@ -29,10 +26,7 @@ pub(super) fn failed(error: &wasmtime::Error, limits: &Limits, last_words: Optio
         Some(words) => format!("{} ({trap})", clean(words)),
         None => trap,
     };
-    Failed::Fault(Reason {
-        code: Some("trap".into()),
-        message,
-    })
+    Failed::Fault(Reason { code: Some("trap".into()), message })
 }
 
 fn exceeded(error: &wasmtime::Error, limits: &Limits) -> Option<Exceeded> {
@@ -41,10 +35,7 @@ fn exceeded(error: &wasmtime::Error, limits: &Limits) -> Option<Exceeded> {
     } else if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
         Some(Exceeded::Stack)
     } else if error.root_cause().to_string().contains(TOO_MUCH) {
-        Some(Exceeded::Transfer {
-            outputs: limits.outputs,
-            bytes: limits.output_bytes,
-        })
+        Some(Exceeded::Transfer { outputs: limits.outputs, bytes: limits.output_bytes })
     } else {
         None
     }

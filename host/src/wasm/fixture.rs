@@ -1,9 +1,7 @@
 //! What tests need of modules: the real guests, small ones in text, records to hand them, and a notation for what
 //! comes back.
 
-use super::{
-    Cache, Compiled, Engine, Input, Instance, Limits, LoadError, Module, OpenError, Setup,
-};
+use super::{Cache, Compiled, Engine, Input, Instance, Limits, LoadError, Module, OpenError, Setup};
 use crate::{
     record::{Header, HeaderEdit, Reason, Record},
     stage::guest::{Failed, Guest, InHand},
@@ -28,25 +26,14 @@ pub(crate) fn guest(name: &str) -> PathBuf {
     let folder = BUILT.get_or_init(|| {
         let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/rust");
         let status = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "--locked",
-                "--target",
-                "wasm32-unknown-unknown",
-            ])
+            .args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-unknown-unknown"])
             .current_dir(&guests)
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env_remove("RUSTFLAGS")
             .status()
             .expect("cargo runs");
-        assert!(
-            status.success(),
-            "the guests in {} do not build",
-            guests.display()
-        );
+        assert!(status.success(), "the guests in {} do not build", guests.display());
         guests.join("target/wasm32-unknown-unknown/release")
     });
     folder.join(format!("{name}.wasm"))
@@ -55,9 +42,7 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 /// A guest, ready to be started.
 pub(crate) fn compiled(name: &str) -> Compiled {
     let module = Module::load(&guest(name)).unwrap();
-    ENGINE
-        .compile(&module, &Cache::none(), &mut |_| {})
-        .unwrap()
+    ENGINE.compile(&module, &Cache::none(), &mut |_| {}).unwrap()
 }
 
 /// A stage whose core module is written in text, in a file of its own.
@@ -70,32 +55,20 @@ pub(crate) fn written(folder: &Path, wat: &str) -> Result<Compiled, LoadError> {
 /// A core module in text, marked as a stage.
 pub(crate) fn stage(wat: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let (package, _) = resolve
-        .push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit"))
-        .unwrap();
+    let (package, _) = resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
     let world = resolve.select_world(&[package], Some("stage")).unwrap();
     let mut core = wat::parse_str(wat).unwrap();
-    wit_component::embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8)
-        .unwrap();
+    wit_component::embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
     core
 }
 
 /// What instances are told in tests.
 pub(crate) fn setup() -> Setup {
-    let input = |topic: &str, name: &str| Input {
-        topic: topic.into(),
-        name: name.into(),
-    };
+    let input = |topic: &str, name: &str| Input { topic: topic.into(), name: name.into() };
     Setup {
         stage: "trial".into(),
-        inputs: vec![
-            input("orders-prod", "orders"),
-            input("returns-prod", "returns"),
-        ],
-        config: vec![
-            ("rate".into(), "2".into()),
-            ("currency".into(), "EUR".into()),
-        ],
+        inputs: vec![input("orders-prod", "orders"), input("returns-prod", "returns")],
+        config: vec![("rate".into(), "2".into()), ("currency".into(), "EUR".into())],
         limits: Limits::default(),
     }
 }
@@ -139,12 +112,7 @@ pub(crate) fn lines<T>(run: impl FnOnce() -> T) -> (T, Vec<String>) {
         .finish();
     let result = tracing::subscriber::with_default(subscriber, run);
     let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
-    (
-        result,
-        text.lines()
-            .map(|line| line.trim_start().replace('"', ""))
-            .collect(),
-    )
+    (result, text.lines().map(|line| line.trim_start().replace('"', "")).collect())
 }
 
 #[derive(Clone)]
@@ -185,10 +153,7 @@ impl One {
     /// A record with the key `k`, at `orders/3@42`.
     pub(crate) fn of(value: &str) -> Self {
         Self {
-            partition: Partition {
-                input: 0,
-                number: 3,
-            },
+            partition: Partition { input: 0, number: 3 },
             offset: 42,
             timestamp: Some(1_700_000_000_000),
             key: Some(b"k".into()),
@@ -202,12 +167,7 @@ impl One {
     pub(crate) fn hand_to(self, guest: &mut impl Guest) -> Result<Vec<Record>, Failed> {
         let attempt = self.attempt;
         let batch = Rc::new(self);
-        guest.transform(InHand {
-            record: batch.get(0),
-            batch: batch.clone(),
-            index: 0,
-            attempt,
-        })
+        guest.transform(InHand { record: batch.get(0), batch: batch.clone(), index: 0, attempt })
     }
 }
 
@@ -243,11 +203,7 @@ pub(crate) fn show(result: &Result<Vec<Record>, Failed>) -> String {
     };
     match result {
         Ok(records) if records.is_empty() => "nothing".into(),
-        Ok(records) => records
-            .iter()
-            .map(show_record)
-            .collect::<Vec<_>>()
-            .join(" | "),
+        Ok(records) => records.iter().map(show_record).collect::<Vec<_>>().join(" | "),
         Err(Failed::Reject(reason)) => format!("reject{}", because(reason)),
         Err(Failed::Fault(reason)) => format!("fault{}", because(reason)),
         Err(Failed::Limit(reason)) => format!("limit{}", because(reason)),
@@ -264,11 +220,7 @@ fn show_record(record: &Record) -> String {
         None => "none".into(),
     };
     let list = |headers: &[Header]| {
-        headers
-            .iter()
-            .map(|header| format!("{}={}", header.name, text(&header.value)))
-            .collect::<Vec<_>>()
-            .join(" ")
+        headers.iter().map(|header| format!("{}={}", header.name, text(&header.value))).collect::<Vec<_>>().join(" ")
     };
     let mut shown = format!("{}={}", text(&record.key), text(&record.value));
     match &record.headers {
@@ -276,18 +228,8 @@ fn show_record(record: &Record) -> String {
         HeaderEdit::Add(headers) => shown += &format!(" +[{}]", list(headers)),
         HeaderEdit::Replace(headers) => shown += &format!(" =[{}]", list(headers)),
     }
-    shown += &record
-        .output
-        .as_ref()
-        .map(|output| format!(" ->{output}"))
-        .unwrap_or_default();
-    shown += &record
-        .partition
-        .map(|partition| format!(" p{partition}"))
-        .unwrap_or_default();
-    shown += &record
-        .timestamp
-        .map(|timestamp| format!(" @{timestamp}"))
-        .unwrap_or_default();
+    shown += &record.output.as_ref().map(|output| format!(" ->{output}")).unwrap_or_default();
+    shown += &record.partition.map(|partition| format!(" p{partition}")).unwrap_or_default();
+    shown += &record.timestamp.map(|timestamp| format!(" @{timestamp}")).unwrap_or_default();
     shown
 }

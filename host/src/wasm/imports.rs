@@ -46,35 +46,16 @@ struct Hand {
 
 impl Host {
     pub(super) fn new(shared: Rc<Shared>, memory: Memory) -> Self {
-        Self {
-            shared,
-            memory,
-            stopwatch: Stopwatch::default(),
-            hand: None,
-            last_words: None,
-        }
+        Self { shared, memory, stopwatch: Stopwatch::default(), hand: None, last_words: None }
     }
 
     /// A call begins: this record is in hand.
     pub(super) fn begin(&mut self, record: InHand<'_>) {
-        let InHand {
-            record: incoming,
-            batch,
-            index,
-            attempt,
-        } = record;
-        let (partition, offset, timestamp) =
-            (incoming.partition, incoming.offset, incoming.timestamp);
+        let InHand { record: incoming, batch, index, attempt } = record;
+        let (partition, offset, timestamp) = (incoming.partition, incoming.offset, incoming.timestamp);
         self.stopwatch.reset();
         self.last_words = None;
-        self.hand = Some(Hand {
-            batch,
-            index,
-            partition,
-            offset,
-            timestamp,
-            attempt,
-        });
+        self.hand = Some(Hand { batch, index, partition, offset, timestamp, attempt });
     }
 
     /// The call is over: nothing is in hand.
@@ -89,11 +70,8 @@ impl Host {
     }
 
     fn hand(&self) -> Result<&Hand> {
-        let nothing =
-            "there is no record in hand: the context answers only during a call of transform";
-        self.hand
-            .as_ref()
-            .ok_or_else(|| wasmtime::Error::msg(nothing))
+        let nothing = "there is no record in hand: the context answers only during a call of transform";
+        self.hand.as_ref().ok_or_else(|| wasmtime::Error::msg(nothing))
     }
 }
 
@@ -132,9 +110,7 @@ impl context::Host for Host {
 impl config::Host for Host {
     fn get(&mut self, name: String) -> Option<String> {
         let config = &self.shared.config;
-        let at = config
-            .binary_search_by(|(known, _)| known.cmp(&name))
-            .ok()?;
+        let at = config.binary_search_by(|(known, _)| known.cmp(&name)).ok()?;
         Some(config[at].1.clone())
     }
 
@@ -150,10 +126,7 @@ impl log::Host for Host {
             partition: hand.partition.number,
             offset: hand.offset.0,
         });
-        self.shared
-            .log
-            .borrow_mut()
-            .write(&self.shared.stage, place, level, &message);
+        self.shared.log.borrow_mut().write(&self.shared.stage, place, level, &message);
         if level == log::Level::Error {
             self.last_words = Some(message);
         }

@@ -67,26 +67,11 @@ struct Running {
 impl Instance {
     /// Starts the module, and calls its `open` if it has one.
     pub fn new(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
-        let Setup {
-            stage,
-            inputs,
-            mut config,
-            limits,
-        } = setup;
+        let Setup { stage, inputs, mut config, limits } = setup;
         config.sort();
         let log = RefCell::new(GuestLog::new());
-        let shared = Rc::new(Shared {
-            stage,
-            inputs,
-            config,
-            log,
-        });
-        let mut instance = Self {
-            compiled: compiled.clone(),
-            limits,
-            shared,
-            running: None,
-        };
+        let shared = Rc::new(Shared { stage, inputs, config, log });
+        let mut instance = Self { compiled: compiled.clone(), limits, shared, running: None };
         instance.running = Some(instance.start()?);
         Ok(instance)
     }
@@ -122,15 +107,10 @@ impl Instance {
     }
 
     fn open(&self, store: &mut Store<Host>) -> wasmtime::Result<(StageWorld, Result<(), String>)> {
-        let instance = self
-            .compiled
-            .pre()
-            .instance_pre()
-            .instantiate(&mut *store)?;
+        let instance = self.compiled.pre().instance_pre().instantiate(&mut *store)?;
         let opened = match self.compiled.open() {
             Some(open) => {
-                let open =
-                    instance.get_typed_func::<(), (Result<(), String>,)>(&mut *store, open)?;
+                let open = instance.get_typed_func::<(), (Result<(), String>,)>(&mut *store, open)?;
                 open.call(&mut *store, ())?.0
             }
             None => Ok(()),
@@ -148,27 +128,15 @@ impl Guest for Instance {
         let store = &mut running.store;
         let Incoming { key, value, .. } = record.record;
         store.data_mut().begin(record);
-        let called =
-            running
-                .world
-                .millstream_stage_transformer()
-                .call_transform(&mut *store, key, value);
+        let called = running.world.millstream_stage_transformer().call_transform(&mut *store, key, value);
         store.data_mut().end();
 
         let fate = match called {
-            Ok(Ok(records)) => self
-                .limits
-                .check(&records)
-                .map(|()| records)
-                .map_err(Failed::from),
+            Ok(Ok(records)) => self.limits.check(&records).map(|()| records).map_err(Failed::from),
             Ok(Err(Failure::Reject(reason))) => Err(Failed::Reject(reason)),
             Ok(Err(Failure::Retry(later))) => Err(Failed::Retry(later)),
             Ok(Err(Failure::Fault(reason))) => Err(Failed::Fault(reason)),
-            Err(error) => Err(failed(
-                &error,
-                &self.limits,
-                store.data_mut().last_words().as_deref(),
-            )),
+            Err(error) => Err(failed(&error, &self.limits, store.data_mut().last_words().as_deref())),
         };
         if !matches!(fate, Err(Failed::Fault(_) | Failed::Limit(_))) {
             self.running = Some(running);
@@ -188,10 +156,7 @@ impl From<OpenError> for Failed {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Limit(reason) => Failed::Limit(reason),
-            error => Failed::Fault(Reason {
-                code: Some("open".into()),
-                message: error.to_string(),
-            }),
+            error => Failed::Fault(Reason { code: Some("open".into()), message: error.to_string() }),
         }
     }
 }

@@ -11,12 +11,8 @@ pub(super) const VERSION: &str = "0.1.0";
 const COMPATIBLE: &str = "0.1.";
 
 /// What a stage may import from the WIT package.
-const INTERFACES: [&str; 4] = [
-    "millstream:stage/types",
-    "millstream:stage/context",
-    "millstream:stage/config",
-    "millstream:stage/log",
-];
+const INTERFACES: [&str; 4] =
+    ["millstream:stage/types", "millstream:stage/context", "millstream:stage/config", "millstream:stage/log"];
 
 /// The names on the outside of a module.
 pub(super) struct Interface {
@@ -39,12 +35,7 @@ pub(super) enum Kind {
 impl Interface {
     /// Reads the names. The whole file is walked, so one that is cut off is found here.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, BinaryReaderError> {
-        let mut interface = Self {
-            component: false,
-            typed: false,
-            imports: Vec::new(),
-            exports: Vec::new(),
-        };
+        let mut interface = Self { component: false, typed: false, imports: Vec::new(), exports: Vec::new() };
         let mut depth = 0;
         for payload in Parser::new(0).parse_all(bytes) {
             match payload? {
@@ -70,9 +61,7 @@ impl Interface {
                         interface.exports.push(export?.name.name.into());
                     }
                 }
-                Payload::CustomSection(section) => {
-                    interface.typed |= section.name().starts_with("component-type")
-                }
+                Payload::CustomSection(section) => interface.typed |= section.name().starts_with("component-type"),
                 _ => {}
             }
         }
@@ -85,32 +74,18 @@ impl Interface {
     /// The imports that nothing allows.
     pub(super) fn foreign(&self) -> Vec<String> {
         let allowed = |import: &str| match import.split_once('@') {
-            Some((interface, version)) => {
-                INTERFACES.contains(&interface) && version.starts_with(COMPATIBLE)
-            }
+            Some((interface, version)) => INTERFACES.contains(&interface) && version.starts_with(COMPATIBLE),
             // Names of a core module that are no interface: what the encoding itself provides.
-            None => {
-                !self.component && (import.starts_with(['$', '[']) || import == "__main_module__")
-            }
+            None => !self.component && (import.starts_with(['$', '[']) || import == "__main_module__"),
         };
-        self.imports
-            .iter()
-            .filter(|import| !allowed(import))
-            .cloned()
-            .collect()
+        self.imports.iter().filter(|import| !allowed(import)).cloned().collect()
     }
 
     /// What it is.
     pub(super) fn kind(&self) -> Kind {
         let version = |interface: &str| {
-            let exports = || {
-                self.exports
-                    .iter()
-                    .filter_map(|export| export.split_once('@'))
-            };
-            exports()
-                .find(|(name, _)| *name == interface)
-                .map(|(_, version)| version)
+            let exports = || self.exports.iter().filter_map(|export| export.split_once('@'));
+            exports().find(|(name, _)| *name == interface).map(|(_, version)| version)
         };
         match (version(TRANSFORMER), version(POLLER)) {
             (Some(version), _) if version.starts_with(COMPATIBLE) => Kind::Stage,

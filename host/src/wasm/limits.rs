@@ -30,12 +30,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            memory: 64 << 20,
-            time: Duration::from_millis(250),
-            outputs: 1000,
-            output_bytes: 8 << 20,
-        }
+        Self { memory: 64 << 20, time: Duration::from_millis(250), outputs: 1000, output_bytes: 8 << 20 }
     }
 }
 
@@ -43,17 +38,11 @@ impl Limits {
     /// Checks what came of one record.
     pub(super) fn check(&self, records: &[Record]) -> Result<(), Exceeded> {
         if records.len() > self.outputs as usize {
-            return Err(Exceeded::Outputs {
-                given: records.len() as u64,
-                limit: self.outputs,
-            });
+            return Err(Exceeded::Outputs { given: records.len() as u64, limit: self.outputs });
         }
         let given = records.iter().map(size).sum();
         if given > self.output_bytes {
-            return Err(Exceeded::OutputBytes {
-                given,
-                limit: self.output_bytes,
-            });
+            return Err(Exceeded::OutputBytes { given, limit: self.output_bytes });
         }
         Ok(())
     }
@@ -62,9 +51,7 @@ impl Limits {
     /// and the room that records take in the host.
     pub(super) fn transfer(&self) -> usize {
         let record = size_of::<Record>() + HEADERS * size_of::<Header>();
-        (self.outputs as usize)
-            .saturating_mul(record)
-            .saturating_add(self.output_bytes as usize)
+        (self.outputs as usize).saturating_mul(record).saturating_add(self.output_bytes as usize)
     }
 
     fn wall(&self) -> Duration {
@@ -79,10 +66,7 @@ fn size(record: &Record) -> u64 {
         HeaderEdit::Keep => &[],
         HeaderEdit::Add(headers) | HeaderEdit::Replace(headers) => headers.as_slice(),
     };
-    let headers: usize = headers
-        .iter()
-        .map(|header| header.name.len() + bytes(&header.value))
-        .sum();
+    let headers: usize = headers.iter().map(|header| header.name.len() + bytes(&header.value)).sum();
     (bytes(&record.key) + bytes(&record.value) + headers) as u64
 }
 
@@ -125,10 +109,7 @@ pub(super) struct Bytes(pub(super) u64);
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units
-            .iter()
-            .find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit))
-        {
+        match units.iter().find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit)) {
             Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
             None => f.write_str(&count(self.0, "byte")),
         }
@@ -181,11 +162,7 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(limit: u64) -> Self {
-        Self {
-            limit,
-            used: 0,
-            granted: 0,
-        }
+        Self { limit, used: 0, granted: 0 }
     }
 
     fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {
@@ -204,12 +181,7 @@ impl Memory {
 }
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(
-        &mut self,
-        now: usize,
-        wanted: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, now: usize, wanted: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         self.grow(wanted.saturating_sub(now))
     }
 
@@ -217,17 +189,8 @@ impl ResourceLimiter for Memory {
         self.take_back()
     }
 
-    fn table_growing(
-        &mut self,
-        now: usize,
-        wanted: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        self.grow(
-            wanted
-                .saturating_sub(now)
-                .saturating_mul(size_of::<usize>()),
-        )
+    fn table_growing(&mut self, now: usize, wanted: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.grow(wanted.saturating_sub(now).saturating_mul(size_of::<usize>()))
     }
 
     fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
@@ -242,42 +205,20 @@ mod tests {
 
     #[test]
     fn a_guest_that_waits_is_ended_by_the_clock_on_the_wall() {
-        let limits = Limits {
-            time: Duration::from_millis(250),
-            ..Limits::default()
-        };
+        let limits = Limits { time: Duration::from_millis(250), ..Limits::default() };
         let mut stopwatch = Stopwatch::default();
-        assert_eq!(
-            stopwatch.check(&limits, 1000),
-            Ok(()),
-            "the first look starts it"
-        );
+        assert_eq!(stopwatch.check(&limits, 1000), Ok(()), "the first look starts it");
         assert_eq!(stopwatch.check(&limits, 1250), Ok(()));
         let exceeded = stopwatch.check(&limits, 1251).unwrap_err();
         assert_eq!(exceeded.code(), "wall-time-limit");
-        assert_eq!(
-            exceeded.to_string(),
-            "took longer than its limit of 2.5s, ten times its limit of CPU time"
-        );
+        assert_eq!(exceeded.to_string(), "took longer than its limit of 2.5s, ten times its limit of CPU time");
         stopwatch.reset();
         assert_eq!(stopwatch.check(&limits, 9000), Ok(()), "another call");
     }
 
     #[test]
     fn sizes_are_said_as_a_manifest_writes_them() {
-        let said =
-            [0, 1, 1023, 1024, 1025, 64 << 20, 3 << 30].map(|bytes| Bytes(bytes).to_string());
-        assert_eq!(
-            said,
-            [
-                "0 bytes",
-                "1 byte",
-                "1,023 bytes",
-                "1KiB",
-                "1,025 bytes",
-                "64MiB",
-                "3GiB"
-            ]
-        );
+        let said = [0, 1, 1023, 1024, 1025, 64 << 20, 3 << 30].map(|bytes| Bytes(bytes).to_string());
+        assert_eq!(said, ["0 bytes", "1 byte", "1,023 bytes", "1KiB", "1,025 bytes", "64MiB", "3GiB"]);
     }
 }

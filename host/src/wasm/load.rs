@@ -86,23 +86,12 @@ impl Module {
 
         let foreign = interface.foreign();
         if !foreign.is_empty() {
-            return Err(LoadError::NotAllowed {
-                path,
-                imports: foreign,
-            });
+            return Err(LoadError::NotAllowed { path, imports: foreign });
         }
         let kind = interface.kind();
-        let Interface {
-            imports, exports, ..
-        } = interface;
+        let Interface { imports, exports, .. } = interface;
         match kind {
-            Kind::Stage => Ok(Self(Arc::new(Parts {
-                path,
-                digest,
-                imports,
-                exports,
-                component,
-            }))),
+            Kind::Stage => Ok(Self(Arc::new(Parts { path, digest, imports, exports, component }))),
             Kind::Source => Err(LoadError::Source { path, exports }),
             Kind::OtherVersion(version) => Err(LoadError::OtherVersion { path, version }),
             Kind::Unknown => Err(LoadError::NotAStage { path, exports }),
@@ -117,10 +106,7 @@ impl Module {
     /// The file's name without its folder.
     pub fn name(&self) -> String {
         let path = self.path();
-        path.file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned()
+        path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
     }
 
     /// The file's SHA-256 in hexadecimal.
@@ -147,18 +133,13 @@ impl Module {
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |why: io::Error| match why.kind() {
         io::ErrorKind::NotFound => LoadError::Missing { path: path.into() },
-        _ => LoadError::Unreadable {
-            path: path.into(),
-            why,
-        },
+        _ => LoadError::Unreadable { path: path.into(), why },
     };
     if fs::metadata(path).map_err(failed)?.is_dir() {
         return Err(LoadError::Folder { path: path.into() });
     }
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
+    File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
     match bytes.len() as u64 {
         0 => Err(LoadError::Empty { path: path.into() }),
         size if size > FILE_BYTES => Err(LoadError::TooLarge { path: path.into() }),
@@ -169,18 +150,11 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
 fn interface(path: &Path, bytes: &[u8]) -> Result<Interface, LoadError> {
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
         let path = path.into();
-        return Err(if is_text(bytes) {
-            LoadError::Text { path }
-        } else {
-            LoadError::Garbage { path }
-        });
+        return Err(if is_text(bytes) { LoadError::Text { path } } else { LoadError::Garbage { path } });
     }
     Interface::read(bytes).map_err(|error| {
         let why = format!("{} at byte {}", clean(error.message()), error.offset());
-        LoadError::Damaged {
-            path: path.into(),
-            why,
-        }
+        LoadError::Damaged { path: path.into(), why }
     })
 }
 
@@ -190,9 +164,7 @@ fn is_text(bytes: &[u8]) -> bool {
     let text = match str::from_utf8(start) {
         Ok(text) => text,
         // The last character may be cut in two.
-        Err(error) if error.error_len().is_none() => {
-            str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
-        }
+        Err(error) if error.error_len().is_none() => str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
         Err(_) => return false,
     };
     !text.chars().any(|c| c.is_control() && !c.is_whitespace())
@@ -205,29 +177,18 @@ fn encode(path: &Path, interface: &Interface, bytes: &[u8]) -> Result<Vec<u8>, L
     }
     let foreign = interface.foreign();
     if !foreign.is_empty() {
-        return Err(LoadError::NotAllowed {
-            path: path.into(),
-            imports: foreign,
-        });
+        return Err(LoadError::NotAllowed { path: path.into(), imports: foreign });
     }
-    let encoded = ComponentEncoder::default()
-        .validate(true)
-        .module(bytes)
-        .and_then(|mut encoder| encoder.encode());
-    encoded.map_err(|error| LoadError::Invalid {
-        path: path.into(),
-        why: clean(&format!("{error:#}")),
-    })
+    let encoded = ComponentEncoder::default().validate(true).module(bytes).and_then(|mut encoder| encoder.encode());
+    encoded.map_err(|error| LoadError::Invalid { path: path.into(), why: clean(&format!("{error:#}")) })
 }
 
 /// Bytes in hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Names as they stand in a sentence.

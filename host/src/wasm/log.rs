@@ -34,23 +34,11 @@ pub(super) struct GuestLog {
 
 impl GuestLog {
     pub(super) fn new() -> Self {
-        Self {
-            record: 0,
-            second: 0,
-            since: Instant::now(),
-            dropped: 0,
-            told: None,
-        }
+        Self { record: 0, second: 0, since: Instant::now(), dropped: 0, told: None }
     }
 
     /// Writes a line, or counts it as dropped.
-    pub(super) fn write(
-        &mut self,
-        stage: &str,
-        place: Option<Place<'_>>,
-        level: Level,
-        message: &str,
-    ) {
+    pub(super) fn write(&mut self, stage: &str, place: Option<Place<'_>>, level: Level, message: &str) {
         if !enabled(level) {
             return;
         }

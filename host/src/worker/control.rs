@@ -36,10 +36,7 @@ impl Control {
     /// Waits; at most until an end is asked for.
     pub fn wait(&self, time: Duration) {
         let guard = self.lock();
-        drop(
-            self.bell
-                .wait_timeout_while(guard, time, |stopped| stopped.is_none()),
-        );
+        drop(self.bell.wait_timeout_while(guard, time, |stopped| stopped.is_none()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {

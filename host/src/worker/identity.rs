@@ -38,10 +38,7 @@ impl Identities {
     pub fn open(state: &Path, instance: Option<&str>) -> Result<Identities> {
         let folder = state.join("workers");
         fs::create_dir_all(&folder).with_context(|| {
-            format!(
-                "{} cannot be made: the host keeps its identity there; see `state:`",
-                folder.display()
-            )
+            format!("{} cannot be made: the host keeps its identity there; see `state:`", folder.display())
         })?;
         let instance = match instance {
             Some(name) => name.to_owned(),
@@ -54,11 +51,7 @@ impl Identities {
     pub fn take(&self, pipeline: &str, stage: &str) -> Result<Identity> {
         for number in 0..MOST {
             let path = self.folder.join(format!("{pipeline}.{stage}.{number}"));
-            let lock = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path);
+            let lock = File::options().create(true).truncate(false).write(true).open(&path);
             let lock = lock.with_context(|| format!("{} cannot be opened", path.display()))?;
             match lock.try_lock() {
                 Ok(()) => {
@@ -67,41 +60,28 @@ impl Identities {
                 }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => {
-                    return Err(error)
-                        .with_context(|| format!("{} cannot be locked", path.display()));
+                    return Err(error).with_context(|| format!("{} cannot be locked", path.display()));
                 }
             }
         }
-        bail!(
-            "{} has {MOST} workers of {stage} already",
-            self.folder.display()
-        )
+        bail!("{} has {MOST} workers of {stage} already", self.folder.display())
     }
 }
 
 /// An id that whoever comes first writes: complete or not at all, also when two come at once.
 fn read_or_write(path: &Path) -> Result<String> {
-    let context = || {
-        format!(
-            "{} cannot be read or written: the host keeps its identity there",
-            path.display()
-        )
-    };
+    let context = || format!("{} cannot be read or written: the host keeps its identity there", path.display());
     if let Some(id) = read(path).with_context(context)? {
         return Ok(id);
     }
     let draft = path.with_extension(format!("{}", std::process::id()));
     let mut file = File::create(&draft).with_context(context)?;
-    writeln!(file, "{:016x}", fastrand::u64(..))
-        .and_then(|()| file.sync_all())
-        .with_context(context)?;
+    writeln!(file, "{:016x}", fastrand::u64(..)).and_then(|()| file.sync_all()).with_context(context)?;
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft).with_context(context)?;
     match linked {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error).with_context(context),
-        _ => read(path)
-            .and_then(|id| id.ok_or_else(|| ErrorKind::NotFound.into()))
-            .with_context(context),
+        _ => read(path).and_then(|id| id.ok_or_else(|| ErrorKind::NotFound.into())).with_context(context),
     }
 }
 

@@ -8,9 +8,7 @@ pub mod identity;
 use crate::{
     clock::Clock,
     stage::{Fate, Stage},
-    transport::{
-        Assignment, Batch, Fault, Incoming, Link, NextOffset, Offset, Partition, Progress, Taken,
-    },
+    transport::{Assignment, Batch, Fault, Incoming, Link, NextOffset, Offset, Partition, Progress, Taken},
 };
 use control::Control;
 use std::{
@@ -168,9 +166,7 @@ impl<L: Link> Worker<L> {
                 if !self.held.contains_key(&record.partition) {
                     self.open.take_up(record);
                     let Worker { stage, link, .. } = self;
-                    match stage.apply(&cursor.batch, index, &mut |out| {
-                        link.send(out, (&cursor.batch, index))
-                    })? {
+                    match stage.apply(&cursor.batch, index, &mut |out| link.send(out, (&cursor.batch, index)))? {
                         Fate::Done => {
                             self.open.put_down();
                             progress.reach(record.partition, record.offset.next());
@@ -210,11 +206,7 @@ impl<L: Link> Worker<L> {
         if let Some(rest) = self.rest.take() {
             return Ok(Some(rest));
         }
-        let until_due = self
-            .held
-            .values()
-            .map(|(_, due)| due.saturating_sub(self.clock.now()))
-            .min();
+        let until_due = self.held.values().map(|(_, due)| due.saturating_sub(self.clock.now())).min();
         match self.link.take(BATCH, until_due.unwrap_or(IDLE).min(IDLE))? {
             Taken::Records(batch) if !batch.is_empty() => return Ok(Some(Cursor::new(batch))),
             Taken::Records(batch) => {
@@ -265,12 +257,8 @@ impl<L: Link> Worker<L> {
 
     fn release_due(&mut self) -> Result<(), Fault> {
         let now = self.clock.now();
-        let due: Vec<_> = self
-            .held
-            .iter()
-            .filter(|(_, (_, due))| *due <= now)
-            .map(|(p, (offset, _))| (*p, *offset))
-            .collect();
+        let due: Vec<_> =
+            self.held.iter().filter(|(_, (_, due))| *due <= now).map(|(p, (offset, _))| (*p, *offset)).collect();
         for (partition, offset) in due {
             // What is left of a batch may hold records from behind the one that waited.
             if let Some(rest) = &mut self.rest {
@@ -289,8 +277,7 @@ impl<L: Link> Worker<L> {
         if self.careful == 0 {
             self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
         }
-        if std::mem::take(&mut self.trouble.failures) > 0 && std::mem::take(&mut self.trouble.said)
-        {
+        if std::mem::take(&mut self.trouble.failures) > 0 && std::mem::take(&mut self.trouble.said) {
             tracing::info!("{}: goes on", self.settings.name);
         }
     }
@@ -332,10 +319,7 @@ impl<L: Link> Worker<L> {
                         return Some(ended);
                     }
                 }
-                Fault::Fenced(_)
-                | Fault::Aborted(_)
-                | Fault::Unknown(_)
-                | Fault::Unavailable(_) => {}
+                Fault::Fenced(_) | Fault::Aborted(_) | Fault::Unknown(_) | Fault::Unavailable(_) => {}
             }
             self.pause_after(&fault);
             match self.link.recover() {
@@ -350,10 +334,7 @@ impl<L: Link> Worker<L> {
 
     fn fenced_again(&mut self) -> bool {
         let now = self.clock.now();
-        self.trouble
-            .fenced
-            .replace(now)
-            .is_some_and(|before| now - before < DOUBLE)
+        self.trouble.fenced.replace(now).is_some_and(|before| now - before < DOUBLE)
     }
 
     /// Something in the transaction was refused: half of its records at the next try, and so on, until the record is
@@ -362,9 +343,7 @@ impl<L: Link> Worker<L> {
         match self.open.suspects() {
             (1, Some((partition, offset))) => {
                 if self.stage.is_condemned(partition, offset) {
-                    return Some(Ended::Failed(format!(
-                        "not even a dead letter can be written: {why}"
-                    )));
+                    return Some(Ended::Failed(format!("not even a dead letter can be written: {why}")));
                 }
                 self.stage.condemn(partition, offset, why.to_owned());
             }
@@ -382,19 +361,11 @@ impl<L: Link> Worker<L> {
         self.trouble.failures += 1;
         let failures = self.trouble.failures;
         tracing::debug!("{}: {fault:?}", self.settings.name);
-        if failures >= 3
-            && !matches!(fault, Fault::Refused(_))
-            && !std::mem::replace(&mut self.trouble.said, true)
-        {
-            tracing::warn!(
-                "{}: cannot go on: {fault}; trying until it can",
-                self.settings.name
-            );
+        if failures >= 3 && !matches!(fault, Fault::Refused(_)) && !std::mem::replace(&mut self.trouble.said, true) {
+            tracing::warn!("{}: cannot go on: {fault}; trying until it can", self.settings.name);
         }
         if failures >= 2 {
-            let grown = Duration::from_millis(100)
-                .saturating_mul(1 << failures.min(10))
-                .min(LONGEST_DELAY);
+            let grown = Duration::from_millis(100).saturating_mul(1 << failures.min(10)).min(LONGEST_DELAY);
             self.clock.wait(grown);
         }
     }
@@ -402,11 +373,7 @@ impl<L: Link> Worker<L> {
 
 impl<B: Batch> Cursor<B> {
     fn new(batch: B) -> Cursor<B> {
-        Cursor {
-            batch: Rc::new(batch),
-            next: 0,
-            void: BTreeSet::new(),
-        }
+        Cursor { batch: Rc::new(batch), next: 0, void: BTreeSet::new() }
     }
 
     /// The place of the next record, which is then done.
@@ -421,9 +388,8 @@ impl<B: Batch> Cursor<B> {
     }
 
     fn find(&self) -> Option<usize> {
-        (self.next..self.batch.len()).find(|index| {
-            self.void.is_empty() || !self.void.contains(&self.batch.get(*index).partition)
-        })
+        (self.next..self.batch.len())
+            .find(|index| self.void.is_empty() || !self.void.contains(&self.batch.get(*index).partition))
     }
 }
 

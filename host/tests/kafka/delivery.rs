@@ -158,8 +158,7 @@ fn delivery_is_exactly_once_with_kafkas_own_timeouts() {
 /// The check above finds a host that commits its offsets outside of the transaction.
 #[test]
 fn delivery_of_a_broken_host_is_found_wrong() {
-    let counts =
-        Harm { records: 8_000, kills: 16, kill_every: Duration::from_millis(1500), broker_every: None };
+    let counts = Harm { records: 8_000, kills: 16, kill_every: Duration::from_millis(1500), broker_every: None };
     let broken = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debug/millstream-broken");
     let broken = std::env::var("MILLSTREAM_BROKEN_HOST").unwrap_or_else(|_| broken.to_owned());
     let found = harm(&counts, &Setup::default(), |pipeline| {

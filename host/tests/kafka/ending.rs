@@ -94,7 +94,8 @@ fn a_restart_with_other_inputs_more_partitions_or_fewer_workers_leaves_nothing_u
 
     let third = pipeline.topic("third");
     kafka.make(&third, 2, &[]);
-    pipeline.write(&two.replace("'{name}-more']", "'{name}-more', '{name}-third']").replace("workers: 3", "workers: 1"));
+    pipeline
+        .write(&two.replace("'{name}-more']", "'{name}-more', '{name}-third']").replace("workers: 3", "workers: 1"));
     kafka.send(&third, values(&numbers[50..70]));
     kafka.send(&more, values(&numbers[70..90]));
     pipeline.drain();

@@ -73,8 +73,9 @@ fn every_shape_of_record_passes_byte_for_byte() {
 #[test]
 fn outputs_headers_partitions_and_times_go_where_the_guest_says() {
     let sent = Sent { headers: vec![("h", Some(b"1"))], timestamp: Some(1_700_000_000_000), ..value("") };
-    let records = ["to large hello", "partition 1", "at 1650000000000", "add", "replace", "headers", "config", "filter"]
-        .map(|text| Sent { value: Some(text.as_bytes()), ..sent.clone() });
+    let records =
+        ["to large hello", "partition 1", "at 1650000000000", "add", "replace", "headers", "config", "filter"]
+            .map(|text| Sent { value: Some(text.as_bytes()), ..sent.clone() });
     let (pipeline, seen, letters) = pass(TRIAL, records.to_vec());
     assert_eq!(letters, []);
     assert_eq!(texts(&read_all(&pipeline.kafka, &pipeline.topic("large"))), ["hello"]);
@@ -112,7 +113,14 @@ fn a_record_that_fails_becomes_a_dead_letter_and_the_others_go_on() {
     assert_eq!(
         said("code"),
         [
-            "asked", "asked", "trap", "time-limit", "memory-limit", "stack-limit", "output-limit", "unknown-output",
+            "asked",
+            "asked",
+            "trap",
+            "time-limit",
+            "memory-limit",
+            "stack-limit",
+            "output-limit",
+            "unknown-output",
             "unknown-partition"
         ]
     );
@@ -123,8 +131,20 @@ fn a_record_that_fails_becomes_a_dead_letter_and_the_others_go_on() {
     assert_eq!(
         names,
         [
-            "trace", "pipeline", "stage", "module", "topic", "partition", "offset", "timestamp", "kind", "code",
-            "message", "attempts", "at", "host-version"
+            "trace",
+            "pipeline",
+            "stage",
+            "module",
+            "topic",
+            "partition",
+            "offset",
+            "timestamp",
+            "kind",
+            "code",
+            "message",
+            "attempts",
+            "at",
+            "host-version"
         ]
     );
     assert_eq!(letter.key.as_deref(), Some(&b"k"[..]));
@@ -174,12 +194,7 @@ fn what_an_output_would_refuse_is_seen_before_it_is_sent() {
     kafka.make(&input, 2, &[]);
     kafka.make(&output, 1, &[("cleanup.policy", "compact"), ("max.message.bytes", "2000")]);
     let large = "x".repeat(3000);
-    let records = vec![
-        Sent { key: None, ..value("no key") },
-        value(&large),
-        value("at 99999999999999"),
-        value("good"),
-    ];
+    let records = vec![Sent { key: None, ..value("no key") }, value(&large), value("at 99999999999999"), value("good")];
     kafka.send(&input, records);
     pipeline.drain();
     assert_eq!(texts(&read_all(&kafka, &output)), ["good"]);

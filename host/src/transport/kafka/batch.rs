@@ -58,22 +58,18 @@ impl Queued {
     fn key(&self) -> Option<&[u8]> {
         let message = self.message();
         // SAFETY: `key_len` bytes stand at `key`, as long as the message lives.
-        (!message.key.is_null())
-            .then(|| unsafe { std::slice::from_raw_parts(message.key.cast(), message.key_len) })
+        (!message.key.is_null()).then(|| unsafe { std::slice::from_raw_parts(message.key.cast(), message.key_len) })
     }
 
     fn value(&self) -> Option<&[u8]> {
         let message = self.message();
         // SAFETY: `len` bytes stand at `payload`, as long as the message lives.
-        (!message.payload.is_null())
-            .then(|| unsafe { std::slice::from_raw_parts(message.payload.cast(), message.len) })
+        (!message.payload.is_null()).then(|| unsafe { std::slice::from_raw_parts(message.payload.cast(), message.len) })
     }
 
     /// What an error message says in place of a value.
     pub(super) fn text(&self) -> String {
-        self.value()
-            .map(|text| String::from_utf8_lossy(text).into_owned())
-            .unwrap_or_default()
+        self.value().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default()
     }
 
     fn timestamp(&self) -> Option<i64> {
@@ -97,13 +93,10 @@ impl Queued {
         let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
         // SAFETY: name and value belong to the list, which lives as long as the message; they are copied here.
         unsafe {
-            while !rd::rd_kafka_header_get_all(list, all.len(), &mut name, &mut value, &mut size)
-                .is_error()
-            {
+            while !rd::rd_kafka_header_get_all(list, all.len(), &mut name, &mut value, &mut size).is_error() {
                 all.push(Header {
                     name: CStr::from_ptr(name).to_string_lossy().into_owned(),
-                    value: (!value.is_null())
-                        .then(|| std::slice::from_raw_parts(value.cast(), size).to_vec()),
+                    value: (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast(), size).to_vec()),
                 });
             }
         }
@@ -134,11 +127,7 @@ impl KafkaBatch {
         consumer: &Arc<BaseConsumer<Events>>,
         mut trouble: impl FnMut(Queued) -> Result<(), E>,
     ) -> Result<KafkaBatch, E> {
-        let mut batch = KafkaBatch {
-            records: Vec::new(),
-            ends: Vec::new(),
-            _consumer: consumer.clone(),
-        };
+        let mut batch = KafkaBatch { records: Vec::new(), ends: Vec::new(), _consumer: consumer.clone() };
         let mut last = (ptr::null_mut(), 0);
         for queued in queued {
             if last.0 != queued.topic_handle() || last.0.is_null() {
@@ -152,10 +141,7 @@ impl KafkaBatch {
             match queued.error() {
                 None => batch.records.push((queued, last.1)),
                 Some(RDKafkaErrorCode::PartitionEOF) => {
-                    let partition = Partition {
-                        input: last.1,
-                        number: queued.partition() as u32,
-                    };
+                    let partition = Partition { input: last.1, number: queued.partition() as u32 };
                     batch.ends.push((partition, NextOffset(queued.offset())));
                 }
                 Some(_) => trouble(queued)?,
@@ -177,10 +163,7 @@ impl Batch for KafkaBatch {
     fn get(&self, index: usize) -> Incoming<'_> {
         let (queued, input) = &self.records[index];
         Incoming {
-            partition: Partition {
-                input: *input,
-                number: queued.partition() as u32,
-            },
+            partition: Partition { input: *input, number: queued.partition() as u32 },
             offset: Offset(queued.offset()),
             timestamp: queued.timestamp(),
             key: queued.key(),

@@ -36,10 +36,7 @@ const QUESTION: Duration = Duration::from_secs(3);
 impl Health {
     /// Nothing is known yet: all is well.
     pub fn new(cluster: Cluster) -> Arc<Health> {
-        Arc::new(Health {
-            cluster,
-            state: Mutex::default(),
-        })
+        Arc::new(Health { cluster, state: Mutex::default() })
     }
 
     /// True while the cluster does not answer.
@@ -63,8 +60,7 @@ impl Health {
     /// Asks until there is an answer.
     fn watch(self: Arc<Self>) {
         let since = Instant::now();
-        let client =
-            BaseConsumer::from_config_and_context(&self.cluster.plain(), Listener(self.clone()));
+        let client = BaseConsumer::from_config_and_context(&self.cluster.plain(), Listener(self.clone()));
         if let Ok(client) = client {
             while client.fetch_metadata(None, QUESTION).is_err() {
                 self.say_waiting();
@@ -73,10 +69,7 @@ impl Health {
         }
         let mut state = self.lock();
         if std::mem::take(&mut state.waiting) {
-            tracing::info!(
-                "Kafka answers again after {} s: going on",
-                since.elapsed().as_secs().max(1)
-            );
+            tracing::info!("Kafka answers again after {} s: going on", since.elapsed().as_secs().max(1));
         }
         state.checking = false;
     }

@@ -32,12 +32,7 @@ pub struct KafkaLink {
 impl KafkaLink {
     /// A link that is not connected yet: its first [`Link::recover`] connects it.
     pub fn new(settings: LinkSettings, health: Arc<Health>) -> KafkaLink {
-        KafkaLink {
-            settings: Arc::new(settings),
-            health,
-            reader: None,
-            writer: None,
-        }
+        KafkaLink { settings: Arc::new(settings), health, reader: None, writer: None }
     }
 
     fn reader(&mut self) -> Result<&mut Reader, Fault> {
@@ -86,9 +81,7 @@ impl Link for KafkaLink {
         };
         match self.settings.delivery {
             // The group's metadata is taken afresh: with an old generation the broker refuses, as it should.
-            Delivery::ExactlyOnce => {
-                writer.commit(&reader.offsets(progress), &reader.membership()?)
-            }
+            Delivery::ExactlyOnce => writer.commit(&reader.offsets(progress), &reader.membership()?),
             Delivery::AtLeastOnce => {
                 writer.flush()?;
                 reader.commit(progress)

@@ -39,15 +39,10 @@ impl Offsets {
     /// About `group` and what it reads.
     pub fn new(cluster: &Cluster, group: &str, topics: &[String]) -> Result<Offsets> {
         let mut config = cluster.plain();
-        config
-            .set("group.id", group)
-            .set("isolation.level", "read_committed");
+        config.set("group.id", group).set("isolation.level", "read_committed");
         config.set("enable.auto.commit", "false");
         let client = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
-        Ok(Offsets {
-            client,
-            topics: topics.to_vec(),
-        })
+        Ok(Offsets { client, topics: topics.to_vec() })
     }
 
     /// All partitions of all topics, as they are now.
@@ -56,12 +51,7 @@ impl Offsets {
         for topic in &self.topics {
             let metadata = self.client.fetch_metadata(Some(topic), QUESTION)?;
             for found in metadata.topics() {
-                partitions.extend(
-                    found
-                        .partitions()
-                        .iter()
-                        .map(|partition| (topic.clone(), partition.id())),
-                );
+                partitions.extend(found.partitions().iter().map(|partition| (topic.clone(), partition.id())));
             }
         }
         let list = |offset| -> Result<TopicPartitionList> {
@@ -71,21 +61,9 @@ impl Offsets {
             }
             Ok(list)
         };
-        let committed = known(
-            &self
-                .client
-                .committed_offsets(list(Offset::Invalid)?, QUESTION)?,
-        )?;
-        let starts = known(
-            &self
-                .client
-                .offsets_for_times(list(Offset::Beginning)?, QUESTION)?,
-        )?;
-        let ends = known(
-            &self
-                .client
-                .offsets_for_times(list(Offset::End)?, QUESTION)?,
-        )?;
+        let committed = known(&self.client.committed_offsets(list(Offset::Invalid)?, QUESTION)?)?;
+        let starts = known(&self.client.offsets_for_times(list(Offset::Beginning)?, QUESTION)?)?;
+        let ends = known(&self.client.offsets_for_times(list(Offset::End)?, QUESTION)?)?;
         Ok(partitions
             .into_iter()
             .map(|partition| {
@@ -106,10 +84,7 @@ fn known(list: &TopicPartitionList) -> Result<BTreeMap<(String, i32), u64>> {
     for element in list.elements() {
         element.error()?;
         if let Offset::Offset(offset) = element.offset() {
-            all.insert(
-                (element.topic().to_owned(), element.partition()),
-                u64::try_from(offset)?,
-            );
+            all.insert((element.topic().to_owned(), element.partition()), u64::try_from(offset)?);
         }
     }
     Ok(all)

@@ -37,21 +37,15 @@ pub(super) enum Answer {
 
 /// Sorts an error of the wrapper's transactional calls.
 pub(super) fn answer(error: &rdkafka::error::RDKafkaError) -> Answer {
-    sort(
-        error.code(),
-        error.is_fatal(),
-        error.txn_requires_abort(),
-        error.is_retriable(),
-        error.string(),
-    )
+    sort(error.code(), error.is_fatal(), error.txn_requires_abort(), error.is_retriable(), error.string())
 }
 
 fn sort(code: RDKafkaErrorCode, fatal: bool, abort: bool, retriable: bool, text: String) -> Answer {
     match code {
         RDKafkaErrorCode::FencedInstanceId => Answer::Replaced(text),
-        RDKafkaErrorCode::Fenced
-        | RDKafkaErrorCode::InvalidProducerEpoch
-        | RDKafkaErrorCode::ProducerFenced => Answer::Fenced(text),
+        RDKafkaErrorCode::Fenced | RDKafkaErrorCode::InvalidProducerEpoch | RDKafkaErrorCode::ProducerFenced => {
+            Answer::Fenced(text)
+        }
         _ if fatal => Answer::Fatal(text),
         _ if abort => Answer::Abort(text),
         // "Retriable", says the library; but it means that another call of this transaction is unfinished, and
@@ -72,11 +66,7 @@ pub(super) enum End {
 }
 
 /// One step of ending the open transaction, of at most `step`.
-pub(super) fn end_transaction(
-    producer: &BaseProducer<Reports>,
-    end: End,
-    step: Duration,
-) -> Answer {
+pub(super) fn end_transaction(producer: &BaseProducer<Reports>, end: End, step: Duration) -> Answer {
     let (client, step) = (producer.client().native_ptr(), millis(step));
     // SAFETY: the client lives as long as `producer`; the error is ours and is destroyed below, after its last use.
     unsafe {
@@ -88,9 +78,7 @@ pub(super) fn end_transaction(
             return Answer::Done;
         }
         let code: RDKafkaErrorCode = rd::rd_kafka_error_code(error).into();
-        let text = CStr::from_ptr(rd::rd_kafka_error_string(error))
-            .to_string_lossy()
-            .into_owned();
+        let text = CStr::from_ptr(rd::rd_kafka_error_string(error)).to_string_lossy().into_owned();
         let (fatal, abort, retriable) = (
             rd::rd_kafka_error_is_fatal(error) != 0,
             rd::rd_kafka_error_txn_requires_abort(error) != 0,
@@ -130,10 +118,7 @@ impl Queue {
     pub(super) fn new(consumer: &Arc<BaseConsumer<Events>>) -> Queue {
         // SAFETY: the client lives as long as the consumer, which this queue holds.
         let queue = unsafe { rd::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        Queue {
-            queue,
-            consumer: consumer.clone(),
-        }
+        Queue { queue, consumer: consumer.clone() }
     }
 
     /// Sends a partition's records here. To be called before the partition is assigned.
@@ -185,13 +170,7 @@ impl Topic {
     pub(super) fn new(producer: &BaseProducer<Reports>, name: &str) -> Topic {
         let name = CString::new(name).expect("a topic's name has no NUL byte");
         // SAFETY: the name is copied; a null configuration means the client's own.
-        Topic(unsafe {
-            rd::rd_kafka_topic_new(
-                producer.client().native_ptr(),
-                name.as_ptr(),
-                ptr::null_mut(),
-            )
-        })
+        Topic(unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) })
     }
 }
 
@@ -214,22 +193,14 @@ impl Headers {
     /// The headers of a record that came, byte for byte; `None` when it has none.
     pub(super) fn copy_of(queued: &Queued) -> Option<Headers> {
         // SAFETY: the list belongs to the message, which outlives the copy that is made of it here.
-        queued
-            .raw_headers()
-            .map(|list| Headers(unsafe { rd::rd_kafka_headers_copy(list) }))
+        queued.raw_headers().map(|list| Headers(unsafe { rd::rd_kafka_headers_copy(list) }))
     }
 
     pub(super) fn push(&mut self, name: &str, value: Option<&[u8]>) {
         let (bytes, size) = pointer(value);
         // SAFETY: the list is ours; name and value are copied by the call.
         unsafe {
-            rd::rd_kafka_header_add(
-                self.0,
-                name.as_ptr().cast(),
-                name.len() as isize,
-                bytes,
-                size as isize,
-            );
+            rd::rd_kafka_header_add(self.0, name.as_ptr().cast(), name.len() as isize, bytes, size as isize);
         }
     }
 }
@@ -260,14 +231,9 @@ pub(super) fn produce(
     parts: &mut Parts<'_>,
 ) -> Result<(), RDKafkaErrorCode> {
     use rd::rd_kafka_vtype_t as kind;
-    let partition = parts
-        .partition
-        .map_or(ANY_PARTITION, |p| i32::try_from(p).unwrap_or(i32::MAX));
+    let partition = parts.partition.map_or(ANY_PARTITION, |p| i32::try_from(p).unwrap_or(i32::MAX));
     let ((key, key_size), (value, value_size)) = (pointer(parts.key), pointer(parts.value));
-    let headers = parts
-        .headers
-        .as_ref()
-        .map_or(ptr::null_mut(), |list| list.0);
+    let headers = parts.headers.as_ref().map_or(ptr::null_mut(), |list| list.0);
     // SAFETY: every variadic argument has the type that its tag asks for; key and value are copied by the call; on
     // success the list of headers belongs to the client, so ours is forgotten, else it stays ours.
     let code = unsafe {
@@ -303,9 +269,7 @@ pub(super) fn produce(
 
 /// What librdkafka takes for bytes: null is no value, which an empty slice is not.
 fn pointer(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
-    bytes.map_or((ptr::null_mut(), 0), |bytes| {
-        (bytes.as_ptr().cast_mut().cast(), bytes.len())
-    })
+    bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
 }
 
 fn millis(time: Duration) -> c_int {

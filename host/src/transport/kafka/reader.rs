@@ -57,12 +57,7 @@ impl ClientContext for Events {
 }
 
 impl ConsumerContext for Events {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        event: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         if self.closing.load(Ordering::Relaxed) {
             // Nobody takes from here any more: an unanswered rebalance would keep the client from closing.
             drop(consumer.unassign());
@@ -72,10 +67,7 @@ impl ConsumerContext for Events {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assigned(list.clone()),
             _ => Change::Revoked,
         };
-        self.changes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(change);
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
     }
 }
 
@@ -108,17 +100,9 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Joins the group, without waiting for its answer.
-    pub(super) fn open(
-        settings: &Arc<LinkSettings>,
-        health: &Arc<Health>,
-    ) -> Result<Reader, Fault> {
-        let events = Events {
-            changes: Mutex::default(),
-            closing: AtomicBool::new(false),
-            health: health.clone(),
-        };
-        let consumer =
-            BaseConsumer::from_config_and_context(&settings.reader(), events).map_err(fatal)?;
+    pub(super) fn open(settings: &Arc<LinkSettings>, health: &Arc<Health>) -> Result<Reader, Fault> {
+        let events = Events { changes: Mutex::default(), closing: AtomicBool::new(false), health: health.clone() };
+        let consumer = BaseConsumer::from_config_and_context(&settings.reader(), events).map_err(fatal)?;
         let topics: Vec<_> = settings.inputs.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(fatal)?;
         let consumer = Arc::new(consumer);
@@ -132,11 +116,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn take(
-        &mut self,
-        limit: usize,
-        wait: Duration,
-    ) -> Result<Taken<KafkaBatch>, Fault> {
+    pub(super) fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
         // Without partitions nothing comes but rebalances, which are waited for where they arrive.
         self.poll(if self.started { Duration::ZERO } else { wait })?;
         if self.changed() {
@@ -151,37 +131,18 @@ impl Reader {
         }
         let mut lost = Vec::new();
         let inputs = &self.settings.inputs;
-        let batch =
-            KafkaBatch::new(
-                self.scratch.drain(..),
-                inputs,
-                &self.consumer,
-                |queued| match queued.error() {
-                    Some(
-                        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-                    ) => {
-                        lost.push((
-                            queued.topic().to_string_lossy().into_owned(),
-                            queued.partition(),
-                            queued.text(),
-                        ));
-                        Ok(())
-                    }
-                    Some(code) => {
-                        tracing::debug!(
-                            "{}: {code}: {}",
-                            queued.topic().to_string_lossy(),
-                            queued.text()
-                        );
-                        Ok(())
-                    }
-                    // A record that we cannot place must not be passed over.
-                    None => Err(Fault::Aborted(format!(
-                        "a record of {} came unasked",
-                        queued.topic().to_string_lossy()
-                    ))),
-                },
-            )?;
+        let batch = KafkaBatch::new(self.scratch.drain(..), inputs, &self.consumer, |queued| match queued.error() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                lost.push((queued.topic().to_string_lossy().into_owned(), queued.partition(), queued.text()));
+                Ok(())
+            }
+            Some(code) => {
+                tracing::debug!("{}: {code}: {}", queued.topic().to_string_lossy(), queued.text());
+                Ok(())
+            }
+            // A record that we cannot place must not be passed over.
+            None => Err(Fault::Aborted(format!("a record of {} came unasked", queued.topic().to_string_lossy()))),
+        })?;
         for (topic, partition, text) in lost {
             self.lost_offset(&topic, partition, &text)?;
         }
@@ -195,10 +156,8 @@ impl Reader {
             Some(Ok(_)) => Err(Fault::Aborted("a record came past the queue".into())),
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(self.fatal_error(code)),
             Some(Err(error)) => {
-                if let Some(
-                    RDKafkaErrorCode::GroupAuthorizationFailed
-                    | RDKafkaErrorCode::TopicAuthorizationFailed,
-                ) = error.rdkafka_error_code()
+                if let Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed) =
+                    error.rdkafka_error_code()
                 {
                     return Err(Fault::Unavailable(error.to_string()));
                 }
@@ -209,42 +168,21 @@ impl Reader {
     }
 
     fn fatal_error(&self, code: RDKafkaErrorCode) -> Fault {
-        let why = self
-            .consumer
-            .client()
-            .fatal_error()
-            .map_or_else(|| code.to_string(), |(_, text)| text);
-        match self
-            .consumer
-            .client()
-            .fatal_error()
-            .map_or(code, |(code, _)| code)
-        {
+        let why = self.consumer.client().fatal_error().map_or_else(|| code.to_string(), |(_, text)| text);
+        match self.consumer.client().fatal_error().map_or(code, |(code, _)| code) {
             RDKafkaErrorCode::FencedInstanceId => Fault::Replaced(why),
             _ => Fault::Fatal(why),
         }
     }
 
     fn changed(&self) -> bool {
-        !self
-            .consumer
-            .context()
-            .changes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        !self.consumer.context().changes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Lets the announced changes happen.
     pub(super) fn rebalance(&mut self) -> Result<Assignment, Fault> {
         loop {
-            let change = self
-                .consumer
-                .context()
-                .changes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
+            let change = self.consumer.context().changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             match change {
                 None => return self.start(),
                 Some(Change::Revoked) => {
@@ -257,15 +195,8 @@ impl Reader {
                         .elements()
                         .iter()
                         .filter_map(|e| {
-                            let input = self
-                                .settings
-                                .inputs
-                                .iter()
-                                .position(|topic| topic == e.topic())?;
-                            Some(Partition {
-                                input,
-                                number: u32::try_from(e.partition()).ok()?,
-                            })
+                            let input = self.settings.inputs.iter().position(|topic| topic == e.topic())?;
+                            Some(Partition { input, number: u32::try_from(e.partition()).ok()? })
                         })
                         .collect();
                 }
@@ -299,32 +230,18 @@ impl Reader {
         let committed = self.committed(&given)?;
         assignment.starts.merge(&committed);
         let known: BTreeSet<Partition> = committed.iter().map(|(partition, _)| partition).collect();
-        for input in given
-            .difference(&known)
-            .map(|partition| partition.input)
-            .collect::<BTreeSet<_>>()
-        {
-            let open: BTreeSet<_> = given
-                .difference(&known)
-                .filter(|p| p.input == input)
-                .copied()
-                .collect();
+        for input in given.difference(&known).map(|partition| partition.input).collect::<BTreeSet<_>>() {
+            let open: BTreeSet<_> = given.difference(&known).filter(|p| p.input == input).copied().collect();
             // A partition without an offset in a topic that the group knows is a new one: what it holds came after
             // the group had begun, so it is read from its start.
-            let from = if self.knows_topic(input)? {
-                Start::Earliest
-            } else {
-                self.settings.from
-            };
+            let from = if self.knows_topic(input)? { Start::Earliest } else { self.settings.from };
             let found = match from {
                 Start::Earliest => self.offsets_at(&open, Offset::Beginning)?,
                 Start::Latest => self.offsets_at(&open, Offset::End)?,
                 // Where nothing is that late, the end.
                 Start::Timestamp(time) => {
-                    let (timed, ends) = (
-                        self.offsets_at(&open, Offset::Offset(time))?,
-                        self.offsets_at(&open, Offset::End)?,
-                    );
+                    let (timed, ends) =
+                        (self.offsets_at(&open, Offset::Offset(time))?, self.offsets_at(&open, Offset::End)?);
                     let at = |p: &Partition| timed.get(*p).or(ends.get(*p)).map(|next| (*p, next));
                     open.iter().filter_map(at).collect()
                 }
@@ -346,22 +263,15 @@ impl Reader {
         let topic = &self.settings.inputs[input];
         let count = self.ask(|consumer| {
             let metadata = consumer.fetch_metadata(Some(topic), QUESTION)?;
-            Ok(metadata
-                .topics()
-                .first()
-                .map_or(0, |topic| topic.partitions().len()))
+            Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
         })?;
-        let all = (0..count as u32)
-            .map(|number| Partition { input, number })
-            .collect();
+        let all = (0..count as u32).map(|number| Partition { input, number }).collect();
         Ok(!self.committed(&all)?.is_empty())
     }
 
     fn committed(&self, partitions: &BTreeSet<Partition>) -> Result<Progress, Fault> {
-        self.ask(|consumer| {
-            consumer.committed_offsets(self.list(partitions, Offset::Invalid), QUESTION)
-        })
-        .and_then(|list| self.progress(&list))
+        self.ask(|consumer| consumer.committed_offsets(self.list(partitions, Offset::Invalid), QUESTION))
+            .and_then(|list| self.progress(&list))
     }
 
     /// Where partitions begin, end, or pass a time.
@@ -371,19 +281,13 @@ impl Reader {
     }
 
     /// Asks until there is an answer, or none is to be expected soon.
-    fn ask<T>(
-        &self,
-        question: impl Fn(&BaseConsumer<Events>) -> Result<T, KafkaError>,
-    ) -> Result<T, Fault> {
+    fn ask<T>(&self, question: impl Fn(&BaseConsumer<Events>) -> Result<T, KafkaError>) -> Result<T, Fault> {
         let since = Instant::now();
         loop {
             match question(&self.consumer) {
                 Ok(answer) => return Ok(answer),
                 Err(error) if since.elapsed() > PATIENCE || self.settings.control.stopping() => {
-                    return Err(Fault::Unavailable(format!(
-                        "group {}: {error}",
-                        self.settings.group
-                    )));
+                    return Err(Fault::Unavailable(format!("group {}: {error}", self.settings.group)));
                 }
                 Err(_) => self.settings.control.wait(Duration::from_millis(100)),
             }
@@ -392,38 +296,22 @@ impl Reader {
 
     fn list(&self, partitions: &BTreeSet<Partition>, offset: Offset) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        partitions
-            .iter()
-            .for_each(|p| add(&mut list, self.topic(*p), *p, offset));
+        partitions.iter().for_each(|p| add(&mut list, self.topic(*p), *p, offset));
         list
     }
 
     fn progress(&self, list: &TopicPartitionList) -> Result<Progress, Fault> {
         let mut progress = Progress::default();
         for element in list.elements() {
-            element.error().map_err(|error| {
-                Fault::Unavailable(format!(
-                    "{}/{}: {error}",
-                    element.topic(),
-                    element.partition()
-                ))
-            })?;
-            let (Some(input), Offset::Offset(next)) = (
-                self.settings
-                    .inputs
-                    .iter()
-                    .position(|topic| topic == element.topic()),
-                element.offset(),
-            ) else {
+            element
+                .error()
+                .map_err(|error| Fault::Unavailable(format!("{}/{}: {error}", element.topic(), element.partition())))?;
+            let (Some(input), Offset::Offset(next)) =
+                (self.settings.inputs.iter().position(|topic| topic == element.topic()), element.offset())
+            else {
                 continue;
             };
-            progress.reach(
-                Partition {
-                    input,
-                    number: element.partition() as u32,
-                },
-                NextOffset(next as u64),
-            );
+            progress.reach(Partition { input, number: element.partition() as u32 }, NextOffset(next as u64));
         }
         Ok(progress)
     }
@@ -432,10 +320,7 @@ impl Reader {
         let Some(input) = self.settings.inputs.iter().position(|name| name == topic) else {
             return Ok(());
         };
-        let lost = BTreeSet::from([Partition {
-            input,
-            number: partition as u32,
-        }]);
+        let lost = BTreeSet::from([Partition { input, number: partition as u32 }]);
         let earliest = self.offsets_at(&lost, Offset::Beginning)?;
         let starts = earliest.iter().next().map_or(0, |(_, next)| next.0);
         let group = &self.settings.group;
@@ -450,37 +335,25 @@ impl Reader {
             OnLostOffset::Latest => self.offsets_at(&lost, Offset::End)?,
         };
         for (partition, next) in to.iter() {
-            tracing::warn!(
-                "group {group}: its offset in {topic}/{} is gone, going on at {next}",
-                partition.number
-            );
+            tracing::warn!("group {group}: its offset in {topic}/{} is gone, going on at {next}", partition.number);
             self.seek(partition, next)?;
         }
         Ok(())
     }
 
     pub(super) fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
-        self.consumer
-            .pause(&self.list(&BTreeSet::from([partition]), Offset::Invalid))
-            .map_err(aborted)
+        self.consumer.pause(&self.list(&BTreeSet::from([partition]), Offset::Invalid)).map_err(aborted)
     }
 
     pub(super) fn release(&mut self, partition: Partition, from: NextOffset) -> Result<(), Fault> {
-        self.consumer
-            .resume(&self.list(&BTreeSet::from([partition]), Offset::Invalid))
-            .map_err(aborted)?;
+        self.consumer.resume(&self.list(&BTreeSet::from([partition]), Offset::Invalid)).map_err(aborted)?;
         // Only now: what was fetched under another position is out of date after it.
         self.seek(partition, from)
     }
 
     fn seek(&self, partition: Partition, to: NextOffset) -> Result<(), Fault> {
         self.consumer
-            .seek(
-                self.topic(partition),
-                partition.number as i32,
-                Offset::Offset(to.0 as i64),
-                QUESTION,
-            )
+            .seek(self.topic(partition), partition.number as i32, Offset::Offset(to.0 as i64), QUESTION)
             .map_err(aborted)
     }
 
@@ -490,31 +363,21 @@ impl Reader {
 
     /// What a transaction needs to know of the group, as it is now.
     pub(super) fn membership(&self) -> Result<ConsumerGroupMetadata, Fault> {
-        self.consumer
-            .group_metadata()
-            .ok_or_else(|| Fault::Fatal("the consumer has no group".into()))
+        self.consumer.group_metadata().ok_or_else(|| Fault::Fatal("the consumer has no group".into()))
     }
 
     /// Progress as the library takes it.
     pub(super) fn offsets(&self, progress: &Progress) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (partition, next) in progress.iter() {
-            add(
-                &mut list,
-                self.topic(partition),
-                partition,
-                Offset::Offset(next.0 as i64),
-            );
+            add(&mut list, self.topic(partition), partition, Offset::Offset(next.0 as i64));
         }
         list
     }
 
     /// Commits progress without a transaction.
     pub(super) fn commit(&self, progress: &Progress) -> Result<(), Fault> {
-        match self
-            .consumer
-            .commit(&self.offsets(progress), CommitMode::Sync)
-        {
+        match self.consumer.commit(&self.offsets(progress), CommitMode::Sync) {
             Ok(()) => Ok(()),
             Err(error) => Err(match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::FencedInstanceId) => Fault::Replaced(error.to_string()),
@@ -530,16 +393,8 @@ impl Reader {
 
     /// Leaves. The library's own way waits without a bound, so it is not waited for longer than a moment.
     pub(super) fn close(self) {
-        self.consumer
-            .context()
-            .closing
-            .store(true, Ordering::Relaxed);
-        let Reader {
-            queue,
-            consumer,
-            scratch,
-            ..
-        } = self;
+        self.consumer.context().closing.store(true, Ordering::Relaxed);
+        let Reader { queue, consumer, scratch, .. } = self;
         drop((scratch, queue));
         let (done, closed) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -551,8 +406,7 @@ impl Reader {
 }
 
 fn add(list: &mut TopicPartitionList, topic: &str, partition: Partition, offset: Offset) {
-    list.add_partition_offset(topic, partition.number as i32, offset)
-        .expect("an offset that the library knows");
+    list.add_partition_offset(topic, partition.number as i32, offset).expect("an offset that the library knows");
 }
 
 fn fatal(error: KafkaError) -> Fault {

@@ -19,9 +19,7 @@ pub struct Cluster {
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         // Properties hold passwords.
-        f.debug_struct("Cluster")
-            .field("brokers", &self.brokers)
-            .finish_non_exhaustive()
+        f.debug_struct("Cluster").field("brokers", &self.brokers).finish_non_exhaustive()
     }
 }
 
@@ -51,13 +49,10 @@ impl Cluster {
     pub fn refuses(&self, name: &str, value: &str) -> Option<String> {
         let mut config = ClientConfig::new();
         config.set(name, value);
-        config
-            .create_native_config()
-            .err()
-            .map(|error| match error {
-                rdkafka::error::KafkaError::ClientConfig(_, text, ..) => text,
-                other => other.to_string(),
-            })
+        config.create_native_config().err().map(|error| match error {
+            rdkafka::error::KafkaError::ClientConfig(_, text, ..) => text,
+            other => other.to_string(),
+        })
     }
 }
 
@@ -106,10 +101,7 @@ impl LinkSettings {
         default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
         config
             .set("group.id", &self.group)
-            .set(
-                "group.instance.id",
-                format!("{}.{}", self.name, self.inputs_digest),
-            )
+            .set("group.instance.id", format!("{}.{}", self.name, self.inputs_digest))
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "range,roundrobin")
             .set("isolation.level", "read_committed")
@@ -128,22 +120,12 @@ impl LinkSettings {
         default(&mut config, "queue.buffering.max.messages", "100000");
         default(&mut config, "queue.buffering.max.kbytes", "65536");
         default(&mut config, "partitioner", "murmur2_random");
-        default(
-            &mut config,
-            "message.max.bytes",
-            &self.largest_record.max(1_000_000).to_string(),
-        );
+        default(&mut config, "message.max.bytes", &self.largest_record.max(1_000_000).to_string());
         // A transaction that begins right behind another finds that one's markers not written yet, and asks again.
         default(&mut config, "retry.backoff.ms", "10");
         // A batch over a topic's limit is refused as a whole, and the library does not split it.
-        default(
-            &mut config,
-            "batch.size",
-            &self.largest_batch.min(1_000_000).to_string(),
-        );
-        config
-            .set("enable.idempotence", "true")
-            .set("delivery.report.only.error", "true");
+        default(&mut config, "batch.size", &self.largest_batch.min(1_000_000).to_string());
+        config.set("enable.idempotence", "true").set("delivery.report.only.error", "true");
         match self.delivery {
             Delivery::ExactlyOnce => {
                 let timeout = self.transaction_timeout.as_millis();

@@ -94,10 +94,7 @@ impl Topics {
 
     /// The cluster's topics with their partition counts.
     pub fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
-        let metadata = self
-            .asker
-            .fetch_metadata(None, QUESTION)
-            .map_err(|error| self.explain(error))?;
+        let metadata = self.asker.fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
         Ok(metadata
             .topics()
             .iter()
@@ -107,27 +104,17 @@ impl Topics {
     }
 
     /// Which of these topics are there, with their configuration.
-    pub fn find<'a>(
-        &self,
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> Result<BTreeMap<String, TopicFacts>> {
+    pub fn find<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<BTreeMap<String, TopicFacts>> {
         let all = self.list()?;
-        let mut found: BTreeMap<_, _> = names
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), all.get(name)?.clone())))
-            .collect();
+        let mut found: BTreeMap<_, _> =
+            names.into_iter().filter_map(|name| Some((name.to_owned(), all.get(name)?.clone()))).collect();
         let asked: Vec<_> = found.keys().cloned().collect();
-        let specifiers: Vec<_> = asked
-            .iter()
-            .map(|name| ResourceSpecifier::Topic(name))
-            .collect();
+        let specifiers: Vec<_> = asked.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         if specifiers.is_empty() {
             return Ok(found);
         }
-        let configs = self.wait(self.admin.describe_configs(
-            &specifiers,
-            &AdminOptions::new().request_timeout(Some(QUESTION)),
-        ))?;
+        let configs =
+            self.wait(self.admin.describe_configs(&specifiers, &AdminOptions::new().request_timeout(Some(QUESTION))))?;
         for (name, config) in asked.iter().zip(configs) {
             // Without the right to read a configuration, what it would be by default is a good guess.
             let (Ok(config), Some(topic)) = (config, found.get_mut(name)) else {
@@ -147,10 +134,7 @@ impl Topics {
 
     /// A topic's partitions, with where each begins and ends; `None` when there is no such topic.
     pub fn partitions(&self, name: &str) -> Result<Option<Vec<PartitionFacts>>> {
-        let metadata = self
-            .asker
-            .fetch_metadata(None, QUESTION)
-            .map_err(|error| self.explain(error))?;
+        let metadata = self.asker.fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
         };
@@ -159,17 +143,12 @@ impl Topics {
             for partition in topic.partitions() {
                 list.add_partition_offset(name, partition.id(), at)?;
             }
-            let list = self
-                .asker
-                .offsets_for_times(list, QUESTION)
-                .map_err(|error| self.explain(error))?;
+            let list = self.asker.offsets_for_times(list, QUESTION).map_err(|error| self.explain(error))?;
             Ok(list
                 .elements()
                 .iter()
                 .filter_map(|element| match element.offset() {
-                    Offset::Offset(offset) => {
-                        Some((element.partition(), u64::try_from(offset).ok()?))
-                    }
+                    Offset::Offset(offset) => Some((element.partition(), u64::try_from(offset).ok()?)),
                     _ => None,
                 })
                 .collect())
@@ -194,23 +173,15 @@ impl Topics {
     /// Makes a topic, and waits until it is there; false when it was there already.
     pub fn create(&self, topic: &NewTopic) -> Result<bool> {
         let replication = topic.replication.map_or(-1, i32::from);
-        let partitions = topic
-            .partitions
-            .map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
-        let mut new = rdkafka::admin::NewTopic::new(
-            &topic.name,
-            partitions,
-            TopicReplication::Fixed(replication),
-        );
+        let partitions = topic.partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
+        let mut new = rdkafka::admin::NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(replication));
         for (key, value) in &topic.config {
             new = new.set(key, value);
         }
         match self.one(self.admin.create_topics([&new], &options()))? {
             None => Ok(true),
             Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
-            Some(code) => {
-                Err(refused(code)).with_context(|| format!("topic {} cannot be made", topic.name))
-            }
+            Some(code) => Err(refused(code)).with_context(|| format!("topic {} cannot be made", topic.name)),
         }
     }
 
@@ -219,9 +190,7 @@ impl Topics {
         let new = NewPartitions::new(name, partitions as usize);
         match self.one(self.admin.create_partitions([&new], &options()))? {
             None => Ok(()),
-            Some(code) => {
-                Err(refused(code)).with_context(|| format!("topic {name} cannot be grown"))
-            }
+            Some(code) => Err(refused(code)).with_context(|| format!("topic {name} cannot be grown")),
         }
     }
 
@@ -229,9 +198,7 @@ impl Topics {
     pub fn delete(&self, name: &str) -> Result<()> {
         match self.one(self.admin.delete_topics(&[name], &options()))? {
             None => Ok(()),
-            Some(code) => {
-                Err(refused(code)).with_context(|| format!("topic {name} cannot be deleted"))
-            }
+            Some(code) => Err(refused(code)).with_context(|| format!("topic {name} cannot be deleted")),
         }
     }
 
@@ -248,27 +215,15 @@ impl Topics {
     }
 
     fn wait<T>(&self, call: impl Future<Output = Result<T, KafkaError>>) -> Result<T> {
-        self.runtime
-            .block_on(call)
-            .map_err(|error| self.explain(error))
+        self.runtime.block_on(call).map_err(|error| self.explain(error))
     }
 
     /// What the clients said while a call failed tells more than the call's own error.
     fn explain(&self, error: KafkaError) -> anyhow::Error {
         self.asker.poll(Duration::ZERO);
-        let said = self
-            .asker
-            .client()
-            .context()
-            .last()
-            .or_else(|| self.admin.inner().context().last());
+        let said = self.asker.client().context().last().or_else(|| self.admin.inner().context().last());
         match (error.rdkafka_error_code(), said) {
-            (
-                Some(
-                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut,
-                ),
-                Some(said),
-            ) => {
+            (Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut), Some(said)) => {
                 anyhow!(said)
             }
             (Some(code), _) => refused(code),
@@ -278,9 +233,7 @@ impl Topics {
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new()
-        .request_timeout(Some(OPERATION))
-        .operation_timeout(Some(OPERATION))
+    AdminOptions::new().request_timeout(Some(OPERATION)).operation_timeout(Some(OPERATION))
 }
 
 fn refused(code: RDKafkaErrorCode) -> anyhow::Error {
@@ -290,10 +243,7 @@ fn refused(code: RDKafkaErrorCode) -> anyhow::Error {
 fn facts(topic: &MetadataTopic) -> TopicFacts {
     TopicFacts {
         partitions: topic.partitions().len() as u32,
-        replication: topic
-            .partitions()
-            .first()
-            .map_or(0, |partition| partition.replicas().len()),
+        replication: topic.partitions().first().map_or(0, |partition| partition.replicas().len()),
         ..TopicFacts::default()
     }
 }
@@ -304,10 +254,7 @@ pub(super) struct Quiet(Arc<Mutex<Option<String>>>);
 
 impl Quiet {
     fn last(&self) -> Option<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

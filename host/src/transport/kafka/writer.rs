@@ -55,10 +55,7 @@ impl ProducerContext for Reports {
         if let Err((error, message)) = result {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
             // What was purged with an abort says nothing about why.
-            if !matches!(
-                code,
-                RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight
-            ) {
+            if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
                 let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
                 failed.get_or_insert_with(|| (code, message.topic().to_owned()));
             }
@@ -88,23 +85,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// A new writer under the worker's name. Whatever an earlier one left open is settled when this returns.
-    pub(super) fn open(
-        settings: &Arc<LinkSettings>,
-        health: &Arc<Health>,
-    ) -> Result<Writer, Fault> {
-        let reports = Reports {
-            failed: Mutex::default(),
-            health: health.clone(),
-        };
-        let producer: BaseProducer<Reports> =
-            BaseProducer::from_config_and_context(&settings.writer(), reports)
-                .map_err(|error| Fault::Fatal(error.to_string()))?;
+    pub(super) fn open(settings: &Arc<LinkSettings>, health: &Arc<Health>) -> Result<Writer, Fault> {
+        let reports = Reports { failed: Mutex::default(), health: health.clone() };
+        let producer: BaseProducer<Reports> = BaseProducer::from_config_and_context(&settings.writer(), reports)
+            .map_err(|error| Fault::Fatal(error.to_string()))?;
         let mut writer = Writer {
-            topics: settings
-                .outputs
-                .iter()
-                .map(|name| Topic::new(&producer, name))
-                .collect(),
+            topics: settings.outputs.iter().map(|name| Topic::new(&producer, name)).collect(),
             producer,
             settings: settings.clone(),
             state: State::Closed,
@@ -137,15 +123,11 @@ impl Writer {
                 Answer::Done => return Ok(()),
                 Answer::Pending | Answer::Abort(_) if since.elapsed() < INIT_PATIENCE => {
                     if self.settings.control.stopping() {
-                        return Err(Fault::Unavailable(
-                            "ended before the transactions were ready".into(),
-                        ));
+                        return Err(Fault::Unavailable("ended before the transactions were ready".into()));
                     }
                 }
                 Answer::Pending | Answer::Abort(_) => {
-                    return Err(Fault::Unavailable(
-                        "the transaction coordinator does not answer".into(),
-                    ));
+                    return Err(Fault::Unavailable("the transaction coordinator does not answer".into()));
                 }
                 other => return Err(self.fault(other)),
             }
@@ -166,17 +148,10 @@ impl Writer {
     }
 
     pub(super) fn send(&mut self, record: &Outgoing<'_>, origin: &Queued) -> Result<(), Fault> {
-        let mut headers = if record.keep_headers {
-            Headers::copy_of(origin)
-        } else {
-            None
-        };
+        let mut headers = if record.keep_headers { Headers::copy_of(origin) } else { None };
         if !record.headers.is_empty() {
             let list = headers.get_or_insert_with(Headers::new);
-            record
-                .headers
-                .iter()
-                .for_each(|header| list.push(&header.name, header.value.as_deref()));
+            record.headers.iter().for_each(|header| list.push(&header.name, header.value.as_deref()));
         }
         let mut parts = Parts {
             partition: record.partition,
@@ -192,9 +167,7 @@ impl Writer {
                 Err(RDKafkaErrorCode::QueueFull) => {
                     self.producer.poll(Duration::from_millis(1));
                     if self.settings.control.out_of_patience() {
-                        return Err(Fault::Unavailable(
-                            "the records of the last transaction could not be sent".into(),
-                        ));
+                        return Err(Fault::Unavailable("the records of the last transaction could not be sent".into()));
                     }
                 }
                 // The transaction has failed already; why, its failed deliveries tell.
@@ -204,29 +177,19 @@ impl Writer {
                 // Not counted by the library: were we to go on, the commit would succeed without this record.
                 Err(code) => {
                     let topic = &self.settings.outputs[record.output];
-                    return Err(refusal(code, topic)
-                        .unwrap_or_else(|| Fault::Aborted(format!("{topic}: {code}"))));
+                    return Err(refusal(code, topic).unwrap_or_else(|| Fault::Aborted(format!("{topic}: {code}"))));
                 }
             }
         }
     }
 
     /// Progress and commit, in the transaction.
-    pub(super) fn commit(
-        &mut self,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
-    ) -> Result<(), Fault> {
+    pub(super) fn commit(&mut self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), Fault> {
         if offsets.count() > 0 {
-            self.until_known(|writer| {
-                match writer
-                    .producer
-                    .send_offsets_to_transaction(offsets, group, STEP * 10)
-                {
-                    Ok(()) => Answer::Done,
-                    Err(KafkaError::Transaction(error)) => raw::answer(&error),
-                    Err(error) => Answer::Fatal(error.to_string()),
-                }
+            self.until_known(|writer| match writer.producer.send_offsets_to_transaction(offsets, group, STEP * 10) {
+                Ok(()) => Answer::Done,
+                Err(KafkaError::Transaction(error)) => raw::answer(&error),
+                Err(error) => Answer::Fatal(error.to_string()),
             })?;
         }
         self.state = State::Doubtful;
@@ -240,13 +203,7 @@ impl Writer {
         self.until_known(|writer| {
             let done = raw::flush(&writer.producer, STEP);
             raw::serve(&writer.producer);
-            let failed = writer
-                .producer
-                .context()
-                .failed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_some();
+            let failed = writer.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
             match (failed, done) {
                 (true, _) => Answer::Abort("a record was not delivered".into()),
                 (false, true) => Answer::Done,
@@ -265,9 +222,7 @@ impl Writer {
             raw::serve(&self.producer);
             match answer {
                 Answer::Done => return Ok(()),
-                Answer::Pending
-                    if since.elapsed() > PATIENCE || self.settings.control.out_of_patience() =>
-                {
+                Answer::Pending if since.elapsed() > PATIENCE || self.settings.control.out_of_patience() => {
                     self.state = State::Doubtful;
                     return Err(Fault::Unknown("there was no answer to the commit".into()));
                 }
@@ -301,13 +256,7 @@ impl Writer {
     /// Why a transaction failed: the first record that was not delivered tells more than the transaction's error.
     fn why_failed(&mut self, text: String) -> Fault {
         raw::serve(&self.producer);
-        let failed = self
-            .producer
-            .context()
-            .failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         match failed {
             None => Fault::Aborted(text),
             Some((code, topic)) => refusal(code, &topic).unwrap_or_else(|| match code {
@@ -316,9 +265,7 @@ impl Writer {
                 }
                 RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition => {
-                    Fault::Unavailable(format!("{topic}: {code}"))
-                }
+                | RDKafkaErrorCode::UnknownTopicOrPartition => Fault::Unavailable(format!("{topic}: {code}")),
                 _ => Fault::Aborted(format!("{topic}: {code}")),
             }),
         }

@@ -4,7 +4,10 @@ use super::{
     log::{Data, Log},
     records::{self, OUTPUTS},
 };
-use crate::transport::{NextOffset, Partition, Progress, kafka::Delivery};
+use crate::{
+    manifest::Delivery,
+    transport::{NextOffset, Partition, Progress},
+};
 use std::collections::{BTreeMap, HashMap};
 
 /// What is to come of a record, and how often it has.
@@ -77,10 +80,7 @@ impl Audit {
         for (partition, next) in progress.iter() {
             let place = format!("{}/{}", partition.input, partition.number);
             let log = &inputs[partition.input][partition.number as usize];
-            let before = self
-                .reached
-                .insert(partition, next)
-                .unwrap_or(NextOffset(0));
+            let before = self.reached.insert(partition, next).unwrap_or(NextOffset(0));
             if next < before {
                 self.blame(format!("progress in {place} went back to {next}"));
             }
@@ -122,9 +122,7 @@ impl Audit {
             let name = OUTPUTS[topic];
             let log = &outputs[topic][number];
             if !log.read(0).map(|(offset, _)| offset).eq(seen) {
-                self.blame(format!(
-                    "{name}/{number}: a reader that was there all the time saw something else"
-                ));
+                self.blame(format!("{name}/{number}: a reader that was there all the time saw something else"));
             }
             if ordered && let Some(text) = self.out_of_order(log) {
                 self.blame(format!("{name}/{number}: {text} is out of order"));
@@ -145,10 +143,7 @@ impl Audit {
             let (id, place) = records::origin(text);
             let (partition, number) = id.split_once('#')?;
             let at = (number.parse().ok()?, place);
-            if latest
-                .insert(partition, at)
-                .is_some_and(|before| before >= at)
-            {
+            if latest.insert(partition, at).is_some_and(|before| before >= at) {
                 return Some(text.to_owned());
             }
         }

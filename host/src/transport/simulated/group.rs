@@ -51,12 +51,7 @@ impl Group {
             }
             None => {
                 self.rebalance(now);
-                let member = Member {
-                    id,
-                    process,
-                    joined: true,
-                    assigned: Vec::new(),
-                };
+                let member = Member { id, process, joined: true, assigned: Vec::new() };
                 self.members.insert(name.to_owned(), member);
             }
         }
@@ -90,12 +85,7 @@ impl Group {
         rng.shuffle(&mut partitions);
         let count = self.members.len().max(1);
         for (place, member) in self.members.values_mut().enumerate() {
-            member.assigned = partitions
-                .iter()
-                .skip(place)
-                .step_by(count)
-                .copied()
-                .collect();
+            member.assigned = partitions.iter().skip(place).step_by(count).copied().collect();
         }
         true
     }

@@ -7,9 +7,8 @@ use super::{
     simulation::Simulation,
     writer::{State, Writer},
 };
-use crate::transport::{
-    Assignment, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken, kafka::Delivery,
-};
+use crate::manifest::Delivery;
+use crate::transport::{Assignment, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken};
 use std::{rc::Rc, time::Duration};
 
 /// How long an answer is waited for before there is none.
@@ -30,30 +29,17 @@ pub(super) struct SimulatedLink {
 impl SimulatedLink {
     /// A link that is not connected yet: its first recovery connects it.
     pub(super) fn new(simulation: Rc<Simulation>, name: String, process: usize) -> SimulatedLink {
-        SimulatedLink {
-            simulation,
-            name,
-            process,
-            reader: None,
-            writer: None,
-            faulted: false,
-        }
+        SimulatedLink { simulation, name, process, reader: None, writer: None, faulted: false }
     }
 
     /// One call of the seam. What is dead does nothing.
-    fn call<T>(
-        &mut self,
-        call: &str,
-        work: impl FnOnce(&mut Self) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+    fn call<T>(&mut self, call: &str, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         self.alive()?;
         if self.faulted {
             let mut world = self.simulation.world.borrow_mut();
             if world.settings.strict {
                 let name = &self.name;
-                world
-                    .audit
-                    .blame(format!("{name} called {call} after a fault"));
+                world.audit.blame(format!("{name} called {call} after a fault"));
             }
         }
         self.simulation.pass(Duration::from_micros(100));
@@ -154,9 +140,7 @@ impl SimulatedLink {
         let name = self.name.clone();
         let reader = self.reader()?;
         reader.started = false;
-        if reader.change(&name, &mut simulation.world.borrow_mut())? != Change::None
-            || reader.given.is_empty()
-        {
+        if reader.change(&name, &mut simulation.world.borrow_mut())? != Change::None || reader.given.is_empty() {
             return Ok(Assignment::default());
         }
         let failed = self.fails_at(Moment::Starts, Event::StartsFailed)?;
@@ -174,16 +158,8 @@ impl SimulatedLink {
         }
         let mut assignment = Assignment::default();
         for partition in given {
-            let committed = simulation
-                .world
-                .borrow()
-                .group
-                .committed
-                .get(&partition)
-                .copied();
-            assignment
-                .starts
-                .reach(partition, committed.unwrap_or(NextOffset(0)));
+            let committed = simulation.world.borrow().group.committed.get(&partition).copied();
+            assignment.starts.reach(partition, committed.unwrap_or(NextOffset(0)));
             if committed.is_none() {
                 assignment.chosen.reach(partition, NextOffset(0));
             }
@@ -196,8 +172,7 @@ impl SimulatedLink {
         let simulation = self.simulation.clone();
         let fails = self.fails_at(Moment::Flush, Event::FlushFailed)?;
         let name = self.name.clone();
-        self.writer()?
-            .flush(&name, &mut simulation.world.borrow_mut(), usize::MAX);
+        self.writer()?.flush(&name, &mut simulation.world.borrow_mut(), usize::MAX);
         if let Some(fault) = self.writer()?.failed.take() {
             return Err(fault);
         }
@@ -230,12 +205,7 @@ impl SimulatedLink {
             }
             _ => {}
         }
-        if simulation
-            .world
-            .borrow_mut()
-            .end((&name, epoch), true)
-            .is_err()
-        {
+        if simulation.world.borrow_mut().end((&name, epoch), true).is_err() {
             return Err(self.writer()?.fenced(&mut simulation.world.borrow_mut()));
         }
         match self.at(Moment::Answer)? {
@@ -346,8 +316,7 @@ impl Link for SimulatedLink {
             }
             let simulation = link.simulation.clone();
             let (name, process) = (link.name.clone(), link.process);
-            link.reader()?
-                .follow(&name, process, &mut simulation.world.borrow_mut())?;
+            link.reader()?.follow(&name, process, &mut simulation.world.borrow_mut())?;
             link.start()
         })
     }
@@ -385,11 +354,7 @@ impl Link for SimulatedLink {
         })
     }
 
-    fn send(
-        &mut self,
-        record: &Outgoing<'_>,
-        (batch, index): (&SimulatedBatch, usize),
-    ) -> Result<(), Fault> {
+    fn send(&mut self, record: &Outgoing<'_>, (batch, index): (&SimulatedBatch, usize)) -> Result<(), Fault> {
         self.call("send", |link| {
             let fails = link.fails_at(Moment::Send, Event::SendFailed)?;
             let (at_once, now) = (link.flip(), link.flip());
@@ -440,9 +405,7 @@ impl Link for SimulatedLink {
             if link.delivery() == Delivery::ExactlyOnce {
                 let failed = link.fails_at(Moment::Init, Event::InitFailed)?;
                 if failed || !link.await_brokers(PATIENCE) {
-                    return Err(Fault::Unavailable(
-                        "the transaction coordinator does not answer".into(),
-                    ));
+                    return Err(Fault::Unavailable("the transaction coordinator does not answer".into()));
                 }
                 epoch = simulation.world.borrow_mut().init_writer(&link.name);
             }

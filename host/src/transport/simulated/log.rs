@@ -16,10 +16,7 @@ pub(super) struct Data {
 impl Data {
     /// The value: in the simulation it is always text.
     pub(super) fn text(&self) -> &str {
-        self.value
-            .as_deref()
-            .and_then(|value| std::str::from_utf8(value).ok())
-            .unwrap_or_default()
+        self.value.as_deref().and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
     }
 }
 
@@ -64,9 +61,7 @@ impl Log {
     }
 
     fn settle(&mut self) {
-        while let Some((Standing::Visible | Standing::Hidden, _)) =
-            self.entries.get(self.stable_end)
-        {
+        while let Some((Standing::Visible | Standing::Hidden, _)) = self.entries.get(self.stable_end) {
             self.stable_end += 1;
         }
     }

@@ -54,11 +54,9 @@ impl fmt::Display for Violation {
 /// Runs the schedule of a seed, with the production worker or with a broken one. A schedule in which a promise was
 /// broken is run once more to tell its story.
 pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Outcome, Box<Violation>> {
-    schedule::run(seed, mutant, false).map_err(|violation| {
-        match schedule::run(seed, mutant, true) {
-            Ok(_) => Box::new(violation),
-            Err(told) => Box::new(told),
-        }
+    schedule::run(seed, mutant, false).map_err(|violation| match schedule::run(seed, mutant, true) {
+        Ok(_) => Box::new(violation),
+        Err(told) => Box::new(told),
     })
 }
 

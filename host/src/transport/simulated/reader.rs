@@ -67,12 +67,7 @@ impl Reader {
     }
 
     /// Does what the group says, until it has nothing more to say.
-    pub(super) fn follow(
-        &mut self,
-        name: &str,
-        process: usize,
-        world: &mut World,
-    ) -> Result<(), Fault> {
+    pub(super) fn follow(&mut self, name: &str, process: usize, world: &mut World) -> Result<(), Fault> {
         self.announced = false;
         loop {
             match world.group.word(name, self.id, self.generation) {
@@ -89,10 +84,7 @@ impl Reader {
                 }
                 Word::Assign(given, generation) => {
                     world.note(|| {
-                        let all: Vec<_> = given
-                            .iter()
-                            .map(|p| format!("{}/{}", p.input, p.number))
-                            .collect();
+                        let all: Vec<_> = given.iter().map(|p| format!("{}/{}", p.input, p.number)).collect();
                         format!("{name} gets {} in generation {generation}", all.join(" "))
                     });
                     self.given = given;
@@ -112,10 +104,7 @@ impl Reader {
     /// Reads from these places on.
     pub(super) fn start(&mut self, starts: &Progress) {
         let at = |(partition, next): (Partition, NextOffset)| {
-            let position = Position {
-                next: next.0,
-                told: None,
-            };
+            let position = Position { next: next.0, told: None };
             (partition, position)
         };
         self.positions = starts.iter().map(at).collect();
@@ -147,10 +136,7 @@ impl Reader {
         if !prompt {
             world.rng.shuffle(&mut order);
         }
-        let mut batch = SimulatedBatch {
-            records: Vec::new(),
-            ends: Vec::new(),
-        };
+        let mut batch = SimulatedBatch { records: Vec::new(), ends: Vec::new() };
         for partition in order {
             let position = self.positions.get_mut(&partition)?;
             if self.held.contains(&partition) {
@@ -159,9 +145,7 @@ impl Reader {
             let log = &world.inputs[partition.input][partition.number as usize];
             let mut came = log.read(position.next);
             for (offset, data) in came.by_ref().take(room) {
-                batch
-                    .records
-                    .push((partition, Offset(offset), data.clone()));
+                batch.records.push((partition, Offset(offset), data.clone()));
                 position.next = offset + 1;
                 room -= 1;
             }
@@ -185,19 +169,14 @@ impl Reader {
     }
 
     pub(super) fn release(&mut self, partition: Partition, from: NextOffset) -> Result<(), Fault> {
-        *self.position(partition)? = Position {
-            next: from.0,
-            told: None,
-        };
+        *self.position(partition)? = Position { next: from.0, told: None };
         self.held.remove(&partition);
         Ok(())
     }
 
     fn position(&mut self, partition: Partition) -> Result<&mut Position, Fault> {
         let (input, number) = (partition.input, partition.number);
-        self.positions
-            .get_mut(&partition)
-            .ok_or_else(|| Fault::Aborted(format!("{input}/{number} is not assigned")))
+        self.positions.get_mut(&partition).ok_or_else(|| Fault::Aborted(format!("{input}/{number} is not assigned")))
     }
 }
 

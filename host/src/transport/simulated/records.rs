@@ -22,9 +22,8 @@ pub(super) const OUTPUTS: [&str; 3] = ["main", "large", "letters"];
 
 /// The words, the more usual ones more than once.
 const WORDS: [&str; 24] = [
-    "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "fan", "fan",
-    "fan", "drop", "slow", "slow", "reject", "fault", "limit", "stumble", "retry1", "retry3",
-    "sour2", "poison",
+    "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "pass", "fan", "fan", "fan", "drop",
+    "slow", "slow", "reject", "fault", "limit", "stumble", "retry1", "retry3", "sour2", "poison",
 ];
 
 /// A record's word, as often as they come.
@@ -73,10 +72,7 @@ pub(super) struct Obedient {
 
 impl Obedient {
     pub(super) fn new(simulation: Rc<Simulation>) -> Obedient {
-        Obedient {
-            simulation,
-            stumbled: None,
-        }
+        Obedient { simulation, stumbled: None }
     }
 }
 
@@ -88,10 +84,7 @@ impl Guest for Obedient {
             "slow" => Duration::from_millis(80),
             _ => Duration::from_millis(1),
         });
-        let reason = |code: &str| Reason {
-            code: Some(code.into()),
-            message: format!("{id} said so"),
-        };
+        let reason = |code: &str| Reason { code: Some(code.into()), message: format!("{id} said so") };
         let number = word.trim_start_matches(char::is_alphabetic).parse();
         let again = in_hand.attempt <= number.unwrap_or(0);
         let main = |text: String| Record {
@@ -105,11 +98,8 @@ impl Guest for Obedient {
         match word.trim_end_matches(char::is_numeric) {
             "drop" => Ok(Vec::new()),
             "fan" => {
-                let large = Record {
-                    output: Some(OUTPUTS[LARGE].into()),
-                    partition: Some(0),
-                    ..main(format!("{id}>1"))
-                };
+                let large =
+                    Record { output: Some(OUTPUTS[LARGE].into()), partition: Some(0), ..main(format!("{id}>1")) };
                 Ok(vec![main(format!("{id}>0")), large])
             }
             "reject" => Err(Failed::Reject(reason("reject"))),
@@ -119,10 +109,9 @@ impl Guest for Obedient {
                 self.stumbled = Some(id.to_owned());
                 Err(Failed::Fault(reason("stumble")))
             }
-            "retry" | "sour" if again => Err(Failed::Retry(Later {
-                after_ms: (id.len() % 2 == 0).then_some(30),
-                reason: reason("retry"),
-            })),
+            "retry" | "sour" if again => {
+                Err(Failed::Retry(Later { after_ms: (id.len() % 2 == 0).then_some(30), reason: reason("retry") }))
+            }
             "sour" => Err(Failed::Reject(reason("sour"))),
             "poison" | "cursed" => Ok(vec![main(format!("{id}>0!"))]),
             _ => {

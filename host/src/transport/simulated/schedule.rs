@@ -9,10 +9,7 @@ use super::{
     transactions::WriterId,
     world::Settings,
 };
-use crate::{
-    record::Header,
-    transport::{kafka::Delivery, mutants::Mutant},
-};
+use crate::{manifest::Delivery, record::Header, transport::mutants::Mutant};
 use fastrand::Rng;
 use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
 
@@ -40,11 +37,7 @@ pub(super) fn run(seed: u64, mutant: Option<Mutant>, told: bool) -> Result<Outco
     let simulation = schedule.simulation.clone();
     let worked = std::panic::catch_unwind(AssertUnwindSafe(|| schedule.work()));
     let (violation, story, counts) = match worked {
-        Err(_) => (
-            Some("a worker panicked, as said above".to_owned()),
-            Vec::new(),
-            Default::default(),
-        ),
+        Err(_) => (Some("a worker panicked, as said above".to_owned()), Vec::new(), Default::default()),
         Ok(()) => {
             let mut world = simulation.world.borrow_mut();
             let counts = std::mem::take(&mut world.counts);
@@ -89,10 +82,7 @@ impl Schedule {
             simulation,
             open: Vec::new(),
             producers: FIRST_PRODUCER,
-            serials: inputs
-                .iter()
-                .map(|count| vec![0; *count as usize])
-                .collect(),
+            serials: inputs.iter().map(|count| vec![0; *count as usize]).collect(),
             left: rng.usize(5..=60),
             rng,
         }
@@ -119,9 +109,7 @@ impl Schedule {
         }
         let mut world = self.simulation.world.borrow_mut();
         let committed = format!("{:?}", world.group.committed);
-        world
-            .audit
-            .blame(format!("stuck: the group is at {committed}"));
+        world.audit.blame(format!("stuck: the group is at {committed}"));
     }
 
     fn violated(&self) -> bool {
@@ -251,9 +239,7 @@ impl Schedule {
         world.audit.conclude(&world.outputs, exactly || !refused);
         let taken = self.simulation.tally.counts().taken;
         if exactly && taken > world.audit.records() {
-            world.audit.blame(format!(
-                "{taken} records were counted, more than there were"
-            ));
+            world.audit.blame(format!("{taken} records were counted, more than there were"));
         }
     }
 }
@@ -264,10 +250,7 @@ pub(super) fn record(text: &str) -> Data {
     Data {
         key: key.map(|key| key.as_bytes().to_vec()),
         value: Some(text.as_bytes().to_vec()),
-        headers: vec![Header {
-            name: "text".into(),
-            value: Some(text.as_bytes().to_vec()),
-        }],
+        headers: vec![Header { name: "text".into(), value: Some(text.as_bytes().to_vec()) }],
         timestamp: Some(1_700_000_000_000),
     }
 }

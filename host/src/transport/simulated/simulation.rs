@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    stage::{OnError, Output, Retry, Stage, StageSettings, Tally},
+    manifest::OnError,
+    stage::{Output, Retry, Stage, StageSettings, Tally},
     transport::{
         Link,
         mutants::{Broken, Mutant},
@@ -162,9 +163,7 @@ impl Simulation {
     pub(super) fn stall(self: &Rc<Self>, process: usize, time: Duration) {
         let until = self.now() + time;
         let now = self.now();
-        self.world.borrow_mut().processes[process]
-            .silent
-            .get_or_insert(now);
+        self.world.borrow_mut().processes[process].silent.get_or_insert(now);
         self.nested(|| {
             while self.now() < until {
                 let leap = self.world.borrow_mut().rng.u64(1..=time.as_millis() as u64);
@@ -197,23 +196,15 @@ impl Simulation {
         let process = {
             let mut world = self.world.borrow_mut();
             world.note(|| format!("{name} starts"));
-            world.processes.push(Process {
-                host: seat.host,
-                alive: true,
-                silent: None,
-            });
+            world.processes.push(Process { host: seat.host, alive: true, silent: None });
             world.processes.len() - 1
         };
         seat.process.set(process);
         let control = Arc::new(Control::default());
         *seat.control.borrow_mut() = control.clone();
         let clock: Rc<dyn Clock> = Rc::new(SimulatedClock(self.time.clone()));
-        let stage = Stage::new(
-            self.stage.clone(),
-            Box::new(Obedient::new(self.clone())),
-            clock.clone(),
-            self.tally.clone(),
-        );
+        let stage =
+            Stage::new(self.stage.clone(), Box::new(Obedient::new(self.clone())), clock.clone(), self.tally.clone());
         let settings = WorkerSettings {
             name: name.clone(),
             commit_interval: self.world.borrow().settings.commit_interval,
@@ -295,12 +286,7 @@ impl Simulation {
     }
 }
 
-fn at_work<L: Link + 'static>(
-    link: L,
-    stage: Stage,
-    clock: Rc<dyn Clock>,
-    settings: WorkerSettings,
-) -> Turns {
+fn at_work<L: Link + 'static>(link: L, stage: Stage, clock: Rc<dyn Clock>, settings: WorkerSettings) -> Turns {
     let mut worker = Worker::new(link, stage, clock, settings);
     let mut begun = false;
     Box::new(move || match std::mem::replace(&mut begun, true) {

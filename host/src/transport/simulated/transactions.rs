@@ -42,14 +42,8 @@ impl World {
     /// Lets a new writer in under a name: what the one before left open is settled when this returns.
     pub(super) fn init_writer(&mut self, name: &str) -> u32 {
         let id = self.writers.len() as WriterId;
-        let writer = self.writers.entry(name.to_owned()).or_insert(Writer {
-            id,
-            ..Writer::default()
-        });
-        let late = writer
-            .late
-            .take()
-            .is_some_and(|epoch| epoch == writer.epoch);
+        let writer = self.writers.entry(name.to_owned()).or_insert(Writer { id, ..Writer::default() });
+        let late = writer.late.take().is_some_and(|epoch| epoch == writer.epoch);
         if late && self.rng.bool() {
             self.count(Event::CommittedLate);
             self.decide(name, true);
@@ -76,11 +70,7 @@ impl World {
     }
 
     /// Writes progress in the writer's transaction.
-    pub(super) fn write_offsets(
-        &mut self,
-        (name, epoch): (&str, u32),
-        progress: &Progress,
-    ) -> Result<(), Fenced> {
+    pub(super) fn write_offsets(&mut self, (name, epoch): (&str, u32), progress: &Progress) -> Result<(), Fenced> {
         self.open(name, epoch)?.offsets.merge(progress);
         Ok(())
     }
@@ -119,14 +109,9 @@ impl World {
     pub(super) fn tend_transactions(&mut self) {
         let now = self.now();
         let timeout = self.settings.transaction_timeout;
-        let busy = |writer: &Writer| {
-            writer.open.is_some() || writer.ending.is_some() || writer.late.is_some()
-        };
-        let names: Vec<String> = self
-            .writers
-            .iter()
-            .filter_map(|(name, writer)| busy(writer).then(|| name.clone()))
-            .collect();
+        let busy = |writer: &Writer| writer.open.is_some() || writer.ending.is_some() || writer.late.is_some();
+        let names: Vec<String> =
+            self.writers.iter().filter_map(|(name, writer)| busy(writer).then(|| name.clone())).collect();
         for name in names {
             let writer = self.writer(&name);
             let (epoch, late) = (writer.epoch, writer.late);
@@ -151,9 +136,7 @@ impl World {
     }
 
     fn writer(&mut self, name: &str) -> &mut Writer {
-        self.writers
-            .get_mut(name)
-            .expect("a writer is let in before it writes")
+        self.writers.get_mut(name).expect("a writer is let in before it writes")
     }
 
     fn open(&mut self, name: &str, epoch: u32) -> Result<&mut Open, Fenced> {
@@ -193,12 +176,7 @@ impl World {
         let partitions: BTreeSet<_> = open.written.iter().map(|(t, p, _)| (*t, *p)).collect();
         let mut partitions: Vec<_> = partitions.into_iter().collect();
         self.rng.shuffle(&mut partitions);
-        self.writer(name).ending = Some(Ending {
-            commit,
-            due,
-            partitions,
-            offsets: open.offsets,
-        });
+        self.writer(name).ending = Some(Ending { commit, due, partitions, offsets: open.offsets });
     }
 
     fn write_marker(&mut self, name: &str) {
@@ -229,16 +207,8 @@ impl World {
 
 impl Open {
     fn describe(&self) -> String {
-        let records: Vec<_> = self
-            .written
-            .iter()
-            .map(|(_, _, data)| data.text())
-            .collect();
-        let offsets: Vec<_> = self
-            .offsets
-            .iter()
-            .map(|(p, next)| format!("{}/{}→{next}", p.input, p.number))
-            .collect();
+        let records: Vec<_> = self.written.iter().map(|(_, _, data)| data.text()).collect();
+        let offsets: Vec<_> = self.offsets.iter().map(|(p, next)| format!("{}/{}→{next}", p.input, p.number)).collect();
         format!("[{}] {}", records.join(", "), offsets.join(" "))
     }
 }

@@ -7,7 +7,7 @@ use super::{
     log::{Data, Log},
     transactions::Writer,
 };
-use crate::transport::{Partition, kafka::Delivery};
+use crate::{manifest::Delivery, transport::Partition};
 use fastrand::Rng;
 use std::{
     cell::Cell,
@@ -131,11 +131,7 @@ impl World {
 
     /// What goes wrong here and now.
     pub(super) fn strike(&mut self, name: &str, moment: Moment) -> Option<Strike> {
-        let Some(at) = self
-            .script
-            .iter()
-            .position(|rule| rule.name == name && rule.moment == moment)
-        else {
+        let Some(at) = self.script.iter().position(|rule| rule.name == name && rule.moment == moment) else {
             return self.odds.strike(moment, &mut self.rng);
         };
         match self.script[at].skip.checked_sub(1) {
@@ -159,11 +155,7 @@ impl World {
     pub(super) fn tend_group(&mut self) {
         let (now, session) = (self.now(), self.settings.session);
         let processes = &self.processes;
-        let gone = |process: usize| {
-            processes[process]
-                .silent
-                .is_some_and(|since| now - since > session)
-        };
+        let gone = |process: usize| processes[process].silent.is_some_and(|since| now - since > session);
         if self.group.expire(now, gone) {
             self.count(Event::SessionLost);
             self.note(|| "a silent member is removed from the group".into());
@@ -180,9 +172,8 @@ impl World {
     }
 
     fn partitions(&self) -> Vec<Partition> {
-        let numbers = |(input, topic): (usize, &Vec<Log>)| {
-            (0..topic.len() as u32).map(move |number| Partition { input, number })
-        };
+        let numbers =
+            |(input, topic): (usize, &Vec<Log>)| (0..topic.len() as u32).map(move |number| Partition { input, number });
         self.inputs.iter().enumerate().flat_map(numbers).collect()
     }
 

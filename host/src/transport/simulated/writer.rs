@@ -6,7 +6,10 @@ use super::{
     records::{self, LETTERS},
     world::World,
 };
-use crate::transport::{Fault, Outgoing, kafka::Delivery};
+use crate::{
+    manifest::Delivery,
+    transport::{Fault, Outgoing},
+};
 use std::{rc::Rc, time::Duration};
 
 /// What is known of the transaction.
@@ -31,13 +34,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(epoch: u32) -> Writer {
-        Writer {
-            epoch,
-            state: State::Closed,
-            begun: Duration::ZERO,
-            failed: None,
-            waiting: Vec::new(),
-        }
+        Writer { epoch, state: State::Closed, begun: Duration::ZERO, failed: None, waiting: Vec::new() }
     }
 
     /// Takes a record that is to be sent. One that the client itself refuses is not counted by it: a commit would go
@@ -64,11 +61,7 @@ impl Writer {
             return Err(refused(data.text(), world));
         }
         let partitions = world.outputs[record.output].len() as u32;
-        let sum = record
-            .key
-            .unwrap_or_default()
-            .iter()
-            .fold(0, |sum: u32, byte| sum.wrapping_add(u32::from(*byte)));
+        let sum = record.key.unwrap_or_default().iter().fold(0, |sum: u32, byte| sum.wrapping_add(u32::from(*byte)));
         let partition = record.partition.unwrap_or(sum % partitions);
         self.waiting.push((record.output, partition, Rc::new(data)));
         Ok(())

@@ -13,42 +13,17 @@ use crate::{
 fn a_stage_of_one_line_changes_the_value_alone() {
     let mut upper = Instance::new(&compiled("upper"), setup()).unwrap();
     assert_eq!(show(&One::of("hello").hand_to(&mut upper)), "k=HELLO");
-    assert_eq!(
-        show(
-            &One {
-                value: None,
-                ..One::of("")
-            }
-            .hand_to(&mut upper)
-        ),
-        "k=none"
-    );
-    assert_eq!(
-        show(
-            &One {
-                key: None,
-                ..One::of("")
-            }
-            .hand_to(&mut upper)
-        ),
-        "none="
-    );
+    assert_eq!(show(&One { value: None, ..One::of("") }.hand_to(&mut upper)), "k=none");
+    assert_eq!(show(&One { key: None, ..One::of("") }.hand_to(&mut upper)), "none=");
 }
 
 #[test]
 fn every_byte_comes_back() {
     let mut trial = Stage::trial();
     let bytes: Vec<u8> = (0..=255).collect();
-    let record = One {
-        key: Some(bytes.clone()),
-        value: Some(bytes.clone()),
-        ..One::of("")
-    };
+    let record = One { key: Some(bytes.clone()), value: Some(bytes.clone()), ..One::of("") };
     let given = record.hand_to(&mut trial.0).unwrap();
-    assert_eq!(
-        (given[0].key.as_ref(), given[0].value.as_ref()),
-        (Some(&bytes), Some(&bytes))
-    );
+    assert_eq!((given[0].key.as_ref(), given[0].value.as_ref()), (Some(&bytes), Some(&bytes)));
 }
 
 #[test]
@@ -84,37 +59,13 @@ fn a_guest_that_says_it_failed_keeps_its_words() {
 #[test]
 fn a_guest_knows_the_record_in_hand() {
     let mut trial = Stage::trial();
-    assert_eq!(
-        trial.says("origin"),
-        "k=orders-prod/orders/3@42/1700000000000/1"
-    );
-    let other = One {
-        partition: Partition {
-            input: 1,
-            number: 0,
-        },
-        timestamp: None,
-        attempt: 2,
-        ..One::of("origin")
-    };
+    assert_eq!(trial.says("origin"), "k=orders-prod/orders/3@42/1700000000000/1");
+    let other = One { partition: Partition { input: 1, number: 0 }, timestamp: None, attempt: 2, ..One::of("origin") };
     assert_eq!(trial.takes(other), "k=returns-prod/returns/0@42/none/2");
 
-    let header = |name: &str, value: Option<&str>| Header {
-        name: name.into(),
-        value: value.map(Into::into),
-    };
-    let headers = vec![
-        header("a", Some("1")),
-        header("a", Some("2")),
-        header("b", None),
-    ];
-    assert_eq!(
-        trial.takes(One {
-            headers,
-            ..One::of("headers")
-        }),
-        "k=a=1 a=2 b=none"
-    );
+    let header = |name: &str, value: Option<&str>| Header { name: name.into(), value: value.map(Into::into) };
+    let headers = vec![header("a", Some("1")), header("a", Some("2")), header("b", None)];
+    assert_eq!(trial.takes(One { headers, ..One::of("headers") }), "k=a=1 a=2 b=none");
     assert_eq!(trial.says("headers"), "k=");
 }
 

@@ -14,24 +14,15 @@ fn limited(limits: Limits) -> Stage {
 #[track_caller]
 fn fails(stage: &mut Stage, value: &str, expected: &str) {
     assert_eq!(stage.says(value), expected);
-    assert_eq!(
-        stage.says("calls"),
-        "k=1",
-        "the next record runs on a fresh instance"
-    );
+    assert_eq!(stage.says("calls"), "k=1", "the next record runs on a fresh instance");
 }
 
 #[test]
 fn a_panic_ends_with_its_message() {
     let panicked = Stage::trial().says("panic");
-    let (before, after) = (
-        "fault(trap) panicked at ",
-        "asked to panic (wasm trap: wasm `unreachable` instruction executed)",
-    );
-    assert!(
-        panicked.starts_with(before) && panicked.ends_with(after),
-        "{panicked}"
-    );
+    let (before, after) =
+        ("fault(trap) panicked at ", "asked to panic (wasm trap: wasm `unreachable` instruction executed)");
+    assert!(panicked.starts_with(before) && panicked.ends_with(after), "{panicked}");
     assert!(panicked.contains("trial/src/lib.rs:"), "{panicked}");
 }
 
@@ -57,10 +48,7 @@ fn an_answer_that_lies_outside_its_memory_is_its_fault() {
     let outside = written(folder.path(), &transform("i32.const 0x7fffff00")).unwrap();
     let mut instance = Instance::new(&outside, setup()).unwrap();
     let failed = show(&One::of("").hand_to(&mut instance));
-    assert!(
-        failed.starts_with("fault(trap) ") && failed.contains("out of bounds"),
-        "{failed}"
-    );
+    assert!(failed.starts_with("fault(trap) ") && failed.contains("out of bounds"), "{failed}");
 }
 
 #[test]
@@ -72,46 +60,24 @@ fn a_fresh_instance_follows_a_trap_and_a_fault() {
     fails(&mut trial, "fault", "fault(asked) asked for a fault");
     assert!(trial.says("panic").starts_with("fault"));
     assert_eq!(trial.says("calls"), "k=1");
-    assert!(
-        trial.says("fresh").starts_with("fault"),
-        "the instance was used before"
-    );
+    assert!(trial.says("fresh").starts_with("fault"), "the instance was used before");
     assert_eq!(trial.says("fresh"), "k=fresh");
     assert!(trial.says("once").starts_with("fault"));
-    assert_eq!(
-        trial.takes(One {
-            attempt: 2,
-            ..One::of("once")
-        }),
-        "k=once"
-    );
+    assert_eq!(trial.takes(One { attempt: 2, ..One::of("once") }), "k=once");
 }
 
 #[test]
 fn a_loop_ends_at_its_time() {
-    let mut trial = limited(Limits {
-        time: Duration::from_millis(50),
-        ..Limits::default()
-    });
+    let mut trial = limited(Limits { time: Duration::from_millis(50), ..Limits::default() });
     let before = thread_time();
-    fails(
-        &mut trial,
-        "loop",
-        "limit(time-limit) took more CPU time than its limit of 50ms",
-    );
+    fails(&mut trial, "loop", "limit(time-limit) took more CPU time than its limit of 50ms");
     let took = thread_time() - before;
-    assert!(
-        took < Duration::from_millis(100),
-        "{took:?} is more than twice the limit"
-    );
+    assert!(took < Duration::from_millis(100), "{took:?} is more than twice the limit");
 }
 
 #[test]
 fn many_short_calls_are_no_long_one() {
-    let mut trial = limited(Limits {
-        time: Duration::from_millis(20),
-        ..Limits::default()
-    });
+    let mut trial = limited(Limits { time: Duration::from_millis(20), ..Limits::default() });
     let before = thread_time();
     while thread_time() - before < Duration::from_millis(100) {
         assert_eq!(trial.says("hello"), "k=hello");
@@ -120,54 +86,28 @@ fn many_short_calls_are_no_long_one() {
 
 #[test]
 fn memory_without_end_ends_at_its_limit() {
-    fails(
-        &mut Stage::trial(),
-        "memory",
-        "limit(memory-limit) needs more memory than its limit of 64MiB",
-    );
+    fails(&mut Stage::trial(), "memory", "limit(memory-limit) needs more memory than its limit of 64MiB");
 }
 
 #[test]
 fn recursion_without_end_ends_at_the_stack() {
-    let deep =
-        "limit(stack-limit) used more stack than the 512KiB there are: it calls itself too deeply";
+    let deep = "limit(stack-limit) used more stack than the 512KiB there are: it calls itself too deeply";
     fails(&mut Stage::trial(), "recurse", deep);
 }
 
 #[test]
 fn outputs_are_counted() {
-    let mut trial = limited(Limits {
-        outputs: 3,
-        ..Limits::default()
-    });
+    let mut trial = limited(Limits { outputs: 3, ..Limits::default() });
     assert_eq!(trial.says("many 3"), "none= | none= | none=");
-    fails(
-        &mut trial,
-        "many 4",
-        "limit(output-limit) gave 4 records, and its limit is 3",
-    );
+    fails(&mut trial, "many 4", "limit(output-limit) gave 4 records, and its limit is 3");
 }
 
 #[test]
 fn output_bytes_are_counted() {
-    let mut trial = limited(Limits {
-        output_bytes: 1 << 20,
-        ..Limits::default()
-    });
-    fails(
-        &mut trial,
-        "huge 1",
-        "limit(output-bytes-limit) gave 1,048,577 bytes of output, and its limit is 1MiB",
-    );
+    let mut trial = limited(Limits { output_bytes: 1 << 20, ..Limits::default() });
+    fails(&mut trial, "huge 1", "limit(output-bytes-limit) gave 1,048,577 bytes of output, and its limit is 1MiB");
     let headers = "limit(output-bytes-limit) gave 16 bytes of output, and its limit is 15 bytes";
-    fails(
-        &mut limited(Limits {
-            output_bytes: 15,
-            ..Limits::default()
-        }),
-        "add",
-        headers,
-    );
+    fails(&mut limited(Limits { output_bytes: 15, ..Limits::default() }), "add", headers);
 }
 
 #[test]
@@ -175,39 +115,15 @@ fn what_is_far_over_a_limit_ends_before_it_is_copied() {
     let far = "limit(output-bytes-limit) gave far more than its limits of 1,000 records and 8MiB of output";
     fails(&mut Stage::trial(), "many 100000", far);
     fails(&mut Stage::trial(), "huge 48", far);
-    let roomy = Limits {
-        memory: 512 << 20,
-        ..Limits::default()
-    };
-    fails(
-        &mut limited(Limits {
-            time: Duration::from_secs(5),
-            ..roomy
-        }),
-        "many 1000000",
-        far,
-    );
+    let roomy = Limits { memory: 512 << 20, ..Limits::default() };
+    fails(&mut limited(Limits { time: Duration::from_secs(5), ..roomy }), "many 1000000", far);
 }
 
 #[test]
 fn whatever_is_within_the_limits_gets_through() {
-    let trial = limited(Limits {
-        outputs: 10_000,
-        output_bytes: 30_000,
-        ..Limits::default()
-    });
-    assert_eq!(
-        One::of("many 10000")
-            .hand_to(&mut { trial }.0)
-            .unwrap()
-            .len(),
-        10_000
-    );
-    let mut trial = limited(Limits {
-        outputs: 1,
-        output_bytes: (8 << 20) + 1,
-        ..Limits::default()
-    });
+    let trial = limited(Limits { outputs: 10_000, output_bytes: 30_000, ..Limits::default() });
+    assert_eq!(One::of("many 10000").hand_to(&mut { trial }.0).unwrap().len(), 10_000);
+    let mut trial = limited(Limits { outputs: 1, output_bytes: (8 << 20) + 1, ..Limits::default() });
     assert_eq!(One::of("huge 8").hand_to(&mut trial.0).unwrap().len(), 1);
 }
 
@@ -217,38 +133,20 @@ fn the_memory_of_the_host_stays_flat_under_huge_values() {
     const ALONE: &str = "MILLSTREAM_TEST_ALONE";
     if env::var_os(ALONE).is_none() {
         let name = "wasm::tests::failures::the_memory_of_the_host_stays_flat_under_huge_values";
-        let status = Command::new(env::current_exe().unwrap())
-            .args(["--exact", name])
-            .env(ALONE, "1")
-            .status();
+        let status = Command::new(env::current_exe().unwrap()).args(["--exact", name]).env(ALONE, "1").status();
         assert!(status.unwrap().success());
         return;
     }
-    let mut trial = limited(Limits {
-        memory: 256 << 20,
-        ..Limits::default()
-    });
+    let mut trial = limited(Limits { memory: 256 << 20, ..Limits::default() });
     let before = peak_mib();
-    (0..10).for_each(|_| {
-        assert!(
-            trial
-                .says("huge 96")
-                .starts_with("limit(output-bytes-limit)")
-        )
-    });
+    (0..10).for_each(|_| assert!(trial.says("huge 96").starts_with("limit(output-bytes-limit)")));
     let grown = peak_mib() - before;
-    assert!(
-        grown < 96 + 48,
-        "{grown} MiB, of which 96 are the guest's own"
-    );
+    assert!(grown < 96 + 48, "{grown} MiB, of which 96 are the guest's own");
 }
 
 fn peak_mib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
 }
 

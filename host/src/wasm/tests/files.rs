@@ -15,14 +15,9 @@ fn said(bytes: impl AsRef<[u8]>) -> String {
 }
 
 fn said_of(path: &Path, folder: &Path) -> String {
-    let compiled = Module::load(path).and_then(|module| {
-        Engine::new()
-            .unwrap()
-            .compile(&module, &Cache::none(), &mut |_| {})
-    });
-    let said = compiled
-        .err()
-        .map_or("a stage".into(), |error| error.to_string());
+    let compiled =
+        Module::load(path).and_then(|module| Engine::new().unwrap().compile(&module, &Cache::none(), &mut |_| {}));
+    let said = compiled.err().map_or("a stage".into(), |error| error.to_string());
     said.replace(&format!("{}/", folder.display()), "")
 }
 
@@ -34,10 +29,7 @@ fn component(wat: &str) -> Vec<u8> {
 fn a_file_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let said = said_of(&folder.path().join("price.wasm"), folder.path());
-    assert_eq!(
-        said,
-        "price.wasm is not there: build the module, or correct its path"
-    );
+    assert_eq!(said, "price.wasm is not there: build the module, or correct its path");
 }
 
 #[test]
@@ -55,21 +47,15 @@ fn an_empty_file() {
 
 #[test]
 fn a_text() {
-    let text =
-        "price.wasm is text, not a WebAssembly module: name the .wasm file that the build makes";
+    let text = "price.wasm is text, not a WebAssembly module: name the .wasm file that the build makes";
     assert_eq!(said("millstream::map_value!(|v| v);\n"), text);
-    assert_eq!(
-        said("ä".repeat(300) + "b"),
-        text,
-        "the look at its beginning cuts a character in two"
-    );
+    assert_eq!(said("ä".repeat(300) + "b"), text, "the look at its beginning cuts a character in two");
     assert_eq!(said("(component)"), text);
 }
 
 #[test]
 fn garbage() {
-    let garbage =
-        "price.wasm is not a WebAssembly module: name the .wasm file that the build makes";
+    let garbage = "price.wasm is not a WebAssembly module: name the .wasm file that the build makes";
     assert_eq!(said([0x7f, b'E', b'L', b'F', 0, 1, 2]), garbage);
     assert_eq!(said([0, 1, 2]), garbage);
 }
@@ -83,29 +69,20 @@ fn a_file_that_is_cut_off() {
     );
     for end in [9, 100, whole.len() / 2, whole.len() - 1] {
         let said = said(&whole[..end]);
-        assert!(
-            said.starts_with("price.wasm is damaged or cut off ("),
-            "cut at {end}: {said}"
-        );
+        assert!(said.starts_with("price.wasm is damaged or cut off ("), "cut at {end}: {said}");
     }
 }
 
 #[test]
 fn a_file_of_another_format() {
     let said = said(b"\0asm\x07\0\0\0");
-    assert!(
-        said.starts_with("price.wasm is damaged or cut off (unknown binary version"),
-        "{said}"
-    );
+    assert!(said.starts_with("price.wasm is damaged or cut off (unknown binary version"), "{said}");
 }
 
 #[test]
 fn a_body_that_is_not_valid() {
     let said = said(stage(r#"(module (func (result i32)))"#));
-    assert!(
-        said.starts_with("price.wasm is not valid WebAssembly ("),
-        "{said}"
-    );
+    assert!(said.starts_with("price.wasm is not valid WebAssembly ("), "{said}");
     assert!(!said.contains('\n'), "{said}");
 }
 
@@ -132,9 +109,7 @@ fn imports_that_nothing_allows_are_all_named() {
          wasi:clocks/wall-clock@0.2.6, which nothing allows"
     );
     assert_eq!(
-        said(stage(
-            r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#
-        )),
+        said(stage(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#)),
         "price.wasm imports wasi_snapshot_preview1, which nothing allows"
     );
 }
@@ -142,10 +117,7 @@ fn imports_that_nothing_allows_are_all_named() {
 #[test]
 fn a_component_of_another_world() {
     let exports = |names: &[&str]| {
-        let exports = names
-            .iter()
-            .map(|name| format!(r#"(export "{name}" (instance $i))"#))
-            .collect::<String>();
+        let exports = names.iter().map(|name| format!(r#"(export "{name}" (instance $i))"#)).collect::<String>();
         said(component(&format!("(component (instance $i) {exports})")))
     };
     assert_eq!(
@@ -166,10 +138,7 @@ fn a_component_of_another_world() {
          version"
     );
     let unfit = exports(&["millstream:stage/transformer@0.1.0"]);
-    assert!(
-        unfit.starts_with("price.wasm does not fit millstream:stage@0.1.0 ("),
-        "{unfit}"
-    );
+    assert!(unfit.starts_with("price.wasm does not fit millstream:stage@0.1.0 ("), "{unfit}");
     assert!(unfit.contains("transform"), "{unfit}");
 }
 
@@ -178,16 +147,7 @@ fn a_stage_is_a_stage() {
     let module = Module::load(&guest("trial")).unwrap();
     assert_eq!(module.name(), "trial.wasm");
     assert_eq!(module.digest().len(), 64);
-    let exports = [
-        "millstream:stage/lifecycle@0.1.0",
-        "millstream:stage/transformer@0.1.0",
-    ];
+    let exports = ["millstream:stage/lifecycle@0.1.0", "millstream:stage/transformer@0.1.0"];
     assert_eq!(module.exports(), exports);
-    assert!(
-        module
-            .imports()
-            .contains(&"millstream:stage/log@0.1.0".into()),
-        "{:?}",
-        module.imports()
-    );
+    assert!(module.imports().contains(&"millstream:stage/log@0.1.0".into()), "{:?}", module.imports());
 }

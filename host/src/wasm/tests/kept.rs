@@ -13,12 +13,8 @@ use std::{
 /// Compiles `upper` by an engine of its own, as another run would, and sees that it works; gives what was logged.
 fn run(folder: &Path) -> Vec<String> {
     let module = Module::load(&guest("upper")).unwrap();
-    let (compiled, lines) = lines(|| {
-        Engine::new()
-            .unwrap()
-            .compile(&module, &Cache::new(folder), &mut |_| {})
-            .unwrap()
-    });
+    let (compiled, lines) =
+        lines(|| Engine::new().unwrap().compile(&module, &Cache::new(folder), &mut |_| {}).unwrap());
     let mut upper = Instance::new(&compiled, setup()).unwrap();
     assert_eq!(show(&One::of("hello").hand_to(&mut upper)), "k=HELLO");
     lines
@@ -27,10 +23,7 @@ fn run(folder: &Path) -> Vec<String> {
 fn only_file(folder: &Path) -> PathBuf {
     let mut files = fs::read_dir(folder).unwrap();
     let file = files.next().unwrap().unwrap().path();
-    assert!(
-        files.next().is_none(),
-        "nothing but the compiled module is left"
-    );
+    assert!(files.next().is_none(), "nothing but the compiled module is left");
     file
 }
 
@@ -43,18 +36,9 @@ fn the_second_run_compiles_nothing() {
     let state = tempfile::tempdir().unwrap();
     let folder = state.path().join("state/modules");
     assert_eq!(run(&folder), ["DEBUG compiled upper.wasm"]);
-    let written = fs::metadata(only_file(&folder))
-        .unwrap()
-        .modified()
-        .unwrap();
+    let written = fs::metadata(only_file(&folder)).unwrap().modified().unwrap();
     assert!(run(&folder).is_empty());
-    assert_eq!(
-        fs::metadata(only_file(&folder))
-            .unwrap()
-            .modified()
-            .unwrap(),
-        written
-    );
+    assert_eq!(fs::metadata(only_file(&folder)).unwrap().modified().unwrap(), written);
     assert_eq!((mode(&folder), mode(&only_file(&folder))), (0o700, 0o600));
 }
 
@@ -68,14 +52,8 @@ fn a_damaged_file_is_compiled_again() {
     *flipped.last_mut().unwrap() ^= 1;
     for damaged in [&whole[..whole.len() / 2], &whole[..7], &flipped, b""] {
         fs::write(&file, damaged).unwrap();
-        let said = format!(
-            "WARN {} is damaged: the module is compiled again",
-            file.display()
-        );
-        assert_eq!(
-            run(folder.path()),
-            [said, "DEBUG compiled upper.wasm".into()]
-        );
+        let said = format!("WARN {} is damaged: the module is compiled again", file.display());
+        assert_eq!(run(folder.path()), [said, "DEBUG compiled upper.wasm".into()]);
         assert_eq!(fs::read(&file).unwrap().len(), whole.len());
         assert!(run(folder.path()).is_empty());
     }
@@ -95,10 +73,7 @@ fn without_a_folder_each_run_compiles_and_says_so_once() {
     let folder = state.path().join("a-file");
     fs::write(&folder, "").unwrap();
     let lines = run(&folder);
-    let said = format!(
-        "WARN compiled modules cannot be kept in {}, each run compiles anew: ",
-        folder.display()
-    );
+    let said = format!("WARN compiled modules cannot be kept in {}, each run compiles anew: ", folder.display());
     assert!(lines.len() == 2 && lines[0].starts_with(&said), "{lines:?}");
 }
 

@@ -7,10 +7,7 @@ const MARK: &str = "stage=trial topic=orders-prod partition=3 offset=42";
 #[test]
 fn a_line_is_marked_with_the_record_and_escaped() {
     let (_, lines) = lines(|| Stage::trial().says("log 1"));
-    assert_eq!(
-        lines,
-        [format!(r"INFO line 1\n\u{{1b}}[31mred\u{{7}} {MARK}")]
-    );
+    assert_eq!(lines, [format!(r"INFO line 1\n\u{{1b}}[31mred\u{{7}} {MARK}")]);
 }
 
 #[test]
@@ -30,8 +27,7 @@ fn a_record_writes_twenty_lines_and_the_rest_is_counted() {
     let (_, lines) = lines(|| Stage::trial().says("log 100000"));
     assert_eq!(lines.len(), 21);
     assert!(lines[19].starts_with("INFO line 20"), "{}", lines[19]);
-    let dropped =
-        "WARN 99,980 lines dropped: a record may write 20, an instance 200 a second stage=trial";
+    let dropped = "WARN 99,980 lines dropped: a record may write 20, an instance 200 a second stage=trial";
     assert_eq!(lines[20], dropped);
 }
 
@@ -39,23 +35,12 @@ fn a_record_writes_twenty_lines_and_the_rest_is_counted() {
 fn an_instance_writes_two_hundred_lines_a_second() {
     let ((), lines) = lines(|| {
         let mut trial = Stage::trial();
-        (0..30).for_each(|offset| {
-            drop(trial.takes(One {
-                offset,
-                ..One::of("log 20")
-            }))
-        });
+        (0..30).for_each(|offset| drop(trial.takes(One { offset, ..One::of("log 20") })));
     });
     let written = lines.iter().filter(|line| line.starts_with("INFO")).count();
     // A slow machine may have seen a second pass.
     assert!(written.is_multiple_of(200) && written < 600, "{written}");
-    let dropped = lines.iter().filter_map(|line| {
-        line.strip_prefix("WARN ")?
-            .split_once(' ')?
-            .0
-            .parse::<usize>()
-            .ok()
-    });
+    let dropped = lines.iter().filter_map(|line| line.strip_prefix("WARN ")?.split_once(' ')?.0.parse::<usize>().ok());
     assert_eq!(written + dropped.sum::<usize>(), 600);
 }
 
@@ -65,8 +50,5 @@ fn lines_of_open_have_no_record() {
     setup.config.push(("open".into(), "panic".into()));
     let (_, lines) = lines(|| Stage::with(setup).err());
     assert_eq!(lines.len(), 1);
-    assert!(
-        lines[0].starts_with("ERROR panicked at ")
-            && lines[0].ends_with("asked to panic in open stage=trial")
-    );
+    assert!(lines[0].starts_with("ERROR panicked at ") && lines[0].ends_with("asked to panic in open stage=trial"));
 }

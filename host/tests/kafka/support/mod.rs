@@ -4,7 +4,7 @@ mod host;
 mod topics;
 mod watch;
 
-pub use host::{Host, Pipeline, guests};
+pub use host::{Host, Pipeline};
 pub use topics::{Kafka, Sent, send_one, unique};
 pub use watch::{Seen, Watch, read_all};
 

@@ -83,12 +83,7 @@ impl Kafka {
     }
 
     /// Writes records as one transaction, which is then aborted or committed.
-    pub fn send_in_transaction<'a>(
-        &self,
-        topic: &str,
-        records: impl IntoIterator<Item = Sent<'a>>,
-        commit: bool,
-    ) {
+    pub fn send_in_transaction<'a>(&self, topic: &str, records: impl IntoIterator<Item = Sent<'a>>, commit: bool) {
         let producer: BaseProducer =
             self.config().set("transactional.id", unique("test")).set("linger.ms", "1").create().unwrap();
         producer.init_transactions(Duration::from_secs(30)).unwrap();
@@ -129,9 +124,10 @@ pub fn send_one(producer: &BaseProducer<Failures>, topic: &str, record: &Sent<'_
     (base.key, base.payload, base.partition) = (record.key, record.value, record.partition);
     base.timestamp = record.timestamp;
     if !record.headers.is_empty() {
-        let headers = record.headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-            all.insert(Header { key, value: *value })
-        });
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: *value }));
         base = base.headers(headers);
     }
     while let Err((error, again)) = producer.send(base) {

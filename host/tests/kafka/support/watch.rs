@@ -48,7 +48,8 @@ pub struct Watch {
 
 impl Watch {
     pub fn start(kafka: &Kafka, topic: &str) -> Watch {
-        let (seen, stop) = (Arc::new(Mutex::default()), Arc::new(AtomicBool::default()));
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let stop: Arc<AtomicBool> = Arc::default();
         let thread = {
             let (kafka, topic, seen, stop) = (kafka.clone(), topic.to_owned(), Arc::clone(&seen), Arc::clone(&stop));
             thread::spawn(move || {
