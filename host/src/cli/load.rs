@@ -1,7 +1,7 @@
 //! From a manifest's file to something that may run: read, checked, its modules compiled and opened. Everything that
 //! is wrong with it is found in one go, whichever part finds it.
 
-use super::wrong;
+use super::{build::build, wrong};
 use crate::{
     manifest::{self, Diagnostic, Manifest, Report, Stage},
     plan,
@@ -13,8 +13,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, IsTerminal},
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
 };
 
 /// Which manifest, and what the command line says over it.
@@ -63,7 +62,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     }
     let chosen = |stage: &str| wishes.only.is_empty() || wishes.only.iter().any(|name| name == stage);
     if wishes.build {
-        build(path, &reading.modules, &chosen)?;
+        build(path, reading.modules.iter().filter(|(stage, _)| chosen(stage)))?;
     }
     let engine = Engine::new().context("the wasm engine cannot be started")?;
     let mut modules = BTreeMap::new();
@@ -132,34 +131,6 @@ fn check_properties(manifest: &Manifest, places: &manifest::Places, report: &mut
             }
         }
     }
-}
-
-/// Runs the stages' build commands, in the manifest's folder.
-fn build(path: &Path, modules: &[(String, manifest::Module)], chosen: &dyn Fn(&str) -> bool) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut done: Vec<&str> = Vec::new();
-    for (stage, module) in modules.iter().filter(|(stage, _)| chosen(stage)) {
-        let Some(command) = &module.build else {
-            continue;
-        };
-        // Several stages may come from one build.
-        if done.contains(&command.value.as_str()) {
-            continue;
-        }
-        done.push(&command.value);
-        eprintln!("building {stage}: {}", command.written);
-        let status = Command::new("sh")
-            .args(["-c", &command.value])
-            .current_dir(folder)
-            // A folder that was set for another build would hold the module instead.
-            .env_remove("CARGO_TARGET_DIR")
-            .status()
-            .with_context(|| format!("the build of {stage} cannot be started"))?;
-        if !status.success() {
-            return Err(wrong(format!("the build of {stage} failed ({status}): {}", command.written)));
-        }
-    }
-    Ok(())
 }
 
 fn unreadable(error: &io::Error) -> String {

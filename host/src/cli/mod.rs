@@ -1,5 +1,6 @@
 //! The commands: arguments as typed → one command; errors → exit codes. A file a command.
 
+mod build;
 mod check;
 mod completions;
 mod load;
