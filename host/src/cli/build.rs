@@ -36,7 +36,8 @@ pub(super) fn build<'a>(manifest: &Path, modules: impl Iterator<Item = &'a (Stri
 fn add_rust_target(folder: &Path, command: &str) -> Result<()> {
     let mut words = command.split(|c: char| c.is_whitespace() || c == '=').skip_while(|word| *word != "--target");
     let Some(target) = words.nth(1).filter(|target| target.starts_with("wasm32-")) else { return Ok(()) };
-    let asked = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).current_dir(folder).output();
+    let asked =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", target]).current_dir(folder).output();
     let Ok(asked) = asked else { return Ok(()) };
     if Path::new(String::from_utf8_lossy(&asked.stdout).trim()).exists() {
         return Ok(());
@@ -45,6 +46,8 @@ fn add_rust_target(folder: &Path, command: &str) -> Result<()> {
     let added = Command::new("rustup").args(["target", "add", target]).current_dir(folder).status();
     match added {
         Ok(status) if status.success() => Ok(()),
-        _ => Err(wrong(format!("the Rust toolchain has no target {target}: add it, as `rustup target add {target}` does"))),
+        _ => Err(wrong(format!(
+            "the Rust toolchain has no target {target}: add it, as `rustup target add {target}` does"
+        ))),
     }
 }

@@ -73,8 +73,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     supervisor::start_log(arguments.log_format, arguments.quiet);
     let manifest = &loaded.manifest;
     tracing::info!("{} on Kafka at {}", manifest.name, manifest.kafka.brokers.join(","));
-    let facts = prepare_topics(manifest)?;
     let control = Arc::new(Control::default());
+    supervisor::listen_to_signals(control.clone())?;
+    let Some(facts) = prepare_topics(manifest, &control)? else { return Ok(Exit::Done) };
     let plan = Plan::new(manifest, &loaded.compiled, &facts, &control);
     for stage in &plan.stages {
         tracing::info!("{}", stage.describe());
@@ -92,8 +93,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
 }
 
 /// Makes the topics that are missing, waits for those that somebody else has to make, and says where declared and
-/// real ones differ.
-fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
+/// real ones differ. `None` when the host was told to end meanwhile.
+fn prepare_topics(manifest: &Manifest, control: &Control) -> Result<Option<BTreeMap<String, TopicFacts>>> {
     let topics = Topics::new(&cluster(manifest, &manifest.kafka.properties))?;
     let mut said = String::new();
     let mut say = |line: String| {
@@ -102,12 +103,12 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
             said = line;
         }
     };
-    loop {
+    while !control.stopping() {
         let there = match topics.find(manifest.topic_names()) {
             Ok(there) => there,
             Err(error) => {
                 say(format!("Kafka at {}: {error:#}: waiting until it answers", manifest.kafka.brokers.join(",")));
-                thread::sleep(Duration::from_millis(500));
+                control.wait(Duration::from_millis(500));
                 continue;
             }
         };
@@ -123,7 +124,7 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
             || (wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty())
         {
             wanted.differences.iter().for_each(|line| tracing::warn!("{line}"));
-            return Ok(there);
+            return Ok(Some(there));
         }
         if wanted.create.is_empty() {
             let all = topics.list().unwrap_or_default();
@@ -132,12 +133,13 @@ fn prepare_topics(manifest: &Manifest) -> Result<BTreeMap<String, TopicFacts>> {
                 None => name.clone(),
             });
             say(format!("waiting for a topic to be made: {}", hints.collect::<Vec<_>>().join(", ")));
-            thread::sleep(Duration::from_millis(500));
+            control.wait(Duration::from_millis(500));
         } else {
             // What was made a moment ago is known to all brokers a moment later.
-            thread::sleep(Duration::from_millis(50));
+            control.wait(Duration::from_millis(50));
         }
     }
+    Ok(None)
 }
 
 /// Says where each group goes on, or what it starts from.
@@ -152,7 +154,10 @@ fn say_starts(manifest: &Manifest) {
             count(partitions.values().map(|lag| lag.end.saturating_sub(from(lag))).sum(), "record")
         };
         if partitions.values().any(|lag| lag.committed.is_some()) {
-            tracing::info!("group {group} goes on: up to {} to read", left(&|lag| lag.committed.unwrap_or(lag.start)));
+            tracing::info!(
+                "group {group} goes on: up to {} left to read",
+                left(&|lag| lag.committed.unwrap_or(lag.start))
+            );
             continue;
         }
         match stage.from {

@@ -25,9 +25,13 @@ pub enum Format {
 
 static LINE: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Starts the log of this process; once.
+/// Starts the log of this process; once. `MILLSTREAM_LOG=debug` shows what the client library says too.
 pub fn start(format: Format, quiet: bool) {
-    let level = if quiet { LevelFilter::WARN } else { LevelFilter::INFO };
+    let level = match std::env::var("MILLSTREAM_LOG") {
+        Ok(level) => level.parse().unwrap_or(LevelFilter::DEBUG),
+        Err(_) if quiet => LevelFilter::WARN,
+        Err(_) => LevelFilter::INFO,
+    };
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(AboveTheLine);
     match format {
         Format::Text => builder.event_format(Plain).init(),

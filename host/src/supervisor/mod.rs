@@ -2,9 +2,11 @@
 
 mod idle;
 mod log;
+mod signals;
 mod status;
 
 pub use log::{Format, start as start_log};
+pub use signals::listen as listen_to_signals;
 
 use crate::{
     clock::SystemClock,
@@ -23,11 +25,12 @@ use anyhow::{Context, Result};
 use status::Status;
 use std::{rc::Rc, sync::Arc, thread, time::Duration};
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Instant, timeout_at},
 };
 
+/// How often the status line renews itself.
+const TICK: Duration = Duration::from_secs(1);
 /// How long an orderly end may take in all.
 const END_WITHIN: Duration = Duration::from_millis(9500);
 
@@ -76,12 +79,11 @@ struct Running {
 
 /// Runs a plan until it is told to end, nothing is left to do, or nothing can go on.
 pub fn run(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, options: &Options) -> Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(supervise(plan, control, health, options))
 }
 
 async fn supervise(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, options: &Options) -> Result<Outcome> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (events, mut heard) = mpsc::channel(64);
     let mut running = start(plan, control, health, options, &events)?;
     if let Some(quiet) = options.until_idle {
@@ -91,31 +93,30 @@ async fn supervise(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, opt
     let mut failures = Vec::new();
     let mut deadline = None;
     while running.iter().any(|stage| stage.workers > 0) {
-        let end = deadline.unwrap_or_else(|| Instant::now() + status.interval());
-        tokio::select! {
-            _ = terminate.recv() => end_or_leave(control, &mut deadline),
-            _ = interrupt.recv() => end_or_leave(control, &mut deadline),
-            event = timeout_at(end, heard.recv()) => match event {
-                Ok(Some(Event::Ended { stage, worker, how })) => {
-                    running[stage].workers -= 1;
-                    if let Ended::Failed(why) | Ended::Unfinished(why) = how {
-                        tracing::error!("{worker}: {why}");
-                        failures.push(format!("{worker}: {why}"));
-                        running[stage].failed = true;
-                    }
+        if control.stopping() {
+            deadline.get_or_insert_with(|| Instant::now() + END_WITHIN);
+        }
+        let tick = Instant::now() + TICK;
+        match timeout_at(deadline.map_or(tick, |end: Instant| end.min(tick)), heard.recv()).await {
+            Ok(Some(Event::Ended { stage, worker, how })) => {
+                running[stage].workers -= 1;
+                if let Ended::Failed(why) | Ended::Unfinished(why) = how {
+                    tracing::error!("{worker}: {why}");
+                    failures.push(format!("{worker}: {why}"));
+                    running[stage].failed = true;
                     // A stage that stopped is never done, so there is nothing to wait for.
-                    if options.until_idle.is_some() && !failures.is_empty() {
-                        begin_end(control, &mut deadline);
+                    if options.until_idle.is_some() {
+                        control.stop();
                     }
                 }
-                Ok(Some(Event::Idle)) => begin_end(control, &mut deadline),
-                Ok(None) => break,
-                Err(_) if deadline.is_some() => {
-                    failures.push("a worker did not end in time: what it had not committed will be done again".into());
-                    break;
-                }
-                Err(_) => status.show(&running),
-            },
+            }
+            Ok(Some(Event::Idle)) => control.stop(),
+            Ok(None) => break,
+            Err(_) if deadline.is_some_and(|end| Instant::now() >= end) => {
+                failures.push("a worker did not end in time: what it had not committed will be done again".into());
+                break;
+            }
+            Err(_) => status.show(&running),
         }
     }
     control.stop();
@@ -123,20 +124,6 @@ async fn supervise(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, opt
     let stages = running.iter().map(|stage| (stage.plan.settings.stage.clone(), stage.tally.counts())).collect();
     summarize(&running, options.quiet);
     Ok(Outcome { failures, stages })
-}
-
-fn begin_end(control: &Control, deadline: &mut Option<Instant>) {
-    control.stop();
-    deadline.get_or_insert_with(|| Instant::now() + END_WITHIN);
-}
-
-/// The first signal asks for an orderly end, the second one gets an end.
-fn end_or_leave(control: &Control, deadline: &mut Option<Instant>) {
-    if deadline.is_some() {
-        std::process::exit(1);
-    }
-    tracing::info!("ending: the running transactions are committed; once more ends at once");
-    begin_end(control, deadline);
 }
 
 /// Starts the difference between what runs, which is nothing, and the plan.

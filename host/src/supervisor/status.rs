@@ -24,10 +24,6 @@ impl Status {
         Status { quiet, health, last: Vec::new(), said: Instant::now(), said_taken: 0 }
     }
 
-    pub(super) fn interval(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
     pub(super) fn show(&mut self, running: &[Running]) {
         if self.quiet {
             return;

@@ -90,21 +90,21 @@ fn harm(harm: &Harm, setup: &Setup, start: impl Fn(&Pipeline) -> Host) -> Vec<St
     let sending = send_slowly(&kafka, &input, harm.records, time);
     let mut hosts = [start(&pipeline), start(&pipeline)];
     let done = Arc::new(AtomicBool::default());
-    let killing = harm.broker_every.map(|every| {
-        let done = done.clone();
+    let killing = {
+        let (done, every) = (done.clone(), harm.broker_every);
         thread::spawn(move || {
-            let mut next = Instant::now() + every;
+            let mut next = every.map(|every| Instant::now() + every);
             while !done.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(50));
-                if Instant::now() >= next {
+                if next.is_some_and(|next| Instant::now() >= next) {
                     broker.kill().unwrap();
                     broker.boot().unwrap();
-                    next = Instant::now() + every;
+                    next = every.map(|every| Instant::now() + every);
                 }
             }
             broker
         })
-    });
+    };
     for kill in 0..harm.kills as usize {
         // Not at the same moment of the commit interval each time.
         thread::sleep(harm.kill_every.mul_f64(0.7 + 0.6 * ((kill * 7919) % 100) as f64 / 100.0));
@@ -115,7 +115,7 @@ fn harm(harm: &Harm, setup: &Setup, start: impl Fn(&Pipeline) -> Host) -> Vec<St
     }
     sending.join().unwrap();
     done.store(true, Ordering::Relaxed);
-    let _broker = killing.map(|killing| killing.join().unwrap());
+    let _broker = killing.join().unwrap();
     // One of them is left as a dead member that still holds partitions.
     hosts.into_iter().for_each(|mut host| host.kill());
     let said = pipeline.drain();

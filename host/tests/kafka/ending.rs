@@ -141,7 +141,7 @@ fn what_it_starts_from_is_said_with_the_count() {
     assert!(said.contains(&line), "{said}");
     assert!(said.contains("copy: 1,234 records done, 1,234 sent"), "{said}");
     let said = pipeline.drain();
-    assert!(said.contains("goes on: up to 0 records to read"), "{said}");
+    assert!(said.contains("goes on: up to 0 records left to read"), "{said}");
 }
 
 #[test]

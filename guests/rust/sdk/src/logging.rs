@@ -29,10 +29,7 @@ pub fn say_panics() {
     ONCE.call_once(|| {
         panic::set_hook(Box::new(|panic| {
             let words = panic.payload_as_str().unwrap_or("no words");
-            let place = panic
-                .location()
-                .map(|at| format!(" at {at}"))
-                .unwrap_or_default();
+            let place = panic.location().map(|at| format!(" at {at}")).unwrap_or_default();
             write(Level::Error, &format!("panicked{place}: {words}"));
         }));
     });

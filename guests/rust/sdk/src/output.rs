@@ -58,9 +58,6 @@ mod tests {
     #[test]
     fn nothing_filters_and_an_error_fails() {
         assert_eq!(None::<Record>.output(), Ok(vec![]));
-        assert_eq!(
-            Err::<(Bytes, Bytes), _>(reject("no")).output(),
-            Err(reject("no"))
-        );
+        assert_eq!(Err::<(Bytes, Bytes), _>(reject("no")).output(), Err(reject("no")));
     }
 }

@@ -74,18 +74,12 @@ impl Record {
 
     /// One header more. A name may stand twice.
     pub fn header(self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.push(Header {
-            name: name.into(),
-            value: Some(value.into()),
-        })
+        self.push(Header { name: name.into(), value: Some(value.into()) })
     }
 
     /// One header more, without a value.
     pub fn null_header(self, name: impl Into<String>) -> Self {
-        self.push(Header {
-            name: name.into(),
-            value: None,
-        })
+        self.push(Header { name: name.into(), value: None })
     }
 
     /// Drops all headers so far, the input's among them. Those given after this stand instead.
@@ -108,10 +102,7 @@ mod tests {
     use super::*;
 
     fn header(name: &str, value: Option<&str>) -> Header {
-        Header {
-            name: name.into(),
-            value: value.map(Into::into),
-        }
+        Header { name: name.into(), value: value.map(Into::into) }
     }
 
     #[test]
@@ -119,47 +110,25 @@ mod tests {
         let plain = record("k", None);
         assert_eq!((plain.key, plain.value), (Some(b"k".to_vec()), None));
         assert_eq!(plain.headers, HeaderEdit::Keep);
-        assert_eq!(
-            (plain.output, plain.partition, plain.timestamp),
-            (None, None, None)
-        );
+        assert_eq!((plain.output, plain.partition, plain.timestamp), (None, None, None));
     }
 
     #[test]
     fn what_is_asked_for_is_set() {
-        let sent = record(b"k".as_slice(), vec![1])
-            .to("large")
-            .partition(3)
-            .at(5);
-        assert_eq!(
-            (sent.output.as_deref(), sent.partition, sent.timestamp),
-            (Some("large"), Some(3), Some(5))
-        );
+        let sent = record(b"k".as_slice(), vec![1]).to("large").partition(3).at(5);
+        assert_eq!((sent.output.as_deref(), sent.partition, sent.timestamp), (Some("large"), Some(3), Some(5)));
     }
 
     #[test]
     fn added_headers_keep_their_order_and_repeats() {
-        let added = record(None, "v")
-            .header("tag", "a")
-            .header("tag", "b")
-            .null_header("none");
-        let headers = vec![
-            header("tag", Some("a")),
-            header("tag", Some("b")),
-            header("none", None),
-        ];
+        let added = record(None, "v").header("tag", "a").header("tag", "b").null_header("none");
+        let headers = vec![header("tag", Some("a")), header("tag", Some("b")), header("none", None)];
         assert_eq!(added.headers, HeaderEdit::Add(headers));
     }
 
     #[test]
     fn replacing_headers_forgets_those_before() {
-        let replaced = record(None, "v")
-            .header("tag", "a")
-            .replace_headers()
-            .header("only", "this");
-        assert_eq!(
-            replaced.headers,
-            HeaderEdit::Replace(vec![header("only", Some("this"))])
-        );
+        let replaced = record(None, "v").header("tag", "a").replace_headers().header("only", "this");
+        assert_eq!(replaced.headers, HeaderEdit::Replace(vec![header("only", Some("this"))]));
     }
 }

@@ -23,7 +23,7 @@ macro_rules! stage {
                     $run($function, key, value)
                 }
             }
-            $crate::macros::stage::export_stage!(Exported with_types_in $crate::macros::stage);
+    $crate::macros::stage::export_stage!(Exported with_types_in $crate::macros::stage);
         };
     };
 }
@@ -59,11 +59,7 @@ macro_rules! open {
 }
 
 /// What `stage!` calls.
-pub fn run<O: Output>(
-    function: impl Fn(Bytes, Bytes) -> O,
-    key: Bytes,
-    value: Bytes,
-) -> Result<Vec<Record>, Failure> {
+pub fn run<O: Output>(function: impl Fn(Bytes, Bytes) -> O, key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
     say_panics();
     function(key, value).output()
 }
@@ -75,8 +71,5 @@ pub fn map<V: crate::IntoBytes>(
     value: Bytes,
 ) -> Result<Vec<Record>, Failure> {
     say_panics();
-    Ok(vec![record(
-        key,
-        value.and_then(|value| function(value).into_bytes()),
-    )])
+    Ok(vec![record(key, value.and_then(|value| function(value).into_bytes()))])
 }

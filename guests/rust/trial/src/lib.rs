@@ -2,8 +2,7 @@
 //! record passes unchanged.
 
 use millstream::{
-    Bytes, Failure, Header, Record, code, config, context, fault, info, record, reject, retry,
-    retry_after,
+    Bytes, Failure, Header, Record, code, config, context, fault, info, record, reject, retry, retry_after,
 };
 use std::cell::{Cell, RefCell};
 
@@ -28,10 +27,7 @@ fn open() -> Result<(), String> {
 fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
     let calls = CALLS.get() + 1;
     CALLS.set(calls);
-    let text = value
-        .as_deref()
-        .and_then(|value| str::from_utf8(value).ok())
-        .unwrap_or_default();
+    let text = value.as_deref().and_then(|value| str::from_utf8(value).ok()).unwrap_or_default();
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let number = rest.parse::<usize>();
     let one = |value: String| Ok(vec![record(key.clone(), value)]);
@@ -39,40 +35,32 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
     match word {
         // What it gives.
         "filter" => Ok(vec![]),
-        "many" => Ok((0..number.unwrap_or(1_000_000))
-            .map(|_| record(None, ""))
-            .collect()),
+        "many" => Ok((0..number.unwrap_or(1_000_000)).map(|_| record(None, "")).collect()),
         "huge" => Ok(vec![record(key, vec![b'x'; number.unwrap_or(48) << 20])]),
-        "add" => Ok(vec![
-            record(key, value)
-                .header("tag", "a")
-                .header("tag", "b")
-                .null_header("none"),
-        ]),
-        "replace" => Ok(vec![
-            record(key, value).replace_headers().header("only", "this"),
-        ]),
+        "add" => Ok(vec![record(key, value).header("tag", "a").header("tag", "b").null_header("none")]),
+        "replace" => Ok(vec![record(key, value).replace_headers().header("only", "this")]),
         "tombstone" => Ok(vec![record(key, None)]),
         "to" => {
             let (output, rest) = rest.split_once(' ').unwrap_or((rest, ""));
             Ok(vec![record(key, rest).to(output)])
         }
-        "partition" => Ok(vec![
-            record(key, value).partition(number.unwrap_or_default() as u32),
-        ]),
+        "partition" => Ok(vec![record(key, value).partition(number.unwrap_or_default() as u32)]),
         "burst" => {
             let (count, rest) = rest.split_once(' ').unwrap_or(("1", rest));
             let parts = 0..count.parse().unwrap_or(1);
             Ok(parts.map(|part| record(key.clone(), format!("{rest}/{part}"))).collect())
         }
-        "at" => Ok(vec![
-            record(key, value).at(number.unwrap_or_default() as i64),
-        ]),
+        "at" => {
+            let time = rest.parse().unwrap_or_default();
+            Ok(vec![record(key, value).at(time)])
+        }
 
         // How it fails.
         "reject" => Err(reject(code("asked", "asked to reject"))),
         "retry" => Err(retry("asked to retry")),
-        "attempts" if (context::origin().attempt as usize) < number.clone().unwrap_or(1) => Err(retry("asked to retry")),
+        "attempts" if (context::origin().attempt as usize) < number.clone().unwrap_or(1) => {
+            Err(retry("asked to retry"))
+        }
         "later" => Err(retry_after(250, code("asked", "asked for later"))),
         "fault" => Err(fault(code("asked", "asked for a fault"))),
         "panic" => panic!("asked to panic"),
@@ -88,21 +76,12 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
         "origin" => {
             let at = context::origin();
             let time = at.timestamp.map_or("none".into(), |time| time.to_string());
-            one(format!(
-                "{}/{}/{}@{}/{time}/{}",
-                at.topic, at.input, at.partition, at.offset, at.attempt
-            ))
+            one(format!("{}/{}/{}@{}/{time}/{}", at.topic, at.input, at.partition, at.offset, at.attempt))
         }
-        "headers" => one(context::headers()
-            .iter()
-            .map(show)
-            .collect::<Vec<_>>()
-            .join(" ")),
-        "config" if rest.is_empty() => one(config::all()
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect::<Vec<_>>()
-            .join(" ")),
+        "headers" => one(context::headers().iter().map(show).collect::<Vec<_>>().join(" ")),
+        "config" if rest.is_empty() => {
+            one(config::all().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
+        }
         "config" => one(config::get(rest).unwrap_or("none".into())),
         "calls" => one(calls.to_string()),
         "log" => {
@@ -124,10 +103,7 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
 }
 
 fn show(header: &Header) -> String {
-    let value = header
-        .value
-        .as_deref()
-        .map_or("none".into(), String::from_utf8_lossy);
+    let value = header.value.as_deref().map_or("none".into(), String::from_utf8_lossy);
     format!("{}={value}", header.name)
 }
 

@@ -29,8 +29,6 @@ pub(super) enum Answer {
     Abort(String),
     /// This producer is dead: another one with its name is at work, or the transaction took too long.
     Fenced(String),
-    /// The member's place in its group was taken by another one with its name.
-    Replaced(String),
     /// This producer is dead.
     Fatal(String),
 }
@@ -42,7 +40,6 @@ pub(super) fn answer(error: &rdkafka::error::RDKafkaError) -> Answer {
 
 fn sort(code: RDKafkaErrorCode, fatal: bool, abort: bool, retriable: bool, text: String) -> Answer {
     match code {
-        RDKafkaErrorCode::FencedInstanceId => Answer::Replaced(text),
         RDKafkaErrorCode::Fenced | RDKafkaErrorCode::InvalidProducerEpoch | RDKafkaErrorCode::ProducerFenced => {
             Answer::Fenced(text)
         }
@@ -106,6 +103,12 @@ pub(super) fn serve(producer: &BaseProducer<Reports>) {
         }
         rd::rd_kafka_queue_destroy(queue);
     }
+}
+
+/// True when the group has taken the consumer's partitions away without asking, as after a missed session.
+pub(super) fn assignment_lost(consumer: &BaseConsumer<Events>) -> bool {
+    // SAFETY: the client lives as long as `consumer`.
+    unsafe { rd::rd_kafka_assignment_lost(consumer.client().native_ptr()) != 0 }
 }
 
 /// A queue into which all partitions of a consumer flow, to be read in batches.
@@ -215,6 +218,9 @@ impl Drop for Headers {
 /// The key decides: `RD_KAFKA_PARTITION_UA`, a macro that the bindings do not have.
 const ANY_PARTITION: i32 = -1;
 
+/// The present, for the library; so that the first millisecond of 1970 is the only time that cannot be sent as it is.
+const NOW: i64 = 0;
+
 /// A record as the client takes it.
 pub(super) struct Parts<'a> {
     pub(super) partition: Option<u32>,
@@ -252,7 +258,7 @@ pub(super) fn produce(
             key,
             key_size,
             kind::RD_KAFKA_VTYPE_TIMESTAMP,
-            parts.timestamp.unwrap_or(0),
+            parts.timestamp.map_or(NOW, |time| time.max(1)),
             kind::RD_KAFKA_VTYPE_HEADERS,
             headers,
             kind::RD_KAFKA_VTYPE_END,

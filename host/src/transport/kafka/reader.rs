@@ -6,7 +6,7 @@
 use super::{
     batch::{KafkaBatch, Queued},
     health::Health,
-    raw::Queue,
+    raw::{self, Queue},
     settings::LinkSettings,
 };
 use crate::manifest::{OnLostOffset, Start};
@@ -93,7 +93,9 @@ pub(super) struct Reader {
     settings: Arc<LinkSettings>,
     /// What the group gave us.
     given: Vec<Partition>,
-    /// Where they were started.
+    /// The library has them too.
+    assigned: bool,
+    /// Records may be taken from them: they stand where they should.
     started: bool,
     scratch: Vec<Queued>,
 }
@@ -111,6 +113,7 @@ impl Reader {
             consumer,
             settings: settings.clone(),
             given: Vec::new(),
+            assigned: false,
             started: false,
             scratch: Vec::new(),
         })
@@ -187,7 +190,7 @@ impl Reader {
                 None => return self.start(),
                 Some(Change::Revoked) => {
                     self.given.clear();
-                    self.started = false;
+                    (self.assigned, self.started) = (false, false);
                     self.consumer.unassign().map_err(aborted)?;
                 }
                 Some(Change::Assigned(list)) => {
@@ -211,13 +214,20 @@ impl Reader {
             return Ok(Assignment::default());
         }
         let assignment = self.find_starts()?;
-        let mut list = TopicPartitionList::new();
-        for (partition, next) in assignment.starts.iter() {
-            let topic = self.topic(partition);
-            self.queue.forward(topic, partition.number as i32);
-            add(&mut list, topic, partition, Offset::Offset(next.0 as i64));
+        let list = self.offsets(&assignment.starts);
+        if self.assigned {
+            // What was fetched under the old positions is out of date after this.
+            self.ask(|consumer| {
+                let moved = consumer.seek_partitions(list.clone(), QUESTION)?;
+                moved.elements().iter().try_for_each(|element| element.error())
+            })?;
+        } else {
+            for (partition, _) in assignment.starts.iter() {
+                self.queue.forward(self.topic(partition), partition.number as i32);
+            }
+            self.consumer.assign(&list).map_err(aborted)?;
+            self.assigned = true;
         }
-        self.consumer.assign(&list).map_err(aborted)?;
         // A partition that was held stays so over an assignment.
         self.consumer.resume(&list).map_err(aborted)?;
         self.started = true;
@@ -361,8 +371,12 @@ impl Reader {
         &self.settings.inputs[partition.input]
     }
 
-    /// What a transaction needs to know of the group, as it is now.
+    /// What a transaction needs to know of the group, as it is now. A member that was thrown out has no generation any
+    /// more, and must not commit without one.
     pub(super) fn membership(&self) -> Result<ConsumerGroupMetadata, Fault> {
+        if raw::assignment_lost(&self.consumer) {
+            return Err(Fault::Aborted("the group has given the partitions to others".into()));
+        }
         self.consumer.group_metadata().ok_or_else(|| Fault::Fatal("the consumer has no group".into()))
     }
 
@@ -380,10 +394,10 @@ impl Reader {
         match self.consumer.commit(&self.offsets(progress), CommitMode::Sync) {
             Ok(()) => Ok(()),
             Err(error) => Err(match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::FencedInstanceId) => Fault::Replaced(error.to_string()),
                 Some(
                     RDKafkaErrorCode::IllegalGeneration
                     | RDKafkaErrorCode::UnknownMemberId
+                    | RDKafkaErrorCode::FencedInstanceId
                     | RDKafkaErrorCode::RebalanceInProgress,
                 ) => Fault::Aborted(error.to_string()),
                 _ => Fault::Unavailable(error.to_string()),

@@ -247,7 +247,6 @@ impl Writer {
                     false => Fault::Fenced(text),
                 }
             }
-            Answer::Replaced(text) => Fault::Replaced(text),
             Answer::Fatal(text) => Fault::Fatal(text),
             Answer::Done | Answer::Pending => Fault::Unknown("there was no answer".into()),
         }
