@@ -24,7 +24,7 @@ const BATCH: usize = 4096;
 const LARGEST_TRANSACTION: usize = 100_000;
 /// How long to wait for records before looking at what else there is to do.
 const IDLE: Duration = Duration::from_millis(100);
-/// A writer that is fenced twice within this time has a double.
+/// A worker that is fenced, or replaced, twice within this time has a double.
 const DOUBLE: Duration = Duration::from_secs(60);
 /// The longest delay between two attempts to go on.
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
@@ -94,6 +94,7 @@ struct Trouble {
     failures: u32,
     said: bool,
     fenced: Option<Duration>,
+    replaced: Option<Duration>,
 }
 
 impl<L: Link> Worker<L> {
@@ -304,14 +305,10 @@ impl<L: Link> Worker<L> {
             }
             match &fault {
                 Fault::Fatal(why) => return Some(Ended::Failed(why.clone())),
-                Fault::Replaced(why) => {
+                Fault::Replaced(why) | Fault::Fenced(why) if self.has_double(&fault) => {
                     return Some(Ended::Failed(format!(
-                        "another host runs under this worker's name ({why}): was its state folder copied? Give each                          host a state folder of its own, or a name by --instance"
-                    )));
-                }
-                Fault::Fenced(why) if self.fenced_again() => {
-                    return Some(Ended::Failed(format!(
-                        "another host writes under this worker's name, again and again ({why}): give each host a                          state folder of its own, or a name by --instance"
+                        "another host runs under this worker's name, again and again ({why}): was its state folder \
+                         copied? Give each host a state folder of its own, or a name by --instance"
                     )));
                 }
                 Fault::Refused(why) => {
@@ -319,7 +316,11 @@ impl<L: Link> Worker<L> {
                         return Some(ended);
                     }
                 }
-                Fault::Fenced(_) | Fault::Aborted(_) | Fault::Unknown(_) | Fault::Unavailable(_) => {}
+                Fault::Replaced(_)
+                | Fault::Fenced(_)
+                | Fault::Aborted(_)
+                | Fault::Unknown(_)
+                | Fault::Unavailable(_) => {}
             }
             self.pause_after(&fault);
             match self.link.recover() {
@@ -332,9 +333,14 @@ impl<L: Link> Worker<L> {
         }
     }
 
-    fn fenced_again(&mut self) -> bool {
+    /// Once may be an echo of this worker's own past, as after a broker that was away; twice is somebody else.
+    fn has_double(&mut self, fault: &Fault) -> bool {
         let now = self.clock.now();
-        self.trouble.fenced.replace(now).is_some_and(|before| now - before < DOUBLE)
+        let last = match fault {
+            Fault::Replaced(_) => &mut self.trouble.replaced,
+            _ => &mut self.trouble.fenced,
+        };
+        last.replace(now).is_some_and(|before| now - before < DOUBLE)
     }
 
     /// Something in the transaction was refused: half of its records at the next try, and so on, until the record is

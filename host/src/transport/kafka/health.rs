@@ -28,8 +28,12 @@ struct State {
     waiting: bool,
     /// What the clients said last.
     reason: String,
+    /// When one of them last had trouble to reach a broker.
+    trouble: Option<Instant>,
 }
 
+/// For how long after an outage a member or a writer may be taken for its own double.
+const ECHO: Duration = Duration::from_secs(30);
 /// How long one question may take.
 const QUESTION: Duration = Duration::from_secs(3);
 
@@ -44,10 +48,17 @@ impl Health {
         self.lock().waiting
     }
 
+    /// True when brokers were out of reach a short while ago: what they say of this process now may be an echo of its
+    /// own past.
+    pub(super) fn troubled_lately(&self) -> bool {
+        self.lock().trouble.is_some_and(|at| at.elapsed() < ECHO)
+    }
+
     /// A client had trouble to reach a broker. That alone says little, as brokers also close idle connections: it is
     /// looked at by a question of our own.
     pub(super) fn suspect(self: &Arc<Self>, reason: &str) {
         let mut state = self.lock();
+        state.trouble = Some(Instant::now());
         if !reason.is_empty() {
             state.reason = reason.to_owned();
         }
@@ -68,6 +79,9 @@ impl Health {
             }
         }
         let mut state = self.lock();
+        if state.waiting {
+            state.trouble = Some(Instant::now());
+        }
         if std::mem::take(&mut state.waiting) {
             tracing::info!("Kafka answers again after {} s: going on", since.elapsed().as_secs().max(1));
         }

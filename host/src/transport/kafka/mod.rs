@@ -44,6 +44,15 @@ impl KafkaLink {
     }
 }
 
+/// After an outage a worker meets its own past under its own name: a heartbeat that was on its way, a transaction
+/// that the broker ended. That is no double.
+fn judge(health: &Health, fault: Fault) -> Fault {
+    match fault {
+        Fault::Replaced(why) | Fault::Fenced(why) if health.troubled_lately() => Fault::Aborted(why),
+        other => other,
+    }
+}
+
 fn unconnected() -> Fault {
     Fault::Aborted("the link is not connected".into())
 }
@@ -52,7 +61,13 @@ impl Link for KafkaLink {
     type Batch = KafkaBatch;
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
-        self.reader()?.take(limit, wait)
+        self.reader()?.take(limit, wait).map_err(|fault| {
+            if matches!(fault, Fault::Replaced(_)) {
+                // This consumer will never work again.
+                self.reader.take().into_iter().for_each(Reader::close);
+            }
+            judge(&self.health, fault)
+        })
     }
 
     fn rebalance(&mut self) -> Result<Assignment, Fault> {
@@ -68,7 +83,8 @@ impl Link for KafkaLink {
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
-        self.writer()?.begin()
+        let begun = self.writer()?.begin();
+        begun.map_err(|fault| judge(&self.health, fault))
     }
 
     fn send(&mut self, record: &Outgoing<'_>, origin: (&KafkaBatch, usize)) -> Result<(), Fault> {
@@ -79,19 +95,26 @@ impl Link for KafkaLink {
         let (Some(reader), Some(writer)) = (self.reader.as_mut(), self.writer.as_mut()) else {
             return Err(unconnected());
         };
-        match self.settings.delivery {
+        let committed = match self.settings.delivery {
             // The group's metadata is taken afresh: with an old generation the broker refuses, as it should.
-            Delivery::ExactlyOnce => writer.commit(&reader.offsets(progress), &reader.membership()?),
-            Delivery::AtLeastOnce => {
-                writer.flush()?;
-                reader.commit(progress)
+            Delivery::ExactlyOnce => {
+                reader.membership().and_then(|group| writer.commit(&reader.offsets(progress), &group))
             }
-        }
+            Delivery::AtLeastOnce => writer.flush().and_then(|()| reader.commit(progress)),
+        };
+        committed.map_err(|fault| judge(&self.health, fault))
     }
 
     fn recover(&mut self) -> Result<Assignment, Fault> {
         if let Some(writer) = self.writer.take() {
             writer.settle();
+        }
+        // There is nothing to try before the cluster answers, and who waits for that has been told.
+        while self.health.waiting() {
+            if self.settings.control.stopping() {
+                return Err(Fault::Unavailable("Kafka does not answer".into()));
+            }
+            self.settings.control.wait(Duration::from_millis(100));
         }
         // Joining the group takes longer than becoming a writer, so it begins first.
         if self.reader.is_none() {
