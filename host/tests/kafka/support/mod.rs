@@ -1,6 +1,7 @@
 //! A broker, hosts, writers and readers for the tests.
 
 mod host;
+pub mod raw;
 mod topics;
 mod watch;
 
