@@ -158,10 +158,12 @@ impl SimulatedLink {
         }
         let mut assignment = Assignment::default();
         for partition in given {
-            let committed = simulation.world.borrow().group.committed.get(&partition).copied();
-            assignment.starts.reach(partition, committed.unwrap_or(NextOffset(0)));
+            let world = simulation.world.borrow();
+            let committed = world.group.committed.get(&partition).copied();
+            let start = committed.unwrap_or_else(|| world.first_start(partition));
+            assignment.starts.reach(partition, start);
             if committed.is_none() {
-                assignment.chosen.reach(partition, NextOffset(0));
+                assignment.chosen.reach(partition, start);
             }
         }
         self.reader()?.start(&assignment.starts);
