@@ -7,6 +7,7 @@
 
 mod audit;
 mod behaviours;
+mod commit;
 mod faults;
 mod group;
 mod link;

@@ -111,7 +111,7 @@ impl World {
         let timeout = self.settings.transaction_timeout;
         let busy = |writer: &Writer| writer.open.is_some() || writer.ending.is_some() || writer.late.is_some();
         let names: Vec<String> =
-            self.writers.iter().filter_map(|(name, writer)| busy(writer).then(|| name.clone())).collect();
+            self.writers.iter().filter(|(_, writer)| busy(writer)).map(|(name, _)| name.clone()).collect();
         for name in names {
             let writer = self.writer(&name);
             let (epoch, late) = (writer.epoch, writer.late);
