@@ -349,7 +349,10 @@ mod tests {
     }
 
     fn find(mutant: Mutant) -> Option<(u64, Box<simulated::Violation>)> {
-        (0..SCHEDULES).find_map(|seed| Some((seed, simulated::run(seed, Some(mutant)).err()?)))
+        let found = (0..SCHEDULES).find_map(|seed| Some((seed, simulated::run(seed, Some(mutant)).err()?)))?;
+        // It is the mutant that was found, and not the worker that it breaks.
+        assert!(simulated::run(found.0, None).is_ok());
+        Some(found)
     }
 
     #[test]
@@ -357,7 +360,7 @@ mod tests {
         for mutant in Mutant::ALL {
             assert_eq!(mutant.to_string().parse(), Ok(mutant));
         }
-        let error = "no-such".parse::<Mutant>().unwrap_err();
+        let error = "no-such".parse::<Mutant>().expect_err("nobody has this name");
         assert!(error.contains("known are offsets-outside, "), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use super::{
     records::{self, OUTPUTS},
 };
 use crate::{
-    manifest::Delivery,
+    manifest::{Delivery, OnError},
     transport::{NextOffset, Partition, Progress},
 };
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ struct Outcome {
 /// What is known of the records, and the first promise that was broken.
 pub(super) struct Audit {
     delivery: Delivery,
-    letters: bool,
+    on_error: OnError,
     /// How many records stand in the inputs.
     records: u64,
     outcomes: HashMap<String, Outcome>,
@@ -30,10 +30,10 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    pub(super) fn new(delivery: Delivery, letters: bool) -> Audit {
+    pub(super) fn new(delivery: Delivery, on_error: OnError) -> Audit {
         Audit {
             delivery,
-            letters,
+            on_error,
             records: 0,
             outcomes: HashMap::new(),
             reached: BTreeMap::new(),
@@ -50,7 +50,7 @@ impl Audit {
     /// A record stands in an input for good: from now on its outcomes are due.
     pub(super) fn expect(&mut self, text: &str) {
         self.records += 1;
-        for (topic, text) in records::outcomes(text, self.letters) {
+        for (topic, text) in records::outcomes(text, self.on_error) {
             self.outcomes.insert(text, Outcome { topic, seen: 0 });
         }
     }
@@ -88,7 +88,7 @@ impl Audit {
                 self.blame(format!("progress in {place} is {next}, behind its end"));
             }
             for (offset, data) in log.read(before.0).take_while(|(o, _)| *o < next.0) {
-                for (_, text) in records::outcomes(data.text(), self.letters) {
+                for (_, text) in records::outcomes(data.text(), self.on_error) {
                     if self.outcomes.get(&text).is_none_or(|o| o.seen == 0) {
                         self.blame(format!(
                             "lost: progress in {place} is {next}, but {text} of offset {offset} is not there"
@@ -118,7 +118,7 @@ impl Audit {
             let what = format!("lost: {text}");
             self.blame(what);
         }
-        for ((topic, number), (_, seen)) in std::mem::take(&mut self.seen) {
+        for ((topic, number), (_, seen)) in self.seen.clone() {
             let name = OUTPUTS[topic];
             let log = &outputs[topic][number];
             if !log.read(0).map(|(offset, _)| offset).eq(seen) {

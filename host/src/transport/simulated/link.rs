@@ -13,16 +13,14 @@ use std::{rc::Rc, time::Duration};
 
 /// How long an answer is waited for before there is none.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the outcome of a commit is waited for.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A worker's connection to a simulated cluster.
 pub(super) struct SimulatedLink {
     pub(super) simulation: Rc<Simulation>,
     pub(super) name: String,
     pub(super) process: usize,
-    reader: Option<Reader>,
-    writer: Option<Writer>,
+    pub(super) reader: Option<Reader>,
+    pub(super) writer: Option<Writer>,
     faulted: bool,
 }
 
@@ -54,7 +52,7 @@ impl SimulatedLink {
     }
 
     /// What goes wrong here. Deaths and delays happen here; the rest is the caller's to make something of.
-    fn at(&mut self, moment: Moment) -> Result<Option<Strike>, Fault> {
+    pub(super) fn at(&mut self, moment: Moment) -> Result<Option<Strike>, Fault> {
         let strike = {
             let mut world = self.simulation.world.borrow_mut();
             let strike = world.strike(&self.name, moment);
@@ -91,7 +89,7 @@ impl SimulatedLink {
         Ok(strike.filter(|strike| matches!(strike, Strike::Fail | Strike::Late)))
     }
 
-    fn fails_at(&mut self, moment: Moment, event: Event) -> Result<bool, Fault> {
+    pub(super) fn fails_at(&mut self, moment: Moment, event: Event) -> Result<bool, Fault> {
         let fails = self.at(moment)?.is_some();
         if fails {
             self.count(event);
@@ -106,7 +104,7 @@ impl SimulatedLink {
         }
     }
 
-    fn count(&self, event: Event) {
+    pub(super) fn count(&self, event: Event) {
         self.simulation.world.borrow_mut().count(event);
     }
 
@@ -114,20 +112,20 @@ impl SimulatedLink {
         self.simulation.world.borrow().settings.delivery
     }
 
-    fn flip(&self) -> bool {
+    pub(super) fn flip(&self) -> bool {
         self.simulation.world.borrow_mut().rng.bool()
     }
 
-    fn reader(&mut self) -> Result<&mut Reader, Fault> {
+    pub(super) fn reader(&mut self) -> Result<&mut Reader, Fault> {
         self.reader.as_mut().ok_or_else(unconnected)
     }
 
-    fn writer(&mut self) -> Result<&mut Writer, Fault> {
+    pub(super) fn writer(&mut self) -> Result<&mut Writer, Fault> {
         self.writer.as_mut().ok_or_else(unconnected)
     }
 
     /// Waits, at most so long, until the brokers answer; whether they do then.
-    fn await_brokers(&self, patience: Duration) -> bool {
+    pub(super) fn await_brokers(&self, patience: Duration) -> bool {
         let away = self.simulation.world.borrow().away;
         let left = away.saturating_sub(self.simulation.now());
         self.simulation.pass(left.min(patience));
@@ -158,107 +156,16 @@ impl SimulatedLink {
         }
         let mut assignment = Assignment::default();
         for partition in given {
-            let committed = simulation.world.borrow().group.committed.get(&partition).copied();
-            assignment.starts.reach(partition, committed.unwrap_or(NextOffset(0)));
+            let world = simulation.world.borrow();
+            let committed = world.group.committed.get(&partition).copied();
+            let start = committed.unwrap_or_else(|| world.first_start(partition));
+            assignment.starts.reach(partition, start);
             if committed.is_none() {
-                assignment.chosen.reach(partition, NextOffset(0));
+                assignment.chosen.reach(partition, start);
             }
         }
         self.reader()?.start(&assignment.starts);
         Ok(assignment)
-    }
-
-    fn commit_transaction(&mut self, progress: &Progress) -> Result<(), Fault> {
-        let simulation = self.simulation.clone();
-        let fails = self.fails_at(Moment::Flush, Event::FlushFailed)?;
-        let name = self.name.clone();
-        self.writer()?.flush(&name, &mut simulation.world.borrow_mut(), usize::MAX);
-        if let Some(fault) = self.writer()?.failed.take() {
-            return Err(fault);
-        }
-        if fails {
-            return Err(Fault::Unavailable("a broker took no records".into()));
-        }
-        if self.fails_at(Moment::Offsets, Event::OffsetsRefused)? {
-            return Err(Fault::Aborted("the group is rebalancing".into()));
-        }
-        let (Some(reader), Some(writer)) = (&self.reader, &mut self.writer) else {
-            return Err(unconnected());
-        };
-        let epoch = writer.epoch;
-        if !progress.is_empty() {
-            let mut world = simulation.world.borrow_mut();
-            reader.accepted(&name, &mut world)?;
-            if world.write_offsets((&name, epoch), progress).is_err() {
-                return Err(writer.fenced(&mut world));
-            }
-        }
-        let end = self.at(Moment::End)?;
-        if !self.await_brokers(COMMIT_PATIENCE) {
-            return self.lose(Event::UnknownLost);
-        }
-        match end {
-            Some(Strike::Fail) => return self.lose(Event::UnknownLost),
-            Some(Strike::Late) => {
-                simulation.world.borrow_mut().end_late((&name, epoch));
-                return self.lose(Event::UnknownLate);
-            }
-            _ => {}
-        }
-        if simulation.world.borrow_mut().end((&name, epoch), true).is_err() {
-            return Err(self.writer()?.fenced(&mut simulation.world.borrow_mut()));
-        }
-        match self.at(Moment::Answer)? {
-            Some(_) => self.lose(Event::UnknownCommitted),
-            None => Ok(()),
-        }
-    }
-
-    /// There is no answer to a commit.
-    fn lose(&mut self, event: Event) -> Result<(), Fault> {
-        self.count(event);
-        self.writer()?.state = State::Doubtful;
-        if self.flip() {
-            self.simulation.pass(COMMIT_PATIENCE);
-        }
-        Err(Fault::Unknown("there was no answer to the commit".into()))
-    }
-
-    /// Progress after the records, without a transaction.
-    fn commit_at_least_once(&mut self, progress: &Progress) -> Result<(), Fault> {
-        let simulation = self.simulation.clone();
-        let name = self.name.clone();
-        let most = match self.fails_at(Moment::Flush, Event::FlushFailed)? {
-            true => simulation.world.borrow_mut().rng.usize(0..4),
-            false => usize::MAX,
-        };
-        let writer = self.writer()?;
-        writer.flush(&name, &mut simulation.world.borrow_mut(), most);
-        if let Some(fault) = writer.failed.take() {
-            return Err(fault);
-        }
-        if most < usize::MAX {
-            return Err(Fault::Unavailable("a broker took no records".into()));
-        }
-        if self.fails_at(Moment::Offsets, Event::OffsetsRefused)? {
-            return Err(Fault::Aborted("the group is rebalancing".into()));
-        }
-        let lost = || Fault::Unavailable("there was no answer to the commit".into());
-        let end = self.at(Moment::End)?;
-        if end.is_some() || !self.await_brokers(COMMIT_PATIENCE) {
-            self.count(Event::UnknownLost);
-            return Err(lost());
-        }
-        {
-            let world = &mut *simulation.world.borrow_mut();
-            self.reader()?.accepted(&name, world)?;
-            world.audit.progressed(progress, &world.inputs);
-            world.group.committed.extend(progress.iter());
-        }
-        if self.fails_at(Moment::Answer, Event::UnknownCommitted)? {
-            return Err(lost());
-        }
-        Ok(())
     }
 
     fn settle(&mut self, writer: &Writer) -> Result<(), Fault> {
@@ -417,7 +324,7 @@ impl Link for SimulatedLink {
     fn close(self) {}
 }
 
-fn unconnected() -> Fault {
+pub(super) fn unconnected() -> Fault {
     Fault::Aborted("the link is not connected".into())
 }
 

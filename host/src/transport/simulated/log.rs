@@ -71,6 +71,11 @@ impl Log {
         self.stable_end as u64
     }
 
+    /// Where the next entry will stand.
+    pub(super) fn end(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
     /// True when a transaction is open in it.
     pub(super) fn is_open(&self) -> bool {
         self.stable_end < self.entries.len()

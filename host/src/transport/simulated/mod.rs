@@ -6,12 +6,15 @@
 //! of number 7.
 
 mod audit;
+mod behaviours;
+mod commit;
 mod faults;
 mod group;
 mod link;
 mod log;
 mod reader;
 mod records;
+mod scene;
 mod schedule;
 mod simulation;
 mod transactions;
@@ -60,7 +63,6 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Outcome, Box<Viol
     })
 }
 
-#[cfg(test)]
 mod tests {
     use super::*;
 

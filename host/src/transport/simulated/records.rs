@@ -5,6 +5,7 @@
 
 use super::simulation::Simulation;
 use crate::{
+    manifest::OnError,
     record::{HeaderEdit, Later, Reason, Record},
     stage::guest::{Failed, Guest, InHand},
 };
@@ -32,12 +33,12 @@ pub(super) fn draw_word(rng: &mut Rng) -> &'static str {
 }
 
 /// What is to come of a record: texts, each with the output that it goes to.
-pub(super) fn outcomes(text: &str, letters: bool) -> Vec<(usize, String)> {
+pub(super) fn outcomes(text: &str, on_error: OnError) -> Vec<(usize, String)> {
     let (word, id) = split(text);
     match word.trim_end_matches(char::is_numeric) {
         "drop" => Vec::new(),
         "fan" => vec![(MAIN, format!("{id}>0")), (LARGE, format!("{id}>1"))],
-        "reject" | "fault" | "limit" | "sour" | "poison" if letters => {
+        "reject" | "fault" | "limit" | "sour" | "poison" if on_error == OnError::DeadLetter => {
             vec![(LETTERS, text.to_owned())]
         }
         "reject" | "fault" | "limit" | "sour" | "poison" => Vec::new(),

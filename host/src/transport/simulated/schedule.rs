@@ -9,7 +9,11 @@ use super::{
     transactions::WriterId,
     world::Settings,
 };
-use crate::{manifest::Delivery, record::Header, transport::mutants::Mutant};
+use crate::{
+    manifest::{Delivery, OnError},
+    record::Header,
+    transport::mutants::Mutant,
+};
 use fastrand::Rng;
 use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
 
@@ -61,7 +65,11 @@ impl Schedule {
                 0 => Delivery::AtLeastOnce,
                 _ => Delivery::ExactlyOnce,
             },
-            letters: rng.u8(0..5) > 0,
+            on_error: match rng.u8(0..5) {
+                0 => OnError::Skip,
+                _ => OnError::DeadLetter,
+            },
+            from_end: false,
             commit_interval: Duration::from_millis([5, 50, 50, 300][rng.usize(0..4)]),
             chunk: [1, 3, 10, 60][rng.usize(0..4)],
             session: Duration::from_secs(6),

@@ -112,6 +112,11 @@ impl Simulation {
         seat
     }
 
+    /// Nobody comes to this seat for a while.
+    pub(super) fn delay(&self, seat: &Seat, time: Duration) {
+        seat.vacant.set(self.now() + time);
+    }
+
     /// One turn of the worker in this seat, if it can have one.
     pub(super) fn run(self: &Rc<Self>, seat: &Rc<Seat>) -> bool {
         if seat.busy.get() || self.world.borrow().audit.violation.is_some() {
@@ -166,9 +171,15 @@ impl Simulation {
         self.world.borrow_mut().processes[process].silent.get_or_insert(now);
         self.nested(|| {
             while self.now() < until {
-                let leap = self.world.borrow_mut().rng.u64(1..=time.as_millis() as u64);
-                self.pass((until - self.now()).min(Duration::from_millis(leap)));
-                let turns = self.world.borrow_mut().rng.usize(0..16);
+                let (leap, turns) = {
+                    let world = &mut *self.world.borrow_mut();
+                    match world.settings.prompt {
+                        true => (time / 8, 16),
+                        // At least something: time that stands still would never reach its end.
+                        false => (time.mul_f64(world.rng.f64()) + Duration::from_millis(1), world.rng.usize(0..16)),
+                    }
+                };
+                self.pass((until - self.now()).min(leap));
                 for _ in 0..turns {
                     self.run_any();
                 }
@@ -237,7 +248,7 @@ impl Simulation {
             0 => world.rng.u64(0..25_000),
             _ => world.rng.u64(0..1_000),
         };
-        seat.vacant.set(self.now() + Duration::from_millis(delay));
+        self.delay(seat, Duration::from_millis(delay));
         // Now and then another host's worker comes instead, under a name of its own.
         if doubled || (killed && !world.settings.prompt && world.rng.u32(0..4) == 0) {
             *seat.name.borrow_mut() = self.new_name();
@@ -304,9 +315,9 @@ fn stage_settings(settings: &Settings, (inputs, outputs): (&[u32], &[u32])) -> S
         compacted: false,
         ahead: None,
     };
-    let count = match settings.letters {
-        true => OUTPUTS.len(),
-        false => LETTERS,
+    let count = match settings.on_error {
+        OnError::DeadLetter => OUTPUTS.len(),
+        OnError::Skip | OnError::Stop => LETTERS,
     };
     StageSettings {
         pipeline: "simulated".into(),
@@ -314,10 +325,7 @@ fn stage_settings(settings: &Settings, (inputs, outputs): (&[u32], &[u32])) -> S
         module: "obedient".into(),
         inputs: (0..inputs.len()).map(|input| input.to_string()).collect(),
         outputs: outputs.iter().enumerate().take(count).map(output).collect(),
-        on_error: match settings.letters {
-            true => OnError::DeadLetter,
-            false => OnError::Skip,
-        },
+        on_error: settings.on_error,
         retry: Retry {
             backoff: Duration::from_millis(50),
             max_backoff: Duration::from_secs(2),

@@ -7,7 +7,10 @@ use super::{
     log::{Data, Log},
     transactions::Writer,
 };
-use crate::{manifest::Delivery, transport::Partition};
+use crate::{
+    manifest::{Delivery, OnError},
+    transport::{NextOffset, Partition},
+};
 use fastrand::Rng;
 use std::{
     cell::Cell,
@@ -23,8 +26,10 @@ const STORY: usize = 80;
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) delivery: Delivery,
-    /// Failed records become dead letters, or else are passed over.
-    pub(super) letters: bool,
+    /// What becomes of records that fail.
+    pub(super) on_error: OnError,
+    /// A topic that the group does not know yet is read from its end.
+    pub(super) from_end: bool,
     pub(super) commit_interval: Duration,
     /// The most records that come at once.
     pub(super) chunk: usize,
@@ -89,7 +94,7 @@ impl World {
             counts.iter().map(topic).collect()
         };
         World {
-            audit: Audit::new(settings.delivery, settings.letters),
+            audit: Audit::new(settings.delivery, settings.on_error),
             rng,
             settings,
             inputs: topics(inputs),
@@ -168,6 +173,16 @@ impl World {
         if self.group.complete(partitions, &mut self.rng) {
             self.count(Event::Generation);
             self.note(|| "the group has a new generation".into());
+        }
+    }
+
+    /// Where a partition is read from when the group has no offset for it: a new one of a topic that the group knows
+    /// from its start, as what it holds came after the group had begun.
+    pub(super) fn first_start(&self, partition: Partition) -> NextOffset {
+        let known = |at: &Partition| at.input == partition.input;
+        match self.settings.from_end && !self.group.committed.keys().any(known) {
+            true => NextOffset(self.inputs[partition.input][partition.number as usize].stable_end()),
+            false => NextOffset(0),
         }
     }
 

@@ -1,0 +1,224 @@
+//! What a worker does when something goes wrong, one sentence a test.
+//!
+//! Records are written as `0/1: pass !(pass) fan`: in partition 1 of input 0 a record, an aborted transaction with
+//! one, another record; `(…)` is a committed transaction. A record is named by its place, and so is what comes of it:
+//! `main: 0/1#0 0/1#4` are the outputs of the records at the offsets 0 and 4. Workers are `a` and `b`.
+
+use super::{
+    faults::{Event, Moment, Strike},
+    scene::{Scene, failed, settings},
+};
+use crate::{
+    manifest::{Delivery, OnError},
+    worker::Ended,
+};
+use std::time::Duration;
+
+/// Longer than a session, a transaction and a rebalance may take.
+const LONG: Strike = Strike::Stall(Duration::from_secs(40));
+
+#[test]
+fn a_zombie_that_wakes_after_its_partitions_moved_commits_nothing() {
+    for moment in [Moment::Begin, Moment::Send, Moment::Flush, Moment::Offsets] {
+        let scene = Scene::comes_to_a("0/0: pass pass", settings());
+        scene.comes_soon("b");
+        scene.strike("a", moment, LONG);
+        scene.ends_with("main: 0/0#0 0/0#1");
+        assert!(scene.happened(Event::SessionLost));
+        assert!(scene.happened(Event::OldGeneration) || scene.happened(Event::TransactionExpired));
+    }
+}
+
+#[test]
+fn a_zombie_whose_transaction_is_young_is_refused_by_the_group() {
+    let scene = Scene::comes_to_a("0/0: pass pass", settings());
+    scene.comes_soon("b");
+    scene.strike("a", Moment::Begin, LONG);
+    scene.ends_with("main: 0/0#0 0/0#1");
+    assert!(scene.happened(Event::OldGeneration));
+}
+
+#[test]
+fn a_transaction_that_took_too_long_is_done_again() {
+    let scene = Scene::comes_to_a("0/0: pass fan", settings());
+    scene.strike("a", Moment::End, LONG);
+    scene.ends_with("main: 0/0#0 0/0#1; large: 0/0#1");
+    assert!(scene.happened(Event::TransactionExpired));
+}
+
+#[test]
+fn an_unknown_outcome_that_was_committed_is_not_repeated() {
+    let scene = Scene::comes_to_a("0/0: pass pass", settings());
+    scene.strike("a", Moment::Answer, Strike::Fail);
+    scene.ends_with("main: 0/0#0 0/0#1");
+    assert!(scene.happened(Event::UnknownCommitted));
+}
+
+#[test]
+fn an_unknown_outcome_that_was_not_committed_is_done_again() {
+    let scene = Scene::comes_to_a("0/0: pass pass", settings());
+    scene.strike("a", Moment::End, Strike::Fail);
+    scene.ends_with("main: 0/0#0 0/0#1");
+    assert!(scene.happened(Event::UnknownLost) && scene.happened(Event::Aborted));
+}
+
+#[test]
+fn a_commit_that_arrives_late_counts_once_or_not_at_all() {
+    let scene = Scene::comes_to_a("0/0: pass pass", settings());
+    scene.strike("a", Moment::End, Strike::Late);
+    scene.ends_with("main: 0/0#0 0/0#1");
+    assert!(scene.happened(Event::UnknownLate));
+}
+
+#[test]
+fn a_worker_that_is_killed_anywhere_loses_and_doubles_nothing() {
+    use Moment::{Answer, Begin, End, Flush, Offsets, Send, Take};
+    for moment in [Take, Begin, Send, Flush, Offsets, End, Answer] {
+        let scene = Scene::comes_to_a("0/0: pass fan; 1/1: reject", settings());
+        scene.strike("a", moment, Strike::Kill);
+        scene.ends_with("main: 0/0#0 0/0#1; large: 0/0#1; letters: 1/1#0");
+        assert!(scene.happened(Event::Killed));
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_while_it_begins_is_replaced() {
+    for moment in [Moment::Init, Moment::Rebalance, Moment::Starts] {
+        let scene = Scene::with("0/0: pass fan; 1/1: reject", settings());
+        scene.worker("a");
+        scene.strike("a", moment, Strike::Kill);
+        scene.ends_with("main: 0/0#0 0/0#1; large: 0/0#1; letters: 1/1#0");
+        assert!(scene.happened(Event::Killed));
+    }
+}
+
+#[test]
+fn a_rebalance_in_a_transaction_loses_and_doubles_nothing() {
+    let mut scene = Scene::comes_to_a("0/0: pass pass", settings());
+    scene.strike("a", Moment::Flush, Strike::Meanwhile);
+    scene.worker("b");
+    scene.until("b came", |scene| scene.happened(Event::Meanwhile));
+    scene.come("0/0: pass");
+    scene.ends_with("main: 0/0#0 0/0#1 0/0#2");
+}
+
+#[test]
+fn a_partition_waits_for_its_retried_record_while_others_go_on() {
+    let scene = Scene::with("0/0: pass retry2 pass; 0/1: pass pass", settings());
+    scene.worker("a");
+    scene.ends_with("main: 0/0#0 0/1#0 0/1#1 0/0#1 0/0#2");
+}
+
+#[test]
+fn the_end_behind_a_record_that_waits_is_no_progress() {
+    // The batch that reported the end of 0/0 is not done yet when 0/0 goes back to its record.
+    let scene = Scene::with("0/0: retry1 pass; 0/1: slow slow", settings());
+    scene.worker("a");
+    scene.ends_with("main: 0/1#0 0/1#1 0/0#0 0/0#1");
+}
+
+#[test]
+fn a_record_the_log_refuses_becomes_a_dead_letter_and_the_rest_go_through() {
+    let scene = Scene::with("0/0: pass pass poison pass pass", settings());
+    scene.worker("a");
+    scene.ends_with("main: 0/0#0 0/0#1 0/0#3 0/0#4; letters: 0/0#2");
+}
+
+#[test]
+fn refused_records_of_two_partitions_are_both_found() {
+    let scene = Scene::with("0/0: pass poison pass; 0/1: poison pass; 1/0: poison", settings());
+    scene.worker("a");
+    scene.ends_with("main: 0/0#0 0/0#2 0/1#1; letters: 0/0#1 0/1#0 1/0#0");
+}
+
+#[test]
+fn a_record_that_waits_does_not_hide_a_refused_one() {
+    let scene = Scene::with("0/0: retry3 pass; 0/1: pass poison", settings());
+    scene.worker("a");
+    scene.ends_with("main: 0/1#0 0/0#0 0/0#1; letters: 0/1#1");
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_ends_the_worker() {
+    let mut settings = settings();
+    settings.strict = false;
+    let scene = Scene::with("0/0: pass cursed", settings);
+    let a = scene.worker("a");
+    assert!(failed(&scene.end_of(&a)).starts_with("not even a dead letter can be written"));
+    assert_eq!(scene.outputs(), "main: 0/0#0");
+}
+
+#[test]
+fn a_stage_that_stops_at_errors_commits_what_came_before() {
+    let mut settings = settings();
+    settings.strict = false;
+    settings.on_error = OnError::Stop;
+    let scene = Scene::with("0/0: pass reject pass", settings);
+    let a = scene.worker("a");
+    assert!(failed(&scene.end_of(&a)).starts_with("0/0@1: reject"));
+    scene.passes(Duration::from_secs(1));
+    assert_eq!(scene.outputs(), "main: 0/0#0");
+}
+
+#[test]
+fn control_records_at_the_end_are_committed_as_progress() {
+    let scene = Scene::with("0/0: (pass pass); 0/1: !(pass); 1/0: pass !(pass pass)", settings());
+    scene.worker("a");
+    scene.ends_with("main: 0/0#0 0/0#1 1/0#0");
+}
+
+#[test]
+fn a_grown_topic_is_read_from_its_start() {
+    let mut settings = settings();
+    settings.from_end = true;
+    let mut scene = Scene::comes_to_a("", settings);
+    scene.grow(0);
+    scene.come("0/2: pass pass; 0/0: pass");
+    scene.ends_with("main: 0/0#0 0/2#0 0/2#1");
+}
+
+#[test]
+fn a_start_that_was_chosen_holds_for_whoever_comes_next() {
+    let mut settings = settings();
+    settings.from_end = true;
+    let mut scene = Scene::comes_to_a("", settings);
+    scene.strike("a", Moment::Take, Strike::Kill);
+    scene.until("a is killed", |scene| scene.happened(Event::Killed));
+    scene.come("0/0: pass; 1/1: pass");
+    scene.ends_with("main: 0/0#0 1/1#0");
+}
+
+#[test]
+fn a_worker_whose_name_is_taken_ends_and_says_so() {
+    let scene = Scene::with("0/0: pass", settings());
+    let a = scene.worker("a");
+    scene.ends_with("main: 0/0#0");
+    scene.double(&a);
+    assert!(failed(&scene.end_of(&a)).contains("was its state folder copied?"));
+}
+
+#[test]
+fn a_worker_that_is_told_to_end_has_committed_what_it_did() {
+    let scene = Scene::with("0/0: pass pass", settings());
+    let a = scene.worker("a");
+    scene.ends_with("main: 0/0#0 0/0#1");
+    a.control.borrow().stop();
+    assert_eq!(scene.end_of(&a), Ended::Orderly);
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_waited_for() {
+    let scene = Scene::with("0/0: pass pass", settings());
+    scene.worker("a");
+    scene.loses_brokers(Duration::from_secs(600));
+    scene.ends_with("main: 0/0#0 0/0#1");
+}
+
+#[test]
+fn at_least_once_a_lost_answer_repeats_records_and_loses_none() {
+    let mut settings = settings();
+    settings.delivery = Delivery::AtLeastOnce;
+    let scene = Scene::comes_to_a("0/0: pass pass", settings);
+    scene.strike("a", Moment::End, Strike::Fail);
+    scene.ends_with("main: 0/0#0 0/0#1 0/0#0 0/0#1");
+}

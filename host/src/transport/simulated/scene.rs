@@ -1,0 +1,213 @@
+//! The stage on which behaviours are shown: a small cluster in which nothing goes wrong but what a test asks for.
+
+use super::{
+    faults::{Event, Moment, Strike},
+    records::OUTPUTS,
+    schedule::record,
+    simulation::{Seat, Simulation},
+    world::{Rule, Settings},
+};
+use crate::{
+    manifest::{Delivery, OnError},
+    worker::Ended,
+};
+use fastrand::Rng;
+use std::{rc::Rc, time::Duration};
+
+/// As many turns as anything here may take.
+const TURNS: usize = 5_000;
+
+/// Two inputs with two partitions each, and outputs with one.
+pub(super) struct Scene {
+    simulation: Rc<Simulation>,
+    producers: u32,
+}
+
+/// Exactly once, and whatever there is comes at once.
+pub(super) fn settings() -> Settings {
+    Settings {
+        delivery: Delivery::ExactlyOnce,
+        on_error: OnError::DeadLetter,
+        from_end: false,
+        commit_interval: Duration::from_millis(50),
+        chunk: 60,
+        session: Duration::from_secs(6),
+        join_patience: Duration::from_secs(20),
+        transaction_timeout: Duration::from_secs(10),
+        prompt: true,
+        strict: true,
+    }
+}
+
+impl Scene {
+    /// Records are there before anybody comes.
+    pub(super) fn with(records: &str, settings: Settings) -> Scene {
+        let topics = (&[2, 2][..], &[1, 1, 1][..]);
+        let simulation = Simulation::new(Rng::with_seed(7), settings, topics, None, true);
+        let mut scene = Scene { simulation, producers: 1_000_000 };
+        scene.come(records);
+        scene
+    }
+
+    /// Records come to a worker `a` that has every partition, and has said so.
+    pub(super) fn comes_to_a(records: &str, settings: Settings) -> Scene {
+        let mut scene = Scene::with("", settings);
+        scene.worker("a");
+        scene.until("a has every partition", |scene| scene.simulation.world.borrow().group.committed.len() == 4);
+        scene.come(records);
+        scene
+    }
+
+    /// Records come.
+    pub(super) fn come(&mut self, lines: &str) {
+        for line in lines.split(';').filter(|line| !line.is_empty()) {
+            let (place, words) = line.trim().split_once(": ").expect("PLACE: WORDS");
+            let (topic, partition) = place.split_once('/').expect("TOPIC/PARTITION");
+            let number = |text: &str| -> usize { text.parse().expect("a number") };
+            let place = (number(topic), number(partition));
+            let mut world = self.simulation.world.borrow_mut();
+            let mut open = None;
+            for word in words.split(' ') {
+                if word.starts_with(['(', '!']) {
+                    self.producers += 1;
+                    open = Some(word.starts_with('('));
+                }
+                let offset = world.inputs[place.0][place.1].end();
+                let name = word.trim_matches(['(', ')', '!']);
+                let text = format!("{name} {topic}/{partition}#{offset}");
+                match open {
+                    None => world.produce(place, record(&text)),
+                    Some(commit) => {
+                        let data = Rc::new(record(&text));
+                        world.inputs[place.0][place.1].append(Some(self.producers), data);
+                        if commit {
+                            world.audit.expect(&text);
+                        }
+                    }
+                }
+                if word.ends_with(')') {
+                    let commit = open.take().expect("an open transaction");
+                    world.inputs[place.0][place.1].mark(self.producers, commit);
+                }
+            }
+        }
+    }
+
+    /// A worker, and whoever comes when it has ended.
+    pub(super) fn worker(&self, name: &str) -> Rc<Seat> {
+        self.simulation.add_seat(name, 0)
+    }
+
+    /// A worker that comes when others have begun.
+    pub(super) fn comes_soon(&self, name: &str) {
+        self.simulation.delay(&self.worker(name), Duration::from_secs(5));
+    }
+
+    /// Somebody starts a second process under a worker's name.
+    pub(super) fn double(&self, seat: &Rc<Seat>) {
+        self.simulation.double(seat);
+    }
+
+    /// What is to happen to a worker when it comes to this moment.
+    pub(super) fn strike(&self, name: &str, moment: Moment, strike: Strike) {
+        self.simulation.world.borrow_mut().script.push(Rule { name: name.into(), moment, skip: 0, strike });
+    }
+
+    /// The brokers do not answer until then.
+    pub(super) fn loses_brokers(&self, until: Duration) {
+        self.simulation.world.borrow_mut().away = until;
+    }
+
+    /// A topic gets one more partition.
+    pub(super) fn grow(&self, topic: usize) {
+        self.simulation.grow(topic);
+    }
+
+    /// Time passes.
+    pub(super) fn passes(&self, time: Duration) {
+        self.simulation.pass(time);
+    }
+
+    /// Whether it has come to that.
+    pub(super) fn happened(&self, event: Event) -> bool {
+        self.simulation.world.borrow().counts.get(event) > 0
+    }
+
+    /// Everybody works until it is true.
+    pub(super) fn until(&self, what: &str, done: impl Fn(&Scene) -> bool) {
+        for _ in 0..TURNS {
+            if done(self) {
+                return;
+            }
+            let seats = self.simulation.seats.borrow().clone();
+            let worked = seats.iter().filter(|seat| self.simulation.run(seat)).count();
+            if worked == 0 {
+                self.passes(Duration::from_millis(50));
+            }
+            self.check();
+        }
+        self.fail(&format!("never: {what}"));
+    }
+
+    /// Everybody works until all is done; then these are the outputs.
+    pub(super) fn ends_with(&self, expected: &str) {
+        self.until("all is done", |scene| scene.simulation.world.borrow().drained());
+        {
+            let world = &mut *self.simulation.world.borrow_mut();
+            world.audit.conclude(&world.outputs, true);
+        }
+        self.check();
+        assert_eq!(self.outputs(), expected);
+    }
+
+    /// What a reader of committed records finds.
+    pub(super) fn outputs(&self) -> String {
+        let world = self.simulation.world.borrow();
+        let mut topics = Vec::new();
+        for (name, topic) in OUTPUTS.iter().zip(&world.outputs) {
+            let ids: Vec<_> = topic[0].read(0).map(|(_, data)| place(data.text())).collect();
+            if !ids.is_empty() {
+                topics.push(format!("{name}: {}", ids.join(" ")));
+            }
+        }
+        topics.join("; ")
+    }
+
+    /// A worker's end, when it comes.
+    pub(super) fn end_of(&self, seat: &Seat) -> Ended {
+        self.until("it ends", |_| seat.ended.borrow().is_some());
+        seat.ended.borrow().clone().expect("it ended")
+    }
+
+    fn check(&self) {
+        let violation = self.simulation.world.borrow().audit.violation.clone();
+        if let Some(what) = violation {
+            self.fail(&what);
+        }
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        let story = self.simulation.world.borrow_mut().take_story();
+        panic!("{what}\n{}", story.join("\n"));
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.simulation.dismiss();
+    }
+}
+
+/// The place of the record that a text is about.
+fn place(text: &str) -> String {
+    let id = text.rsplit_once(' ').map_or(text, |(_, id)| id);
+    id.split('>').next().unwrap_or(id).into()
+}
+
+/// Why a worker failed.
+pub(super) fn failed(ended: &Ended) -> &str {
+    match ended {
+        Ended::Failed(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
