@@ -371,13 +371,19 @@ impl Reader {
         &self.settings.inputs[partition.input]
     }
 
-    /// What a transaction needs to know of the group, as it is now. A member that was thrown out has no generation any
-    /// more, and must not commit without one.
+    /// What a transaction needs to know of the group, as it is now.
     pub(super) fn membership(&self) -> Result<ConsumerGroupMetadata, Fault> {
-        if raw::assignment_lost(&self.consumer) {
-            return Err(Fault::Aborted("the group has given the partitions to others".into()));
-        }
+        self.check_member()?;
         self.consumer.group_metadata().ok_or_else(|| Fault::Fatal("the consumer has no group".into()))
+    }
+
+    /// A member that was thrown out has no generation any more, and must not commit without one: a group that is
+    /// empty by now would accept it.
+    fn check_member(&self) -> Result<(), Fault> {
+        match raw::assignment_lost(&self.consumer) {
+            true => Err(Fault::Aborted("the group has given the partitions to others".into())),
+            false => Ok(()),
+        }
     }
 
     /// Progress as the library takes it.
@@ -391,6 +397,11 @@ impl Reader {
 
     /// Commits progress without a transaction.
     pub(super) fn commit(&self, progress: &Progress) -> Result<(), Fault> {
+        // The library takes an empty list for an error.
+        if progress.is_empty() {
+            return Ok(());
+        }
+        self.check_member()?;
         match self.consumer.commit(&self.offsets(progress), CommitMode::Sync) {
             Ok(()) => Ok(()),
             Err(error) => Err(match error.rdkafka_error_code() {
