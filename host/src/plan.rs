@@ -258,7 +258,8 @@ impl Wanted {
         };
         let mut config = BTreeMap::new();
         if writers.iter().any(|stage| stage.dead_letter == name) {
-            let room = inputs.iter().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST) + LETTER_HEADROOM;
+            let room = inputs.iter().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST);
+            let room = room.saturating_add(LETTER_HEADROOM).min(i32::MAX as usize);
             config.insert("retention.ms".into(), "-1".into());
             config.insert("cleanup.policy".into(), "delete".into());
             config.insert("max.message.bytes".into(), room.to_string());

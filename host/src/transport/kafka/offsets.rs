@@ -1,7 +1,7 @@
 //! What groups have committed, and how far that is from the end.
 
 use super::{settings::Cluster, topics::Quiet};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
@@ -64,17 +64,17 @@ impl Offsets {
         let committed = known(&self.client.committed_offsets(list(Offset::Invalid)?, QUESTION)?)?;
         let starts = known(&self.client.offsets_for_times(list(Offset::Beginning)?, QUESTION)?)?;
         let ends = known(&self.client.offsets_for_times(list(Offset::End)?, QUESTION)?)?;
-        Ok(partitions
+        partitions
             .into_iter()
             .map(|partition| {
                 let lag = Lag {
                     committed: committed.get(&partition).copied(),
-                    start: starts.get(&partition).copied().unwrap_or(0),
-                    end: ends.get(&partition).copied().unwrap_or(u64::MAX),
+                    start: *starts.get(&partition).context("the broker does not say where a partition starts")?,
+                    end: *ends.get(&partition).context("the broker does not say where a partition ends")?,
                 };
-                (partition, lag)
+                Ok((partition, lag))
             })
-            .collect())
+            .collect()
     }
 }
 

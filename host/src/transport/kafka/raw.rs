@@ -170,10 +170,12 @@ impl Drop for Queue {
 pub(super) struct Topic(*mut rd::rd_kafka_topic_t);
 
 impl Topic {
-    pub(super) fn new(producer: &BaseProducer<Reports>, name: &str) -> Topic {
+    /// `None` when the library will not have it.
+    pub(super) fn new(producer: &BaseProducer<Reports>, name: &str) -> Option<Topic> {
         let name = CString::new(name).expect("a topic's name has no NUL byte");
         // SAFETY: the name is copied; a null configuration means the client's own.
-        Topic(unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) })
+        let topic = unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        (!topic.is_null()).then_some(Topic(topic))
     }
 }
 

@@ -210,7 +210,12 @@ impl Reader {
     /// Begins to take from the partitions that were given, at what the group has committed.
     pub(super) fn start(&mut self) -> Result<Assignment, Fault> {
         self.started = false;
-        if self.changed() || self.given.is_empty() {
+        if self.changed() {
+            return Ok(Assignment::default());
+        }
+        if self.given.is_empty() {
+            // Nothing is an assignment as well: without an answer to it the library never joins again.
+            self.consumer.assign(&TopicPartitionList::new()).map_err(aborted)?;
             return Ok(Assignment::default());
         }
         let assignment = self.find_starts()?;

@@ -120,11 +120,11 @@ impl LinkSettings {
         default(&mut config, "queue.buffering.max.messages", "100000");
         default(&mut config, "queue.buffering.max.kbytes", "65536");
         default(&mut config, "partitioner", "murmur2_random");
-        default(&mut config, "message.max.bytes", &self.largest_record.max(1_000_000).to_string());
+        default(&mut config, "message.max.bytes", &self.largest_record.clamp(1_000_000, 1_000_000_000).to_string());
         // A transaction that begins right behind another finds that one's markers not written yet, and asks again.
         default(&mut config, "retry.backoff.ms", "10");
         // A batch over a topic's limit is refused as a whole, and the library does not split it.
-        default(&mut config, "batch.size", &self.largest_batch.min(1_000_000).to_string());
+        default(&mut config, "batch.size", &self.largest_batch.clamp(1, 1_000_000).to_string());
         config.set("enable.idempotence", "true").set("delivery.report.only.error", "true");
         match self.delivery {
             Delivery::ExactlyOnce => {

@@ -90,7 +90,11 @@ impl Writer {
         let producer: BaseProducer<Reports> = BaseProducer::from_config_and_context(&settings.writer(), reports)
             .map_err(|error| Fault::Fatal(error.to_string()))?;
         let mut writer = Writer {
-            topics: settings.outputs.iter().map(|name| Topic::new(&producer, name)).collect(),
+            topics: settings
+                .outputs
+                .iter()
+                .map(|name| Topic::new(&producer, name).ok_or_else(|| Fault::Fatal(format!("{name}: no such topic"))))
+                .collect::<Result<_, _>>()?,
             producer,
             settings: settings.clone(),
             state: State::Closed,
