@@ -29,7 +29,7 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    AsWritten, Delivery, Kafka, Limits, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Stage,
+    AsWritten, Delivery, Kafka, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Stage,
     Start, Topic,
 };
 pub use places::Places;
