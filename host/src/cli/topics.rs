@@ -10,7 +10,7 @@ use crate::{
     text::{count, grouped, nearest},
     transport::kafka::{Cluster, NewTopic, Topics},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use std::{collections::BTreeMap, fmt::Write, io, path::PathBuf};
 
@@ -155,7 +155,7 @@ fn create(topics: &Topics, new: &NewTopic, json: bool) -> Result<Exit> {
 }
 
 fn grow(topics: &Topics, name: &str, partitions: u32, json: bool) -> Result<Exit> {
-    let has = topics.list()?.get(name).map(|facts| facts.partitions).with_context(|| unknown(topics, name))?;
+    let has = topics.list()?.get(name).map(|facts| facts.partitions).ok_or_else(|| wrong(unknown(topics, name)))?;
     if partitions <= has {
         return Err(wrong(format!("topic {name} has {}, and a topic never shrinks", count(has.into(), "partition"))));
     }
