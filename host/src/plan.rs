@@ -5,7 +5,7 @@ use crate::{
     manifest::{self, Delivery, Manifest, OnError, Properties},
     stage::{LETTER_HEADROOM, Output, Retry, StageSettings},
     transport::kafka::{Cluster, LinkSettings, NewTopic, TopicFacts},
-    wasm::{Compiled, Input, Limits, Setup},
+    wasm::{Compiled, Input, Setup},
     worker::control::Control,
 };
 use sha2::{Digest, Sha256};
@@ -135,12 +135,11 @@ impl StagePlan {
 
 /// What a stage's instances are told.
 pub fn setup(stage: &manifest::Stage) -> Setup {
-    let manifest::Limits { memory, time, outputs, output_bytes } = stage.limits;
     Setup {
         stage: stage.name.clone(),
         inputs: stage.inputs.iter().map(|port| Input { topic: port.topic.clone(), name: port.name.clone() }).collect(),
         config: stage.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
-        limits: Limits { memory, time, outputs, output_bytes },
+        limits: stage.limits,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    print,
+    print, say,
 };
 use crate::{
     manifest::Manifest,
@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 /// Check a manifest and its modules, and show what they may do
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  millstream check pipeline.yaml")]
+#[command(after_help = "Example:\n  millstream check pipeline.yaml --online")]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
@@ -28,11 +28,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let loaded = match load(&arguments.source, &Wishes::default())? {
         Ok(loaded) => loaded,
         Err(mistakes) => {
-            eprint!("{mistakes}");
+            say(&mistakes);
             return Ok(Exit::Wrong);
         }
     };
-    eprint!("{}", loaded.warnings);
+    say(&loaded.warnings);
     let manifest = &loaded.manifest;
     let stages = count(manifest.stages.len() as u64, "stage");
     let mut text = format!("{}: {stages}, no mistakes\n", arguments.source.manifest.display());
@@ -42,23 +42,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         };
         text += &format!("  {}: {} → {}\n", stage.name, topics(&stage.inputs), topics(&stage.outputs));
         let module = &loaded.compiled[&stage.name];
-        text += &format!("    module   {} (sha256 {}…)\n", stage.module.path, &module.digest()[..12]);
-        text += &format!("    imports  {}\n", listed(module.imports()));
-        text += &format!("    exports  {}\n", listed(module.exports()));
+        text += &format!("    module   {}\n    sha256   {}\n", stage.module.path, module.digest());
+        text += &format!("    imports  {}\n    exports  {}\n", listed(module.imports()), listed(module.exports()));
     }
     print(&text)?;
     match compare(manifest) {
-        Ok(notes) => notes.iter().for_each(|note| eprintln!("note: {note}")),
+        Ok(notes) => notes.iter().for_each(|note| say(&format!("note: {note}\n"))),
         Err(error) if arguments.online => return Err(error),
-        Err(error) => eprintln!("note: {error:#}: topics were not compared"),
+        Err(error) => say(&format!("note: {error:#}; topics were not compared\n")),
     }
     Ok(Exit::Done)
 }
 
+/// Names, one below the other.
 fn listed(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
-        names => names.join(", "),
+        names => names.join("\n             "),
     }
 }
 

@@ -6,9 +6,7 @@ use clap::CommandFactory;
 
 /// Print a shell's completions
 #[derive(clap::Args)]
-#[command(
-    after_help = "Example:\n  millstream completions bash > ~/.local/share/bash-completion/completions/millstream"
-)]
+#[command(after_help = "Example:\n  source <(millstream completions bash)")]
 pub(super) struct Arguments {
     /// The shell
     shell: clap_complete::Shell,

@@ -1,20 +1,16 @@
 //! From a manifest's file to something that may run: read, checked, its modules compiled and opened. Everything that
 //! is wrong with it is found in one go, whichever part finds it.
 
-use super::{build::build, wrong};
+use super::{build::build, client, say, terminal, wrong};
 use crate::{
-    manifest::{self, Diagnostic, Manifest, Report, Stage},
+    manifest::{self, Diagnostic, Manifest, Reading, Span, Stage},
     plan,
     text::nearest,
-    wasm::{Cache, Compiled, Engine, Instance, Module},
+    wasm::{Cache, Compiled, Engine, Instance, Module, OpenError},
 };
 use anyhow::{Context, Result};
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{self, IsTerminal},
-    path::PathBuf,
-};
+use serde_json::Value;
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 /// Which manifest, and what the command line says over it.
 #[derive(clap::Args, Clone, Debug)]
@@ -22,7 +18,7 @@ pub(super) struct Source {
     /// The manifest
     pub(super) manifest: PathBuf,
     /// Brokers, over those of the manifest
-    #[arg(long, value_name = "BROKERS", value_delimiter = ',', env = "MILLSTREAM_KAFKA")]
+    #[arg(long, value_name = "BROKERS", value_delimiter = ',', hide_env = true, env = "MILLSTREAM_KAFKA")]
     pub(super) kafka: Option<Vec<String>>,
 }
 
@@ -45,89 +41,143 @@ pub(super) struct Wishes {
     pub(super) build: bool,
 }
 
-/// Loads a manifest, or gives all of its mistakes as one text.
-pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, String>> {
+/// Reads a manifest's text.
+pub(super) fn read(source: &Source) -> Result<Reading> {
     let path = &source.manifest;
     let text =
         fs::read_to_string(path).map_err(|error| wrong(format!("{}: {}", path.display(), unreadable(&error))))?;
     let environment = |name: &str| std::env::var(name).ok();
-    let mut reading = manifest::read(path, &text, &environment, source.kafka.as_deref());
-    let color = io::stderr().is_terminal();
-    let known: Vec<_> = reading.modules.iter().map(|(stage, _)| stage.clone()).collect();
-    if let Some(stage) = wishes.only.iter().find(|stage| !known.contains(stage)) {
-        let meant = nearest(stage, known.iter().map(String::as_str));
-        let help =
-            meant.map_or_else(|| format!("stages: {}", known.join(", ")), |name| format!("did you mean `{name}`?"));
-        return Err(wrong(format!("{} has no stage `{stage}`: {help}", path.display())));
+    Ok(manifest::read(path, &text, &environment, source.kafka.as_deref()))
+}
+
+/// Loads a manifest, or gives all of its mistakes as one text.
+pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, String>> {
+    let path = &source.manifest;
+    let mut reading = read(source)?;
+    let terminal = terminal();
+    if let Some(draft) = reading.draft() {
+        let known: Vec<_> = draft.stages.iter().map(|stage| stage.name.as_str()).collect();
+        // In one that has no stage at all, that is what is wrong.
+        if let Some(stage) = wishes.only.iter().find(|stage| !known.is_empty() && !known.contains(&stage.as_str())) {
+            let help = match nearest(stage, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has {}", known.join(", ")),
+            };
+            return Err(wrong(format!("{} has no stage `{stage}`: {help}", path.display())));
+        }
     }
     let chosen = |stage: &str| wishes.only.is_empty() || wishes.only.iter().any(|name| name == stage);
-    if wishes.build {
+    // A wrong manifest starts nothing, and what would be built is not looked for yet.
+    let builds = wishes.build && reading.report.mistakes() == 0;
+    if builds {
         build(path, reading.modules.iter().filter(|(stage, _)| chosen(stage)))?;
     }
     let engine = Engine::new().context("the wasm engine cannot be started")?;
     let mut modules = BTreeMap::new();
+    let mut found = Vec::new();
     for (stage, module) in reading.modules.iter().filter(|(stage, _)| chosen(stage)) {
-        match Module::load(&module.path.value) {
-            Ok(loaded) => drop(modules.insert(stage.clone(), (loaded, module.sha256))),
-            Err(error) => reading.report.add(Diagnostic::mistake(reading.places.module(stage), error.to_string())),
-        }
-    }
-    for (stage, (module, pinned)) in &modules {
-        let pinned = pinned.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-        if let Some(pinned) = pinned.filter(|digest| digest != module.digest()) {
-            let finding =
-                Diagnostic::mistake(reading.places.sha256(stage), format!("the module's digest is not {pinned}"));
-            reading.report.add(finding.help(format!("this file's is {}", module.digest())));
-        }
-    }
-    let places = reading.places.clone();
-    let (mut manifest, mut report) = match reading.finish() {
-        Ok(finished) => finished,
-        Err(report) => return Ok(Err(report.render(color))),
-    };
-    check_properties(&manifest, &places, &mut report);
-    manifest.stages.retain(|stage| chosen(&stage.name));
-    let cache = Cache::new(manifest.state.join("modules"));
-    let mut compiled = BTreeMap::new();
-    for stage in &manifest.stages {
-        let Some((module, _)) = modules.get(&stage.name) else {
+        if wishes.build && !builds && module.build.is_some() {
             continue;
-        };
-        match compile(&engine, module, &cache, stage) {
-            Ok(found) => drop(compiled.insert(stage.name.clone(), found)),
-            Err(why) => report.add(Diagnostic::mistake(places.module(&stage.name), why)),
+        }
+        match Module::load(&module.path.value) {
+            Ok(loaded) => {
+                found.extend(unpinned(&loaded, module.sha256, reading.places.sha256(stage)));
+                modules.insert(stage.clone(), loaded);
+            }
+            Err(error) => found.push(Diagnostic::mistake(reading.places.module(stage), error.to_string())),
         }
     }
-    if report.mistakes() > 0 {
-        return Ok(Err(report.render(color)));
+    let mut compiled = BTreeMap::new();
+    if let Some(draft) = reading.draft() {
+        found.extend(client::check(draft, &reading));
+        let cache = match reading.is_sound(&["state"]) {
+            true => Cache::new(draft.state.join("modules")),
+            false => Cache::none(),
+        };
+        for stage in draft.stages.iter().filter(|stage| chosen(&stage.name)) {
+            let Some(module) = modules.get(&stage.name) else { continue };
+            match compile(&engine, module, &cache, stage, &reading) {
+                Ok(ready) => drop(compiled.insert(stage.name.clone(), ready)),
+                Err(mistake) => found.push(mistake),
+            }
+        }
     }
-    Ok(Ok(Loaded { manifest, compiled, warnings: report.render(color), _engine: engine }))
+    for mistake in found {
+        reading.report.add(mistake);
+    }
+    Ok(match reading.finish() {
+        Ok((mut manifest, report)) => {
+            manifest.stages.retain(|stage| chosen(&stage.name));
+            Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
+        }
+        Err(report) => Err(report.render(terminal)),
+    })
+}
+
+/// What is wrong with a module whose digest is pinned.
+fn unpinned(module: &Module, pinned: Option<[u8; 32]>, at: Span) -> Option<Diagnostic> {
+    let pinned = pinned?.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    (pinned != module.digest()).then(|| {
+        Diagnostic::mistake(at, format!("{} has another digest", module.name()))
+            .help(format!("when it is the one that is meant, write `sha256: {}`", module.digest()))
+    })
 }
 
 /// Compiles a module and opens it once, so that one that refuses its configuration is found before anything starts.
-fn compile(engine: &Engine, module: &Module, cache: &Cache, stage: &Stage) -> Result<Compiled, String> {
-    let mut slow = |name: &str| eprintln!("compiling {name}, once…");
-    let compiled = engine.compile(module, cache, &mut slow).map_err(|error| error.to_string())?;
-    Instance::new(&compiled, plan::setup(stage)).map_err(|error| error.to_string())?;
+fn compile(
+    engine: &Engine,
+    module: &Module,
+    cache: &Cache,
+    stage: &Stage,
+    reading: &Reading,
+) -> Result<Compiled, Diagnostic> {
+    let at = || reading.places.module(&stage.name);
+    let mut slow = |name: &str| say(&format!("compiling {name}, once…\n"));
+    let compiled =
+        engine.compile(module, cache, &mut slow).map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
+    // With values that are made up it would be refused for what was reported already.
+    if ["config", "limits"].iter().all(|key| reading.is_sound(&["stages", &stage.name, key])) {
+        Instance::new(&compiled, plan::setup(stage)).map_err(|error| {
+            let hidden = hidden_config(stage, reading);
+            let hidden: Vec<_> = hidden.iter().map(String::as_str).collect();
+            let words = client::conceal(&error.to_string(), &hidden);
+            let mistake = Diagnostic::mistake(at(), format!("{} {words}", module.name()));
+            match error {
+                OpenError::Refused(_) => mistake.help("these are its own words: does its `config` say what it needs?"),
+                _ => mistake,
+            }
+        })?;
+    }
     Ok(compiled)
 }
 
-/// What the client library refuses is found here, not when the first worker connects.
-fn check_properties(manifest: &Manifest, places: &manifest::Places, report: &mut Report) {
-    let cluster = plan::cluster(manifest, &Default::default());
-    let mut check = |path: &[&str], name: &str, value: &str| {
-        if let Some(why) = cluster.refuses(name, value) {
-            report.add(Diagnostic::mistake(places.of(path), why));
+/// What a module is told and nobody else: what does not stand in the manifest as it is.
+fn hidden_config(stage: &Stage, reading: &Reading) -> Vec<String> {
+    let mut hidden = Vec::new();
+    for (name, value) in &stage.config {
+        let path = ["stages", &stage.name, "config", name].map(str::to_owned);
+        let text = Value::from(value.reveal());
+        add_hidden(&text, &path, reading, &mut hidden);
+        // A mapping or a list reaches the module as JSON, and it may say any part of it.
+        if let Ok(json @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(value.reveal()) {
+            add_hidden(&json, &path, reading, &mut hidden);
         }
-    };
-    for (name, value) in &manifest.kafka.properties {
-        check(&["kafka", "properties", name], name, value.reveal());
     }
-    for stage in &manifest.stages {
-        for (name, value) in &stage.properties {
-            // The pipeline's stand here too, and were looked at.
-            if manifest.kafka.properties.get(name) != Some(value) {
-                check(&["stages", &stage.name, "properties", name], name, value.reveal());
+    hidden
+}
+
+fn add_hidden(value: &Value, path: &[String], reading: &Reading, hidden: &mut Vec<String>) {
+    let below = |key: &str| [path, &[key.to_owned()]].concat();
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| add_hidden(value, &below(key), reading, hidden)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| add_hidden(item, &below(&at.to_string()), reading, hidden));
+        }
+        leaf => {
+            let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
+            let path: Vec<_> = path.iter().map(String::as_str).collect();
+            if !reading.report.shows(&reading.places.of(&path), &text) {
+                hidden.push(text);
             }
         }
     }
@@ -136,7 +186,7 @@ fn check_properties(manifest: &Manifest, places: &manifest::Places, report: &mut
 fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".into(),
-        io::ErrorKind::InvalidData => "this is not a text: a manifest is a YAML file".into(),
+        io::ErrorKind::InvalidData => "this is not text, and a manifest is a YAML file".into(),
         io::ErrorKind::IsADirectory => "this is a folder: name the manifest in it".into(),
         _ => error.to_string(),
     }

@@ -2,13 +2,14 @@
 
 mod build;
 mod check;
+mod client;
 mod completions;
 mod load;
 mod run;
 mod schema;
 mod topics;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, error::ContextKind};
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
@@ -66,7 +67,12 @@ fn wrong(why: impl Into<String>) -> anyhow::Error {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = Arguments::try_parse().unwrap_or_else(|mut error| {
+        // To take an unknown flag for a value is never what was meant.
+        error.remove(ContextKind::Suggested);
+        error.exit()
+    });
+    let result = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Topics(arguments) => topics::run(arguments),
@@ -78,7 +84,7 @@ pub fn main() -> ExitCode {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return Exit::Done;
         }
-        eprintln!("{} {error:#}", paint("31", "error:"));
+        say(&format!("{} {error:#}\n", paint("31", "error:")));
         if error.is::<Wrong>() { Exit::Wrong } else { Exit::Failed }
     });
     ExitCode::from(match exit {
@@ -94,6 +100,17 @@ fn paint(color: &str, text: &str) -> String {
         true => format!("\x1b[1;{color}m{text}\x1b[0m"),
         false => text.to_owned(),
     }
+}
+
+/// How wide the terminal is that errors go to, when they go to one.
+fn terminal() -> Option<usize> {
+    let is_terminal = io::stderr().is_terminal();
+    is_terminal.then(|| terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0.into()))
+}
+
+/// Writes what is no result to stderr. When nobody is there to read it, nobody misses it.
+fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Writes a result to stdout.

@@ -3,7 +3,7 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    print,
+    print, say,
 };
 use crate::{
     manifest::{Manifest, Start},
@@ -26,7 +26,9 @@ use std::{
 #[command(after_help = "Examples:
   millstream run pipeline.yaml
   millstream run pipeline.yaml --kafka localhost:9092 --build
-  millstream run pipeline.yaml --until-idle        (ends when everything is done)
+  millstream run pipeline.yaml --until-idle      (ends when all is done)
+
+Each option is a variable of the environment, too, such as MILLSTREAM_ONLY.
 
 Exit codes: 0 done, 1 failed while running, 2 what was asked is wrong,
 3 dead letters (with --fail-on-dead-letter)")]
@@ -34,29 +36,38 @@ pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
     /// Build the stages first, with the commands that the manifest names
-    #[arg(long, env = "MILLSTREAM_BUILD")]
+    #[arg(long, hide_env = true, env = "MILLSTREAM_BUILD")]
     build: bool,
     /// Only these stages
-    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', env = "MILLSTREAM_ONLY")]
+    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', hide_env = true, env = "MILLSTREAM_ONLY")]
     only: Vec<String>,
     /// End when nothing has been left to do for this long
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
-          value_parser = duration, env = "MILLSTREAM_UNTIL_IDLE")]
+          value_parser = duration, hide_env = true, env = "MILLSTREAM_UNTIL_IDLE")]
     until_idle: Option<Duration>,
     /// What this host is called in the cluster, such as a pod's name, in place of the id in its state folder
-    #[arg(long, value_name = "NAME", value_parser = instance, env = "MILLSTREAM_INSTANCE")]
+    #[arg(long, value_name = "NAME", value_parser = instance, hide_env = true, env = "MILLSTREAM_INSTANCE")]
     instance: Option<String>,
     /// Say nothing but what is wrong
-    #[arg(long, short, env = "MILLSTREAM_QUIET")]
+    #[arg(long, short, hide_env = true, env = "MILLSTREAM_QUIET")]
     quiet: bool,
-    /// How the log is written
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_LOG_FORMAT")]
+    /// How the log is written: text, or json
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_possible_values = true,
+        hide_env = true,
+        env = "MILLSTREAM_LOG_FORMAT"
+    )]
     log_format: Format,
     /// End with code 3 when there were dead letters
-    #[arg(long, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
+    #[arg(long, hide_env = true, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
     fail_on_dead_letter: bool,
-    /// The admin address; there is none yet
-    #[arg(long, value_name = "off", value_parser = ["off"], default_value = "off", env = "MILLSTREAM_ADMIN")]
+    /// The admin address: off, as there is none yet
+    #[arg(long, value_name = "ADDR", value_parser = ["off"], default_value = "off", hide_default_value = true,
+          hide_possible_values = true, hide_env = true, env = "MILLSTREAM_ADMIN")]
     admin: String,
 }
 
@@ -65,11 +76,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let loaded = match load(&arguments.source, &wishes)? {
         Ok(loaded) => loaded,
         Err(mistakes) => {
-            eprint!("{mistakes}");
+            say(&mistakes);
             return Ok(Exit::Wrong);
         }
     };
-    eprint!("{}", loaded.warnings);
+    say(&loaded.warnings);
     supervisor::start_log(arguments.log_format, arguments.quiet);
     let manifest = &loaded.manifest;
     tracing::info!("{} on Kafka at {}", manifest.name, manifest.kafka.brokers.join(","));
@@ -192,13 +203,13 @@ fn ask(cluster: &Cluster, group: &str, inputs: &[String]) -> Option<BTreeMap<(St
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    crate::manifest::parse_duration(text).ok_or_else(|| "a duration such as `2s` or `500ms`".to_owned())
+    crate::manifest::parse_duration(text).ok_or_else(|| "write a duration, such as `2s` or `500ms`".to_owned())
 }
 
 fn instance(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     match !text.is_empty() && text.len() <= 100 && text.chars().all(fits) {
         true => Ok(text.to_owned()),
-        false => Err("at most 100 letters, digits, `-`, `_` and `.`".to_owned()),
+        false => Err("write at most 100 letters, digits, `-`, `_` and `.`".to_owned()),
     }
 }

@@ -1,20 +1,18 @@
 //! `topics`: what is there, made, grown, deleted.
 
-use super::{Exit, load::Source, print, wrong};
+use super::{
+    Exit, Wrong, client,
+    load::{Source, read},
+    print, say, terminal, wrong,
+};
 use crate::{
-    manifest,
     plan::cluster,
     text::{count, grouped, nearest},
     transport::kafka::{Cluster, NewTopic, Topics},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    io::{self, IsTerminal},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, fmt::Write, io, path::PathBuf};
 
 /// List, create, describe, grow and delete topics
 #[derive(clap::Args)]
@@ -25,11 +23,18 @@ use std::{
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// Brokers
-    #[arg(long, global = true, value_name = "BROKERS", value_delimiter = ',', env = "MILLSTREAM_KAFKA")]
+    /// How the cluster is reached; also as MILLSTREAM_KAFKA
+    #[arg(
+        long,
+        global = true,
+        value_name = "BROKERS",
+        value_delimiter = ',',
+        hide_env = true,
+        env = "MILLSTREAM_KAFKA"
+    )]
     kafka: Option<Vec<String>>,
-    /// A manifest that says how the cluster is reached
-    #[arg(long, global = true, value_name = "FILE", env = "MILLSTREAM_MANIFEST")]
+    /// A manifest that says it; also as MILLSTREAM_MANIFEST
+    #[arg(long, global = true, value_name = "FILE", hide_env = true, env = "MILLSTREAM_MANIFEST")]
     manifest: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -39,8 +44,11 @@ pub(super) struct Arguments {
 #[derive(clap::Subcommand)]
 enum Command {
     /// List the topics
+    #[command(after_help = "Example:\n  millstream topics list --kafka localhost:9092")]
     List,
     /// Create a topic
+    #[command(after_help = "Example:
+  millstream topics create orders --partitions 4 --config retention.ms=86400000")]
     Create {
         /// Its name
         topic: String,
@@ -55,11 +63,13 @@ enum Command {
         config: Vec<(String, String)>,
     },
     /// Show a topic's partitions and configuration
+    #[command(after_help = "Example:\n  millstream topics describe orders --manifest pipeline.yaml")]
     Describe {
         /// The topic
         topic: String,
     },
     /// Give a topic more partitions
+    #[command(after_help = "Example:\n  millstream topics grow orders --partitions 8 --kafka localhost:9092")]
     Grow {
         /// The topic
         topic: String,
@@ -68,6 +78,7 @@ enum Command {
         partitions: u32,
     },
     /// Delete a topic, with all of its records
+    #[command(after_help = "Example:\n  millstream topics delete orders --kafka localhost:9092")]
     Delete {
         /// The topic
         topic: String,
@@ -75,9 +86,16 @@ enum Command {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let topics = Topics::new(&find_cluster(&arguments)?)?;
+    let cluster = match find_cluster(&arguments)? {
+        Ok(cluster) => cluster,
+        Err(mistakes) => {
+            say(&mistakes);
+            return Ok(Exit::Wrong);
+        }
+    };
+    let topics = Topics::new(&cluster)?;
     let json = arguments.json;
-    match arguments.command {
+    let result = match arguments.command {
         Command::List => list(&topics, json),
         Command::Create { topic, partitions, replication, config } => {
             let new = NewTopic { name: topic, partitions, replication, config: config.into_iter().collect() };
@@ -86,23 +104,28 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         Command::Describe { topic } => describe(&topics, &topic, json),
         Command::Grow { topic, partitions } => grow(&topics, &topic, partitions, json),
         Command::Delete { topic } => delete(&topics, &topic, json),
-    }
+    };
+    result.map_err(|error| match error.is::<Wrong>() || error.is::<io::Error>() {
+        true => error,
+        false => error.context(format!("Kafka at {}", cluster.brokers)),
+    })
 }
 
-fn find_cluster(arguments: &Arguments) -> Result<Cluster> {
+/// The cluster that is meant, or all mistakes of the manifest that should say it.
+fn find_cluster(arguments: &Arguments) -> Result<Result<Cluster, String>> {
     let Some(path) = &arguments.manifest else {
         let Some(brokers) = &arguments.kafka else {
-            return Err(wrong("which cluster? Give --kafka HOST:PORT, or --manifest FILE"));
+            return Err(wrong("no cluster is given: add `--kafka HOST:PORT`, or `--manifest FILE`"));
         };
-        return Ok(Cluster { brokers: brokers.join(","), properties: BTreeMap::new() });
+        return Ok(Ok(Cluster { brokers: brokers.join(","), properties: BTreeMap::new() }));
     };
-    let source = Source { manifest: path.clone(), kafka: arguments.kafka.clone() };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-    let environment = |name: &str| std::env::var(name).ok();
-    match manifest::read(path, &text, &environment, source.kafka.as_deref()).finish() {
-        Ok((manifest, ..)) => Ok(cluster(&manifest, &manifest.kafka.properties)),
-        Err(report) => Err(wrong(report.render(io::stderr().is_terminal()).trim_end().to_owned())),
-    }
+    let mut reading = read(&Source { manifest: path.clone(), kafka: arguments.kafka.clone() })?;
+    let found = reading.draft().map(|draft| client::check(draft, &reading)).unwrap_or_default();
+    found.into_iter().for_each(|mistake| reading.report.add(mistake));
+    Ok(match reading.finish() {
+        Ok((manifest, _)) => Ok(cluster(&manifest, &manifest.kafka.properties)),
+        Err(report) => Err(report.render(terminal())),
+    })
 }
 
 fn list(topics: &Topics, json: bool) -> Result<Exit> {
@@ -125,14 +148,14 @@ fn list(topics: &Topics, json: bool) -> Result<Exit> {
 }
 
 fn create(topics: &Topics, new: &NewTopic, json: bool) -> Result<Exit> {
-    if !topics.create(new)? {
+    if topics.list()?.contains_key(&new.name) || !topics.create(new)? {
         return Err(wrong(format!("topic {} is there already; `topics describe` shows it", new.name)));
     }
     done(json, json!({"created": new.name}), format!("topic {} made", new.name))
 }
 
 fn grow(topics: &Topics, name: &str, partitions: u32, json: bool) -> Result<Exit> {
-    let has = topics.list()?.get(name).map(|facts| facts.partitions).with_context(|| unknown(topics, name))?;
+    let has = topics.list()?.get(name).map(|facts| facts.partitions).ok_or_else(|| wrong(unknown(topics, name)))?;
     if partitions <= has {
         return Err(wrong(format!("topic {name} has {}, and a topic never shrinks", count(has.into(), "partition"))));
     }
@@ -202,6 +225,6 @@ fn unknown(topics: &Topics, name: &str) -> String {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("a pair such as `retention.ms=86400000`")?;
+    let (key, value) = text.split_once('=').ok_or("write a pair, such as `retention.ms=86400000`")?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -1,6 +1,7 @@
 //! The manifest as the rest of the host uses it: complete, checked, with every default filled in. No places in the
 //! text are left here, and nothing that came from the environment or a file shows in `Debug`.
 
+use crate::wasm::Limits;
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// A checked manifest.
@@ -161,25 +162,6 @@ pub enum OnError {
     Skip,
     /// The stage stops before it.
     Stop,
-}
-
-/// What one record may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of memory of an instance.
-    pub memory: u64,
-    /// CPU time; ten times that in wall time.
-    pub time: Duration,
-    /// How many records may come of it.
-    pub outputs: u32,
-    /// How many bytes they may have together.
-    pub output_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { memory: 64 << 20, time: Duration::from_millis(250), outputs: 1000, output_bytes: 8 << 20 }
-    }
 }
 
 /// A text that must not be shown: a property's value, a module's configuration.

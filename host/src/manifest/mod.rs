@@ -29,8 +29,7 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    AsWritten, Delivery, Kafka, Limits, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Stage,
-    Start, Topic,
+    AsWritten, Delivery, Kafka, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Stage, Start, Topic,
 };
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};
@@ -62,6 +61,18 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// The manifest as far as it could be read, to look for more mistakes in it: where there is one, something is made
+    /// up. Nothing when the text breaks off.
+    pub fn draft(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// True when nothing is wrong with what stands under a path of keys, so that its part of the draft is what was
+    /// meant.
+    pub fn is_sound(&self, path: &[&str]) -> bool {
+        self.places.whole(path).is_none_or(|whole| !self.report.has_mistakes_in(&whole))
+    }
+
     /// The manifest and a report with nothing but warnings; or the report, when there is a mistake in it.
     pub fn finish(self) -> Result<(Manifest, Report), Report> {
         match self.manifest {
@@ -95,12 +106,13 @@ pub fn read(path: &Path, source: &str, environment: Environment<'_>, brokers: Op
     let written = reader::collect::<written::Manifest>(&root, source, &findings);
     let places = Places::read(&root, source);
     let around = check::Surroundings {
-        folder: path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        folder: path.parent().unwrap_or(Path::new("")),
         brokers,
         places: &places,
         findings: &findings,
     };
     let (manifest, modules) = written.map(|written| check::check(&written, &around)).unzip();
+    let manifest = manifest.filter(|_| !findings.is_cut_off());
     Reading {
         report: findings.report(&shown_path, source, &hidden),
         places,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     at: Span,
+    whole: Span,
     inner: BTreeMap<String, Places>,
 }
 
@@ -20,6 +21,14 @@ impl Places {
         match path.split_first().and_then(|(key, rest)| Some((self.inner.get(*key)?, rest))) {
             Some((inner, rest)) => inner.of(rest),
             None => self.at.clone(),
+        }
+    }
+
+    /// All that a path of keys leads to; `None` when it is not written.
+    pub(super) fn whole(&self, path: &[&str]) -> Option<Span> {
+        match path.split_first() {
+            Some((key, rest)) => self.inner.get(*key)?.whole(rest),
+            None => Some(self.whole.clone()),
         }
     }
 
@@ -44,14 +53,18 @@ impl Places {
     }
 
     pub(super) fn read(root: &Node, source: &str) -> Self {
-        Places { at: first_line(source, &root.span), inner: Places::inside(root) }
+        Places { at: first_line(source, &root.span), whole: root.span.clone(), inner: Places::inside(root) }
     }
 
     fn inside(node: &Node) -> BTreeMap<String, Places> {
         match &node.content {
             Content::Scalar(_) => BTreeMap::new(),
             Content::List(items) => {
-                let place = |item: &Node| Places { at: item.span.clone(), inner: Places::inside(item) };
+                let place = |item: &Node| Places {
+                    at: item.span.clone(),
+                    whole: item.span.clone(),
+                    inner: Places::inside(item),
+                };
                 items.iter().enumerate().map(|(index, item)| (index.to_string(), place(item))).collect()
             }
             Content::Map(map) => {
@@ -61,7 +74,8 @@ impl Places {
                         Content::Scalar(scalar) if !scalar.is_null() => &entry.value.span,
                         _ => &entry.key_span,
                     };
-                    let place = Places { at: at.clone(), inner: Places::inside(&entry.value) };
+                    let whole = entry.key_span.start..entry.value.span.end.max(entry.key_span.end);
+                    let place = Places { at: at.clone(), whole, inner: Places::inside(&entry.value) };
                     inner.insert(entry.key.borrow().clone(), place);
                 }
                 inner

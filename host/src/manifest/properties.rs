@@ -19,10 +19,13 @@ const LARGEST_FILE: u64 = 1 << 20;
 struct Owned(&'static str, &'static str, &'static str);
 
 const REMOVE: &str = "remove it";
+const IN_TIME: &str = "the host sets it, as a record must be sent before its transaction ends";
 const OWNED: &[Owned] = &[
+    Owned("auto.commit.enable", "offsets are committed together with what came of the records", REMOVE),
     Owned("auto.offset.reset", "where a stage starts is its own", "write `from: …` in the stage"),
     Owned("bootstrap.servers", "the brokers have a key of their own", "write `brokers: …` under `kafka`"),
     Owned("delivery.report.only.error", "every record's fate must be known", REMOVE),
+    Owned("delivery.timeout.ms", IN_TIME, REMOVE),
     Owned("enable.auto.commit", "offsets are committed together with what came of the records", REMOVE),
     Owned("enable.auto.offset.store", "offsets are committed together with what came of the records", REMOVE),
     Owned("enable.idempotence", "the host sets it", "write `delivery: …` in the stage"),
@@ -31,6 +34,7 @@ const OWNED: &[Owned] = &[
     Owned("group.instance.id", "the host gives each worker its name", REMOVE),
     Owned("group.protocol", "the host sets it", REMOVE),
     Owned("isolation.level", "only committed records are read", REMOVE),
+    Owned("message.timeout.ms", IN_TIME, REMOVE),
     Owned("metadata.broker.list", "the brokers have a key of their own", "write `brokers: …` under `kafka`"),
     Owned("partition.assignment.strategy", "the host sets it", REMOVE),
     Owned("transaction.timeout.ms", "the host sets it", REMOVE),

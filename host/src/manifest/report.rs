@@ -99,17 +99,28 @@ impl Report {
         self.count(Severity::Warning)
     }
 
+    /// True when a mistake stands in this part of the text.
+    pub(super) fn has_mistakes_in(&self, part: &Span) -> bool {
+        let stands = |finding: &&Diagnostic| part.start <= finding.at.start && finding.at.start <= part.end;
+        self.found.iter().filter(stands).any(|finding| finding.severity == Severity::Mistake)
+    }
+
+    /// True when a value stands at this place as it is, and excerpts show it: then a message may as well.
+    pub fn shows(&self, at: &Span, value: &str) -> bool {
+        self.shown.get(at.clone()).is_some_and(|shown| shown.trim_matches(['"', '\'']) == value)
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.found.iter().filter(|finding| finding.severity == severity).count()
     }
 
     /// Everything as rustc would show it, in the order of the text, and a last line that counts; empty when there is
-    /// nothing to say. `color` is for terminals.
-    pub fn render(&self, color: bool) -> String {
+    /// nothing to say. On a terminal, which has so many columns, it has colors and is cut to fit.
+    pub fn render(&self, terminal: Option<usize>) -> String {
         if self.found.is_empty() {
             return String::new();
         }
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let renderer = terminal.map_or_else(Renderer::plain, |width| Renderer::styled().term_width(width));
         let mut found: Vec<_> = self.found.iter().collect();
         found.sort_by_key(|finding| finding.at.start);
         let shown = found.iter().take(MOST_SHOWN);
@@ -153,7 +164,7 @@ impl Report {
 
 impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.render(false))
+        f.write_str(&self.render(None))
     }
 }
 

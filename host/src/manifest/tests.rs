@@ -48,8 +48,8 @@ fn read_text(text: &str) -> Reading {
 /// All that a user, or a developer, ever sees of a reading.
 fn said(reading: Reading) -> String {
     match reading.finish() {
-        Ok((manifest, warnings)) => warnings.render(false) + &format!("{manifest:#?}\n"),
-        Err(report) => report.render(false),
+        Ok((manifest, warnings)) => warnings.render(None) + &format!("{manifest:#?}\n"),
+        Err(report) => report.render(None),
     }
 }
 
@@ -79,7 +79,7 @@ fn no_mistake_hides_another() {
 fn secrets_are_never_shown() {
     for path in manifests() {
         let reading = read_file(&path);
-        let colored = reading.report.render(true);
+        let colored = reading.report.render(Some(80));
         let modules = format!("{:?}", reading.modules);
         let said = said(reading) + &colored + &modules;
         for secret in ["hunter2", "hunter3", "swordfish", "file-secret"] {
@@ -150,7 +150,26 @@ fn what_is_wrong_with_modules_is_shown_with_the_rest() {
     reading.report.add(missing.help("build it"));
     let Err(report) = reading.finish() else { panic!("there are mistakes") };
     assert_eq!((report.mistakes(), report.warnings()), (2, 1));
-    assert!(report.render(false).contains("error: there is no file `b.wasm`\n --> tests/manifests/groups.yaml:6:17"));
+    assert!(report.render(None).contains("error: there is no file `b.wasm`\n --> tests/manifests/groups.yaml:6:17"));
+}
+
+#[test]
+fn a_part_is_sound_when_no_mistake_stands_in_it() {
+    let source =
+        "name: x\nkafka: localhost\nstages:\n  a: {module: m.wasm, config: {a: 1, b: '${NONE}'}, limits: {time: 1s}}\n";
+    let reading = read_text(source);
+    let stage = |key| ["stages", "a", key];
+    assert!(!reading.is_sound(&stage("config")) && reading.is_sound(&stage("limits")) && reading.is_sound(&["state"]));
+    assert!(reading.draft().is_some() && read_text("name: [").draft().is_none());
+}
+
+#[test]
+fn only_what_excerpts_show_is_shown() {
+    let source = "name: x\nkafka: {brokers: a:1, properties: {linger.ms: \"5\", client.id: '${NAME}', sasl.password: hunter2}}\n";
+    let reading = read_text(source);
+    let shows = |key, value| reading.report.shows(&reading.places.of(&["kafka", "properties", key]), value);
+    assert!(shows("linger.ms", "5"));
+    assert!(!shows("client.id", "from-environment") && !shows("sasl.password", "hunter2"));
 }
 
 #[test]
@@ -233,7 +252,7 @@ fn any_text_gets_an_answer() {
             text.splice(at..end, piece);
         }
         let text: String = text.into_iter().collect();
-        let said = read_text(&text).report.render(false);
+        let said = read_text(&text).report.render(None);
         for value in ["swordfish", "from-environment", "first-broker"] {
             assert!(!said.contains(value), "{value}\n{text}\n{said}");
         }
@@ -267,6 +286,20 @@ fn the_schema_knows_what_the_reader_knows() {
     ] {
         let judged = judged(&Path::new(FOLDER).join(file));
         assert!(judged.contains(wrong_at), "{file}: {judged:?}");
+    }
+}
+
+#[test]
+fn the_schema_accepts_the_manifests_that_users_see_first() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let readme = fs::read_to_string("../README.md").unwrap();
+    let blocks = readme.split("```").filter_map(|block| block.strip_prefix("yaml\n")).map(str::to_owned);
+    let examples = fs::read_dir("../examples").unwrap().map(|entry| entry.unwrap().path().join("pipeline.yaml"));
+    let manifests: Vec<_> = blocks.chain(examples.map(|path| fs::read_to_string(path).unwrap())).collect();
+    assert!(manifests.len() >= 3);
+    for manifest in manifests {
+        let errors: Vec<_> = validator.iter_errors(&as_json(&manifest)).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{manifest}");
     }
 }
 

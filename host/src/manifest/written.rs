@@ -8,6 +8,7 @@ use super::{
     shapes::{Inputs, Many, Named, One, Outputs, Spanned, Topics},
     values::{Config, Property},
 };
+use crate::wasm;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -130,9 +131,9 @@ const MIB: u64 = 1 << 20;
 
 impl Limits {
     /// With the defaults for what is not written.
-    pub(super) fn checked(&self) -> checked::Limits {
-        let default = checked::Limits::default();
-        checked::Limits {
+    pub(super) fn checked(&self) -> wasm::Limits {
+        let default = wasm::Limits::default();
+        wasm::Limits {
             memory: self.memory.map_or(default.memory, |size| size.0),
             time: self.time.map_or(default.time, Duration::from),
             outputs: self.outputs.map_or(default.outputs, Count::get),

@@ -15,7 +15,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::runtime;
 
@@ -23,6 +23,8 @@ use tokio::runtime;
 const QUESTION: Duration = Duration::from_secs(5);
 /// How long the brokers may take to do what they were told.
 const OPERATION: Duration = Duration::from_secs(30);
+/// How long a client may take to say why it cannot reach a broker.
+const REASON: Duration = Duration::from_secs(1);
 
 /// What is known of a topic that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -220,14 +222,30 @@ impl Topics {
 
     /// What the clients said while a call failed tells more than the call's own error.
     fn explain(&self, error: KafkaError) -> anyhow::Error {
-        self.asker.poll(Duration::ZERO);
-        let said = self.asker.client().context().last().or_else(|| self.admin.inner().context().last());
-        match (error.rdkafka_error_code(), said) {
-            (Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut), Some(said)) => {
-                anyhow!(said)
+        let code = match &error {
+            KafkaError::AdminOp(code) => Some(*code),
+            error => error.rdkafka_error_code(),
+        };
+        let code = match code {
+            Some(
+                code @ (RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut),
+            ) => code,
+            Some(code) => return refused(code),
+            None => return anyhow!(error),
+        };
+        // The reason is an event of its own, which may come later.
+        let since = Instant::now();
+        while since.elapsed() < REASON {
+            self.asker.poll(Duration::from_millis(20));
+            if let Some(said) = self.asker.client().context().last().or_else(|| self.admin.inner().context().last()) {
+                return anyhow!(plain(&said));
             }
-            (Some(code), _) => refused(code),
-            _ => anyhow!(error),
+        }
+        match code {
+            RDKafkaErrorCode::OperationTimedOut => anyhow!("no answer came in time"),
+            _ => anyhow!("no broker can be reached"),
         }
     }
 }
@@ -236,8 +254,20 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(OPERATION)).operation_timeout(Some(OPERATION))
 }
 
+/// The client's reason without what only its authors know:
+/// `host:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)`.
+fn plain(said: &str) -> String {
+    let (said, _) = said.split_once(" (after ").unwrap_or((said, ""));
+    let said = said.replace("/bootstrap", "").replace("ipv4#", "").replace("ipv6#", "");
+    let connecting = said.split_once(": Connect to ").and_then(|(_, rest)| rest.split_once(" failed: "));
+    connecting.map_or_else(|| said.clone(), |(address, why)| format!("cannot connect to {address}: {why}"))
+}
+
+/// A code in words, without its name in the library: `Name (Broker: Some words)`.
 fn refused(code: RDKafkaErrorCode) -> anyhow::Error {
-    anyhow!("{code}")
+    let text = code.to_string();
+    let words = text.split_once(" (").and_then(|(_, words)| words.strip_suffix(')')).unwrap_or(&text);
+    anyhow!("{}", words.trim_start_matches("Broker: ").trim_start_matches("Local: "))
 }
 
 fn facts(topic: &MetadataTopic) -> TopicFacts {

@@ -1,0 +1,124 @@
+//! What librdkafka says of a manifest's properties, before anything is connected. Its words hold values, and one that
+//! comes from the environment or a file is never shown.
+
+use crate::{
+    manifest::{Diagnostic, Manifest, Properties, Reading},
+    plan,
+    transport::kafka::{Cluster, Topics},
+};
+
+/// A value that no property takes.
+const PROBE: &str = "(probe)";
+/// Where the pipeline's properties stand.
+const PIPELINE: [&str; 2] = ["kafka", "properties"];
+
+/// Finds the properties that the library refuses, alone or together.
+pub(super) fn check(draft: &Manifest, reading: &Reading) -> Vec<Diagnostic> {
+    let pipeline = &draft.kafka.properties;
+    let mut found = check_set(&PIPELINE, pipeline, &Properties::new(), draft, reading);
+    // What is wrong with the pipeline's would be said again of each stage.
+    if found.is_empty() {
+        for stage in draft.stages.iter().filter(|stage| stage.properties != *pipeline) {
+            let path = ["stages", &stage.name, "properties"];
+            found.extend(check_set(&path, &stage.properties, pipeline, draft, reading));
+        }
+    }
+    found
+}
+
+/// Properties that are put into one client; those that it inherits were looked at.
+fn check_set(
+    path: &[&str],
+    properties: &Properties,
+    inherited: &Properties,
+    draft: &Manifest,
+    reading: &Reading,
+) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let cluster = plan::cluster(draft, properties);
+    let mut hidden = Vec::new();
+    for (name, value) in properties {
+        let is_inherited = inherited.get(name) == Some(value);
+        let place = [if is_inherited { &PIPELINE } else { path }, &[name]].concat();
+        let at = reading.places.of(&place);
+        let shown = reading.report.shows(&at, value.reveal());
+        if !shown {
+            hidden.push(value.reveal());
+        }
+        if !is_inherited
+            && reading.is_sound(&place)
+            && let Some(words) = cluster.refuses(name, value.reveal())
+        {
+            found.push(Diagnostic::mistake(at, refusal(&cluster, name, &words, shown)));
+        }
+    }
+    let is_complete = reading.is_sound(path) && reading.is_sound(&PIPELINE);
+    if found.is_empty() && is_complete && !properties.is_empty() {
+        found.extend(together(cluster).map(|words| {
+            Diagnostic::mistake(
+                reading.places.of(path),
+                format!("librdkafka refuses these: {}", conceal(&words, &hidden)),
+            )
+        }));
+    }
+    found
+}
+
+fn refusal(cluster: &Cluster, name: &str, words: &str, shown: bool) -> String {
+    let words = one_line(words);
+    if words.starts_with("No such configuration property") {
+        return format!("librdkafka has no property `{name}`");
+    }
+    if let Some((_, range)) = words.split_once("is outside allowed range ") {
+        return format!("librdkafka refuses the value of `{name}`: it is outside {range}");
+    }
+    // Some properties are refused whatever their value is.
+    if shown || cluster.refuses(name, PROBE).is_some_and(|other| one_line(&other) == words && !words.contains(PROBE)) {
+        return format!("librdkafka refuses `{name}`: {words}");
+    }
+    format!("librdkafka refuses the value of `{name}`")
+}
+
+/// Why the library makes no client with these properties. It is given no broker, and connects to none.
+fn together(cluster: Cluster) -> Option<String> {
+    let mut cluster = Cluster { brokers: String::new(), ..cluster };
+    // As every worker's producer has it: with it, some other properties must fit.
+    cluster.properties.insert("enable.idempotence".into(), "true".into());
+    let words = one_line(&format!("{:#}", Topics::new(&cluster).err()?));
+    Some(words.strip_prefix("Client creation error: ").map_or_else(|| words.clone(), str::to_owned))
+}
+
+/// Words without the values that must not be shown.
+pub(super) fn conceal(words: &str, hidden: &[&str]) -> String {
+    let mut hidden: Vec<_> = hidden.iter().flat_map(|value| [*value, value.trim()]).collect();
+    // The longest first, as one may hold another.
+    hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    hidden.iter().filter(|value| !value.is_empty()).fold(words.to_owned(), |words, value| match value.len() {
+        // A short one may be a part of any word.
+        ..4 => {
+            let is_it = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()) == *value || word == *value;
+            words.split(' ').map(|word| if is_it(word) { "…" } else { word }).collect::<Vec<_>>().join(" ")
+        }
+        _ => words.replace(value, "…"),
+    })
+}
+
+fn one_line(words: &str) -> String {
+    words.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_concealed_is_gone() {
+        assert_eq!(
+            conceal("no provider for swordfish2: swordfish", &["swordfish", "swordfish2"]),
+            "no provider for …: …"
+        );
+        assert_eq!(conceal("value \"5\" is outside 0..15", &["5", ""]), "value … is outside 0..15");
+        assert_eq!(conceal("says abcd\n", &["abcd\n"]), "says …");
+        assert_eq!(conceal("nothing to hide", &[]), "nothing to hide");
+    }
+}

@@ -1,0 +1,68 @@
+//! What comes from the environment or a file is never shown.
+
+use crate::support::{Folder, closed_port};
+
+const ENVIRONMENT: &str = "swordfish-1";
+const FILE: &str = "swordfish-2";
+const WRITTEN: &str = "swordfish-3";
+const NUMBER: &str = "98765432100";
+
+fn manifest(properties: &str, stage: &str) -> Folder {
+    Folder::with(&format!(
+        "name: x\nkafka:\n  brokers: localhost:1\n  properties: {properties}\ntopics: {{i: }}\nstages:\n  a: {{module: trial.wasm, input: i, output: o, {stage}}}\n"
+    ))
+    .trial("trial.wasm")
+    .file("secret", FILE)
+    .set("SECRET", ENVIRONMENT)
+    .set("NUMBER", NUMBER)
+}
+
+/// Whatever is asked of this manifest.
+fn said(properties: &str, stage: &str) -> String {
+    let (folder, port) = (manifest(properties, stage), closed_port());
+    // `run` is left out where it would run: it waits for its broker.
+    let checked = folder.says(&format!("check pipeline.yaml --online --kafka {port}"));
+    let run = (checked.code == 2).then(|| folder.says("run pipeline.yaml").shown());
+    checked.shown()
+        + &folder.says(&format!("topics list --manifest pipeline.yaml --kafka {port}")).shown()
+        + &run.unwrap_or_default()
+}
+
+#[test]
+fn a_secret_is_not_shown_whoever_refuses_it() {
+    for (properties, stage) in [
+        // The library refuses the value.
+        ("{security.protocol: '${SECRET}', linger.ms: '${NUMBER}'}", ""),
+        ("{security.protocol: {file: secret}, linger.ms: 'x${SECRET}'}", ""),
+        ("{no.such.property: '${SECRET}', socket.timeout.ms: {file: secret}}", ""),
+        ("{}", "properties: {linger.ms: '${NUMBER}', compression.type: '${SECRET}', acks: {file: secret}}"),
+        // It refuses them together.
+        ("{security.protocol: SASL_PLAINTEXT, sasl.mechanism: '${SECRET}'}", ""),
+        ("{security.protocol: SASL_PLAINTEXT, sasl.mechanism: {file: secret}}", ""),
+        ("{security.protocol: SASL_PLAINTEXT, sasl.mechanism: PLAIN, sasl.password: swordfish-3}", ""),
+        ("{security.protocol: SSL, ssl.ca.location: 'no/${SECRET}', ssl.key.password: swordfish-3}", ""),
+        ("{}", "properties: {security.protocol: SASL_SSL, sasl.mechanism: '${SECRET}'}"),
+        // The manifest is wrong beside it.
+        ("{sasl.password: '${SECRET}', group.id: '${SECRET}'}", "from: '${SECRET}', workers: '${NUMBER}'"),
+        ("{sasl.password: swordfish-3, group.id: x}", ""),
+        // The module says it.
+        ("{}", "config: {refuse: '${SECRET}'}"),
+        ("{}", "config: {refuse: ['${SECRET}', x]}"),
+        // Nothing is wrong but the broker.
+        (
+            "{security.protocol: SASL_PLAINTEXT, sasl.mechanism: PLAIN, sasl.username: '${SECRET}', sasl.password: {file: secret}}",
+            "",
+        ),
+    ] {
+        let said = said(properties, stage);
+        for secret in [ENVIRONMENT, FILE, WRITTEN, NUMBER, "9876", "e+10"] {
+            assert!(!said.contains(secret), "{secret} of {properties} {stage}:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_the_manifest_is_shown() {
+    let said = said("{security.protocol: magic}", "config: {refuse: no currency}");
+    assert!(said.contains(r#"Invalid value "magic""#) && said.contains("trial.wasm refused: no currency"), "{said}");
+}
