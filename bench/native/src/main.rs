@@ -29,10 +29,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
-#[command(
-    about = "A passthrough straight on librdkafka, and what it takes to measure it",
-    version
-)]
+#[command(about = "A passthrough straight on librdkafka, and what it takes to measure it", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
