@@ -100,11 +100,14 @@ impl Input {
             .set("reconnect.backoff.max.ms", "1000")
             .set("group.id", group)
             .set("group.instance.id", instance)
+            .set("group.protocol", "classic")
             .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1500")
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "10")
             .set("queued.max.messages.kbytes", args.queued_kbytes.to_string());
         set_all(&mut config, &args.consumer_property);
@@ -191,6 +194,9 @@ impl Output {
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
             .set("batch.size", "1000000")
+            .set("batch.num.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("retry.backoff.ms", "10")
             .set("delivery.report.only.error", "true");
         if args.delivery == Delivery::ExactlyOnce {
             config
