@@ -1,5 +1,7 @@
 //! The project's own commands: `cargo xtask COMMAND`.
 
+mod bench;
+
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +15,8 @@ const HELP: &str = "cargo xtask COMMAND
   soak [FILTER]      the tests of delivery with full counts; takes long
   guests             build the guests of this repository
   kafka [PORT]       run a Kafka from Maven Central (9092), with its data in a temporary folder, until Ctrl-C
-  bench passthrough  the host beside native code on one broker; `bench passthrough --help` says how
+  bench passthrough  the host beside native code on one broker; `bench` alone says how
+  bench recovery     the same, killed and started again
 ";
 
 fn main() -> ExitCode {
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["test", ref rest @ ..] => test(rest),
         ["soak", ref rest @ ..] => soak(rest),
+        ["bench", ref rest @ ..] => bench::run(rest),
         ["guests"] => guests::build().map(|folder| println!("{}", folder.display())),
         ["kafka"] => run_kafka(9092),
         ["kafka", port] => port.parse().context("a port is a number").and_then(run_kafka),

@@ -44,8 +44,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, _: Self::DeliveryOpaque) {
         if let Err((error, _)) = result {
-            self.problem
-                .note(format!("a record was not delivered: {error}"));
+            self.problem.note(format!("a record was not delivered: {error}"));
         }
     }
 }
@@ -53,10 +52,7 @@ impl ProducerContext for Deliveries {
 /// True of what a consumer reports while it mends it by itself: a broker that is away.
 pub(crate) fn passes(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
-    matches!(
-        error,
-        KafkaError::MessageConsumption(BrokerTransportFailure | AllBrokersDown | OperationTimedOut)
-    )
+    matches!(error, KafkaError::MessageConsumption(BrokerTransportFailure | AllBrokersDown | OperationTimedOut))
 }
 
 /// What a reader is shown of transactions.
@@ -67,11 +63,7 @@ pub(crate) enum Isolation {
 }
 
 /// A consumer outside of any group, to be given its partitions by hand. `properties` are librdkafka's.
-pub(crate) fn reader(
-    brokers: &str,
-    isolation: Isolation,
-    properties: &[(&str, &str)],
-) -> KafkaResult<BaseConsumer> {
+pub(crate) fn reader(brokers: &str, isolation: Isolation, properties: &[(&str, &str)]) -> KafkaResult<BaseConsumer> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)

@@ -15,16 +15,8 @@ use std::{
 };
 
 pub(crate) fn run(args: &CountArgs) -> Result<()> {
-    let isolation = if args.uncommitted {
-        Isolation::Uncommitted
-    } else {
-        Isolation::Committed
-    };
-    let reader = clients::reader(
-        &args.brokers,
-        isolation,
-        &[("enable.partition.eof", "true")],
-    )?;
+    let isolation = if args.uncommitted { Isolation::Uncommitted } else { Isolation::Committed };
+    let reader = clients::reader(&args.brokers, isolation, &[("enable.partition.eof", "true")])?;
     let partitions = topics::partitions(reader.client(), &args.topic)?;
     let mut beginnings = TopicPartitionList::new();
     for partition in 0..partitions {
@@ -79,13 +71,7 @@ struct Summary {
 
 impl Count {
     fn new(partitions: usize) -> Self {
-        Self {
-            records: 0,
-            numbers: HashSet::new(),
-            unnumbered: 0,
-            out_of_order: 0,
-            last: vec![None; partitions],
-        }
+        Self { records: 0, numbers: HashSet::new(), unnumbered: 0, out_of_order: 0, last: vec![None; partitions] }
     }
 
     fn record(&mut self, partition: usize, value: Option<&[u8]>) {
@@ -107,11 +93,7 @@ impl Count {
             records: self.records,
             distinct,
             duplicates: self.records - self.unnumbered - distinct,
-            lost: self
-                .numbers
-                .iter()
-                .max()
-                .map_or(0, |largest| largest + 1 - distinct),
+            lost: self.numbers.iter().max().map_or(0, |largest| largest + 1 - distinct),
             out_of_order: self.out_of_order,
             unnumbered: self.unnumbered,
         }
@@ -120,10 +102,7 @@ impl Count {
 
 /// The number with which `load` begins a value.
 fn number(value: &[u8]) -> Option<u64> {
-    str::from_utf8(value.get(..NUMBER_DIGITS)?)
-        .ok()?
-        .parse()
-        .ok()
+    str::from_utf8(value.get(..NUMBER_DIGITS)?).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -142,16 +121,7 @@ mod tests {
     #[test]
     fn a_whole_topic_has_nothing_to_report() {
         let it = summary(&[0, 1, 2, 3]);
-        assert_eq!(
-            (
-                it.records,
-                it.distinct,
-                it.duplicates,
-                it.lost,
-                it.out_of_order
-            ),
-            (4, 4, 0, 0, 0)
-        );
+        assert_eq!((it.records, it.distinct, it.duplicates, it.lost, it.out_of_order), (4, 4, 0, 0, 0));
     }
 
     #[test]
@@ -172,9 +142,6 @@ mod tests {
         count.record(0, Some(b"short"));
         count.record(0, Some(b"no number here"));
         let it = count.summary();
-        assert_eq!(
-            (it.records, it.unnumbered, it.duplicates, it.lost),
-            (3, 3, 0, 0)
-        );
+        assert_eq!((it.records, it.unnumbered, it.duplicates, it.lost), (3, 3, 0, 0));
     }
 }

@@ -44,21 +44,13 @@ pub(crate) fn run(args: &LoadArgs) -> Result<()> {
         record.headers.clone_from(&headers);
         send(&producer, record)?;
     }
-    producer
-        .flush(PATIENCE)
-        .context("the brokers did not take all records")?;
+    producer.flush(PATIENCE).context("the brokers did not take all records")?;
     producer.context().problem.check()?;
-    println!(
-        "{}",
-        json!({"topic": topic, "records": args.records, "size": args.size, "headers": args.headers})
-    );
+    println!("{}", json!({"topic": topic, "records": args.records, "size": args.size, "headers": args.headers}));
     Ok(())
 }
 
-fn send(
-    producer: &BaseProducer<Deliveries>,
-    mut record: BaseRecord<'_, String, Vec<u8>>,
-) -> Result<()> {
+fn send(producer: &BaseProducer<Deliveries>, mut record: BaseRecord<'_, String, Vec<u8>>) -> Result<()> {
     while let Err((error, refused)) = producer.send(record) {
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
             bail!(error);
@@ -72,10 +64,7 @@ fn send(
 
 fn headers(count: usize) -> OwnedHeaders {
     (0..count).fold(OwnedHeaders::new_with_capacity(count), |headers, number| {
-        headers.insert(Header {
-            key: &format!("header-{number}"),
-            value: Some("0123456789abcdef"),
-        })
+        headers.insert(Header { key: &format!("header-{number}"), value: Some("0123456789abcdef") })
     })
 }
 
@@ -90,14 +79,9 @@ impl Text {
         let mut random = fastrand::Rng::with_seed(1);
         let mut word = || {
             let letters = random.usize(3..=9);
-            iter::repeat_with(|| random.lowercase())
-                .take(letters)
-                .collect()
+            iter::repeat_with(|| random.lowercase()).take(letters).collect()
         };
-        Self {
-            words: iter::repeat_with(&mut word).take(VOCABULARY).collect(),
-            random,
-        }
+        Self { words: iter::repeat_with(&mut word).take(VOCABULARY).collect(), random }
     }
 
     /// Appends words up to `size` bytes in all.

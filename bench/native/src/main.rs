@@ -8,6 +8,7 @@ mod clients;
 mod count;
 mod load;
 mod meter;
+mod observe;
 mod pass;
 mod raw;
 mod topics;
@@ -29,10 +30,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
-#[command(
-    about = "A passthrough straight on librdkafka, and what it takes to measure it",
-    version
-)]
+#[command(about = "A passthrough straight on librdkafka, and what it takes to measure it", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +44,8 @@ enum Command {
     Load(LoadArgs),
     /// Upper-case the values of one topic into another, and print what that cost
     Pass(PassArgs),
+    /// Print how far a group is done with a topic, each time that it gets further
+    Observe(ObserveArgs),
     /// Print when the next records of a topic become visible to a read_committed reader
     Watch(WatchArgs),
     /// Read a loaded or passed topic to its end, and say what is missing, doubled or out of order
@@ -116,6 +116,19 @@ enum Delivery {
 }
 
 #[derive(Args)]
+struct ObserveArgs {
+    /// Bootstrap servers, HOST:PORT[,HOST:PORT…]
+    brokers: String,
+    /// The topic that the group reads
+    topic: String,
+    #[arg(long)]
+    group: String,
+    /// End when it is done with so many
+    #[arg(long)]
+    records: u64,
+}
+
+#[derive(Args)]
 struct WatchArgs {
     /// Bootstrap servers, HOST:PORT[,HOST:PORT…]
     brokers: String,
@@ -158,6 +171,7 @@ fn run(command: Command, started: Instant) -> Result<()> {
         Command::Make(args) => topics::make(&args),
         Command::Load(args) => load::run(&args),
         Command::Pass(args) => pass::run(&args, started),
+        Command::Observe(args) => observe::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Count(args) => count::run(&args),
     }

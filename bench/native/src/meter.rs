@@ -47,13 +47,7 @@ pub(crate) struct Report {
 
 impl Meter {
     pub(crate) fn new(process_start: Instant) -> Self {
-        Self {
-            process_start,
-            first_record: None,
-            first_commit: None,
-            commits: 0,
-            committing: Duration::ZERO,
-        }
+        Self { process_start, first_record: None, first_commit: None, commits: 0, committing: Duration::ZERO }
     }
 
     /// Records are in hand. The first call starts the clock.
@@ -84,9 +78,7 @@ impl Meter {
             records,
             seconds: rounded(seconds),
             records_per_s: (records as f64 / seconds).round(),
-            cpu_seconds_per_million: rounded(
-                (end.cpu - start.cpu).as_secs_f64() / records as f64 * 1e6,
-            ),
+            cpu_seconds_per_million: rounded((end.cpu - start.cpu).as_secs_f64() / records as f64 * 1e6),
             peak_rss_mib: peak_rss_mib().map(rounded),
             first_commit: self.first_commit,
             commits: self.commits,
@@ -98,28 +90,18 @@ impl Meter {
 impl Mark {
     fn now() -> Self {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        Self {
-            at: Instant::now(),
-            cpu: Duration::new(cpu.tv_sec.unsigned_abs(), cpu.tv_nsec.unsigned_abs() as u32),
-        }
+        Self { at: Instant::now(), cpu: Duration::new(cpu.tv_sec.unsigned_abs(), cpu.tv_nsec.unsigned_abs() as u32) }
     }
 }
 
 pub(crate) fn epoch_ms() -> u128 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("the clock stands after 1970")
-        .as_millis()
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands after 1970").as_millis()
 }
 
 /// From /proc, not from getrusage: that one starts with what the parent had before exec.
 fn peak_rss_mib() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?
-        .split_whitespace()
-        .next()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?;
     Some(kib.parse::<f64>().ok()? / 1024.0)
 }
 

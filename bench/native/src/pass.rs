@@ -34,10 +34,7 @@ const STEP: Duration = Duration::from_millis(100);
 const BACKOFF: Duration = Duration::from_millis(1);
 
 pub(crate) fn run(args: &PassArgs, process_start: Instant) -> Result<()> {
-    let group = args
-        .group
-        .clone()
-        .unwrap_or_else(|| format!("millstream-bench-{}", meter::epoch_ms()));
+    let group = args.group.clone().unwrap_or_else(|| format!("millstream-bench-{}", meter::epoch_ms()));
     let instance = args.instance.as_ref().unwrap_or(&group);
     // The consumer first: it joins its group while the producer takes over the transactional id.
     let input = Input::join(args, &group, instance)?;
@@ -57,12 +54,8 @@ fn pass(args: &PassArgs, input: &Input, output: &Output, mut meter: Meter) -> Re
     while left > 0 {
         input.serve(opened.is_some())?;
         output.serve()?;
-        let wait = opened.map_or(IDLE, |opened| {
-            interval.saturating_sub(opened.elapsed()).min(IDLE)
-        });
-        let most = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(BATCH_RECORDS);
+        let wait = opened.map_or(IDLE, |opened| interval.saturating_sub(opened.elapsed()).min(IDLE));
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(BATCH_RECORDS);
         input.queue.take(&mut batch, most, wait)?;
         if !batch.is_empty() && opened.is_none() {
             meter.taken();
@@ -79,11 +72,7 @@ fn pass(args: &PassArgs, input: &Input, output: &Output, mut meter: Meter) -> Re
         }
         if opened.is_some_and(|opened| left == 0 || opened.elapsed() >= interval) {
             let begun = Instant::now();
-            let mode = if left == 0 {
-                CommitMode::Sync
-            } else {
-                CommitMode::Async
-            };
+            let mode = if left == 0 { CommitMode::Sync } else { CommitMode::Async };
             output.commit(&progress.take(&args.input)?, input, mode)?;
             opened = None;
             let first = meter.committed(begun);
@@ -111,31 +100,24 @@ impl Input {
             .set("reconnect.backoff.max.ms", "1000")
             .set("group.id", group)
             .set("group.instance.id", instance)
+            .set("group.protocol", "classic")
             .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1500")
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "10")
             .set("queued.max.messages.kbytes", args.queued_kbytes.to_string());
         set_all(&mut config, &args.consumer_property);
-        let consumer = Arc::new(BaseConsumer::from_config_and_context(
-            &config,
-            Assignments::default(),
-        )?);
+        let consumer = Arc::new(BaseConsumer::from_config_and_context(&config, Assignments::default())?);
         let partitions = usize::try_from(topics::partitions(consumer.client(), &args.input)?)?;
         let queue = Arc::new(RecordQueue::new(Arc::clone(&consumer)));
         // Weak, because the queue holds the consumer, which holds this context.
-        consumer
-            .context()
-            .queue
-            .get_or_init(|| Arc::downgrade(&queue));
+        consumer.context().queue.get_or_init(|| Arc::downgrade(&queue));
         consumer.subscribe(&[&args.input])?;
-        Ok(Self {
-            queue,
-            consumer,
-            partitions,
-        })
+        Ok(Self { queue, consumer, partitions })
     }
 
     /// Serves rebalances, answers to commits, and errors.
@@ -153,10 +135,7 @@ impl Input {
         }
         context.problem.check()?;
         let revoked = context.revocations.load(Ordering::Relaxed) > revoked_before;
-        ensure!(
-            !(in_transaction && revoked),
-            "the group took partitions away in the middle of a transaction"
-        );
+        ensure!(!(in_transaction && revoked), "the group took partitions away in the middle of a transaction");
         Ok(())
     }
 }
@@ -183,8 +162,7 @@ impl ConsumerContext for Assignments {
                     return;
                 };
                 for partition in partitions.elements() {
-                    let topic = CString::new(partition.topic())
-                        .expect("Kafka has no topic with a zero in its name");
+                    let topic = CString::new(partition.topic()).expect("Kafka has no topic with a zero in its name");
                     queue.forward(&topic, partition.partition());
                 }
             }
@@ -195,8 +173,7 @@ impl ConsumerContext for Assignments {
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            self.problem
-                .note(format!("offsets were not committed: {error}"));
+            self.problem.note(format!("offsets were not committed: {error}"));
         }
     }
 }
@@ -217,6 +194,9 @@ impl Output {
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
             .set("batch.size", "1000000")
+            .set("batch.num.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("retry.backoff.ms", "10")
             .set("delivery.report.only.error", "true");
         if args.delivery == Delivery::ExactlyOnce {
             config
@@ -230,10 +210,7 @@ impl Output {
         if args.delivery == Delivery::ExactlyOnce {
             producer.init_transactions(PATIENCE)?;
         }
-        Ok(Self {
-            topic: OutputTopic::new(producer, &args.output)?,
-            delivery: args.delivery,
-        })
+        Ok(Self { topic: OutputTopic::new(producer, &args.output)?, delivery: args.delivery })
     }
 
     fn producer(&self) -> &BaseProducer<Deliveries> {
@@ -267,10 +244,7 @@ impl Output {
         let mut refused_since = None;
         while let Err(error) = self.topic.send(&outgoing, &mut headers) {
             // Any other refusal must end the transaction: librdkafka would commit it without the record.
-            ensure!(
-                error == RDKafkaErrorCode::QueueFull,
-                "a record was refused: {error}"
-            );
+            ensure!(error == RDKafkaErrorCode::QueueFull, "a record was refused: {error}");
             let waited = refused_since.get_or_insert_with(Instant::now).elapsed();
             ensure!(waited < PATIENCE, "the brokers do not take the records");
             self.serve()?;
@@ -283,12 +257,8 @@ impl Output {
     fn commit(&self, progress: &TopicPartitionList, input: &Input, mode: CommitMode) -> Result<()> {
         match self.delivery {
             Delivery::ExactlyOnce => {
-                let group = input
-                    .consumer
-                    .group_metadata()
-                    .context("the consumer is in no group")?;
-                self.producer()
-                    .send_offsets_to_transaction(progress, &group, PATIENCE)?;
+                let group = input.consumer.group_metadata().context("the consumer is in no group")?;
+                self.producer().send_offsets_to_transaction(progress, &group, PATIENCE)?;
                 self.commit_transaction()
             }
             Delivery::AtLeastOnce => {
@@ -307,10 +277,7 @@ impl Output {
             raw::serve(self.producer());
             match step {
                 CommitStep::Committed => return Ok(()),
-                CommitStep::Unknown => ensure!(
-                    Instant::now() < deadline,
-                    "the brokers do not answer a commit"
-                ),
+                CommitStep::Unknown => ensure!(Instant::now() < deadline, "the brokers do not answer a commit"),
                 CommitStep::Failed(reason) => bail!("the transaction failed: {reason}"),
             }
         }
@@ -321,10 +288,7 @@ impl Output {
         let deadline = Instant::now() + PATIENCE;
         while !raw::flush_step(self.producer(), STEP) {
             self.serve()?;
-            ensure!(
-                Instant::now() < deadline,
-                "the brokers do not acknowledge the records"
-            );
+            ensure!(Instant::now() < deadline, "the brokers do not acknowledge the records");
         }
         self.serve()
     }
@@ -348,11 +312,7 @@ impl Progress {
         let mut offsets = TopicPartitionList::with_capacity(self.0.len());
         for (partition, next) in self.0.iter_mut().enumerate() {
             if let Some(next) = next.take() {
-                offsets.add_partition_offset(
-                    topic,
-                    i32::try_from(partition)?,
-                    Offset::Offset(next),
-                )?;
+                offsets.add_partition_offset(topic, i32::try_from(partition)?, Offset::Offset(next))?;
             }
         }
         Ok(offsets)

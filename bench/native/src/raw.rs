@@ -45,10 +45,7 @@ impl<C: ConsumerContext> RecordQueue<C> {
     pub(crate) fn new(consumer: Arc<BaseConsumer<C>>) -> Self {
         // SAFETY: the client is alive, and the queue keeps it so.
         let native = unsafe { sys::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        Self {
-            native: NonNull::new(native).expect("rd_kafka_queue_new allocates or aborts"),
-            consumer,
-        }
+        Self { native: NonNull::new(native).expect("rd_kafka_queue_new allocates or aborts"), consumer }
     }
 
     /// From now on the records of this partition come to this queue. To be called before the partition is assigned.
@@ -64,22 +61,13 @@ impl<C: ConsumerContext> RecordQueue<C> {
     }
 
     /// Adds up to `most` records to `batch`. Returns when they are there, or with fewer when `wait` is over.
-    pub(crate) fn take<'q>(
-        &'q self,
-        batch: &mut Vec<Record<'q>>,
-        most: usize,
-        wait: Duration,
-    ) -> Result<()> {
+    pub(crate) fn take<'q>(&'q self, batch: &mut Vec<Record<'q>>, most: usize, wait: Duration) -> Result<()> {
         batch.reserve(most);
         let room = batch.spare_capacity_mut().as_mut_ptr().cast();
         // SAFETY: there is room for `most` records behind the end of the vector, a record is no more than the pointer
         // that librdkafka writes, and each pointer written is ours to destroy.
-        let taken = unsafe {
-            sys::rd_kafka_consume_batch_queue(self.native.as_ptr(), millis(wait), room, most)
-        };
-        let Ok(taken) = usize::try_from(taken) else {
-            bail!("the queue cannot be read: {}", last_error())
-        };
+        let taken = unsafe { sys::rd_kafka_consume_batch_queue(self.native.as_ptr(), millis(wait), room, most) };
+        let Ok(taken) = usize::try_from(taken) else { bail!("the queue cannot be read: {}", last_error()) };
         // SAFETY: that many were written.
         unsafe { batch.set_len(batch.len() + taken) };
         Ok(())
@@ -132,8 +120,7 @@ impl Record<'_> {
     /// Milliseconds since 1970.
     pub(crate) fn timestamp(&self) -> Option<i64> {
         // SAFETY: the message is alive; the kind of timestamp is not asked for.
-        let timestamp =
-            unsafe { sys::rd_kafka_message_timestamp(self.native.as_ptr(), ptr::null_mut()) };
+        let timestamp = unsafe { sys::rd_kafka_message_timestamp(self.native.as_ptr(), ptr::null_mut()) };
         (timestamp >= 0).then_some(timestamp)
     }
 
@@ -141,12 +128,9 @@ impl Record<'_> {
     pub(crate) fn take_headers(&mut self) -> Option<Headers> {
         let mut headers = ptr::null_mut();
         // SAFETY: the message is alive and borrowed by nobody else; headers that were detached are ours.
-        let answer =
-            unsafe { sys::rd_kafka_message_detach_headers(self.native.as_ptr(), &mut headers) };
+        let answer = unsafe { sys::rd_kafka_message_detach_headers(self.native.as_ptr(), &mut headers) };
         match answer {
-            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
-                NonNull::new(headers).map(Headers)
-            }
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => NonNull::new(headers).map(Headers),
             _ => None,
         }
     }
@@ -193,29 +177,16 @@ impl<C: ProducerContext> OutputTopic<C> {
     pub(crate) fn new(producer: BaseProducer<C>, name: &str) -> Result<Self> {
         let name = CString::new(name)?;
         // SAFETY: client and name are alive; without settings of its own the topic has the client's.
-        let native = unsafe {
-            sys::rd_kafka_topic_new(
-                producer.client().native_ptr(),
-                name.as_ptr(),
-                ptr::null_mut(),
-            )
-        };
-        let native =
-            NonNull::new(native).ok_or_else(|| anyhow!("topic {name:?}: {}", last_error()))?;
+        let native = unsafe { sys::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        let native = NonNull::new(native).ok_or_else(|| anyhow!("topic {name:?}: {}", last_error()))?;
         Ok(Self { native, producer })
     }
 
     /// Queues a record; its key decides on the partition. On success the headers are taken, else they are left.
-    pub(crate) fn send(
-        &self,
-        record: &Outgoing<'_>,
-        headers: &mut Option<Headers>,
-    ) -> Result<(), RDKafkaErrorCode> {
+    pub(crate) fn send(&self, record: &Outgoing<'_>, headers: &mut Option<Headers>) -> Result<(), RDKafkaErrorCode> {
         let (key, key_len) = parts(record.key);
         let (value, value_len) = parts(record.value);
-        let headers_or_null = headers
-            .as_ref()
-            .map_or(ptr::null_mut(), |headers| headers.0.as_ptr());
+        let headers_or_null = headers.as_ref().map_or(ptr::null_mut(), |headers| headers.0.as_ptr());
         // SAFETY: each tag is followed by the arguments, of the types, that rd_kafka_producev(3) lists for it, and the
         // list ends with END. Key and value outlive the call, which copies both. Headers are ours to give, and are
         // forgotten below when, and only when, they were taken.
@@ -271,13 +242,9 @@ pub(crate) enum CommitStep {
 }
 
 /// Asks for the commit and waits for it. May be called until the outcome is known: librdkafka goes on where it stood.
-pub(crate) fn commit_step<C: ProducerContext>(
-    producer: &BaseProducer<C>,
-    wait: Duration,
-) -> CommitStep {
+pub(crate) fn commit_step<C: ProducerContext>(producer: &BaseProducer<C>, wait: Duration) -> CommitStep {
     // SAFETY: the producer is alive, and the answer is ours.
-    let answer =
-        unsafe { sys::rd_kafka_commit_transaction(producer.client().native_ptr(), millis(wait)) };
+    let answer = unsafe { sys::rd_kafka_commit_transaction(producer.client().native_ptr(), millis(wait)) };
     match NonNull::new(answer).map(Error) {
         None => CommitStep::Committed,
         Some(error) if error.leaves_open() => CommitStep::Unknown,
@@ -322,17 +289,14 @@ impl Error {
         unsafe {
             sys::rd_kafka_error_is_fatal(error) == 0
                 && sys::rd_kafka_error_txn_requires_abort(error) == 0
-                && sys::rd_kafka_error_code(error)
-                    != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__CONFLICT
+                && sys::rd_kafka_error_code(error) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__CONFLICT
                 && sys::rd_kafka_error_is_retriable(error) != 0
         }
     }
 
     fn text(&self) -> String {
         // SAFETY: the text lives as long as the error, and is copied.
-        unsafe { CStr::from_ptr(sys::rd_kafka_error_string(self.0.as_ptr())) }
-            .to_string_lossy()
-            .into_owned()
+        unsafe { CStr::from_ptr(sys::rd_kafka_error_string(self.0.as_ptr())) }.to_string_lossy().into_owned()
     }
 }
 

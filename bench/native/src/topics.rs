@@ -21,33 +21,23 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// Its records stay for ever: they carry the timestamps of their input, and time retention goes by these.
 pub(crate) fn make(args: &MakeArgs) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", &args.brokers)
-        .create()?;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &args.brokers).create()?;
     let deadline = Instant::now() + PATIENCE;
     let deleted = args.fresh && delete(&admin, &args.topic)?;
     loop {
         match create(&admin, &args.topic, args.partitions)? {
             Ok(()) => break,
             // The name of a topic that was just deleted may be taken for a moment more.
-            Err(RDKafkaErrorCode::TopicAlreadyExists) if deleted && Instant::now() < deadline => {
-                thread::sleep(PAUSE)
-            }
+            Err(RDKafkaErrorCode::TopicAlreadyExists) if deleted && Instant::now() < deadline => thread::sleep(PAUSE),
             Err(RDKafkaErrorCode::TopicAlreadyExists) => {
-                bail!(
-                    "topic {} exists: choose another name, or say --fresh to delete it",
-                    args.topic
-                )
+                bail!("topic {} exists: choose another name, or say --fresh to delete it", args.topic)
             }
             Err(code) => bail!("topic {} cannot be made: {code}", args.topic),
         }
     }
     while !has_leaders(admin.inner(), &args.topic, args.partitions)? {
-        ensure!(
-            Instant::now() < deadline,
-            "topic {} has partitions without a leader",
-            args.topic
-        );
+        ensure!(Instant::now() < deadline, "topic {} has partitions without a leader", args.topic);
         thread::sleep(PAUSE);
     }
     Ok(())
@@ -55,14 +45,8 @@ pub(crate) fn make(args: &MakeArgs) -> Result<()> {
 
 /// How many partitions a topic has, which must exist.
 pub(crate) fn partitions(client: &Client<impl ClientContext>, topic: &str) -> Result<i32> {
-    let metadata = client
-        .fetch_metadata(Some(topic), PATIENCE)
-        .context("the brokers do not answer")?;
-    let count = metadata
-        .topics()
-        .iter()
-        .find(|it| it.name() == topic)
-        .map_or(0, |it| it.partitions().len());
+    let metadata = client.fetch_metadata(Some(topic), PATIENCE).context("the brokers do not answer")?;
+    let count = metadata.topics().iter().find(|it| it.name() == topic).map_or(0, |it| it.partitions().len());
     ensure!(count > 0, "there is no topic {topic}");
     Ok(i32::try_from(count)?)
 }
@@ -75,10 +59,7 @@ fn create(
     let brokers_default = TopicReplication::Fixed(-1);
     let new = NewTopic::new(topic, partitions, brokers_default).set("retention.ms", "-1");
     let answer = block_on(admin.create_topics([&new], &options()))?.pop();
-    Ok(answer
-        .ok_or_else(|| anyhow!("no answer about {topic}"))?
-        .map(drop)
-        .map_err(|(_, code)| code))
+    Ok(answer.ok_or_else(|| anyhow!("no answer about {topic}"))?.map(drop).map_err(|(_, code)| code))
 }
 
 /// Says whether there was such a topic.
@@ -94,16 +75,10 @@ fn delete(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool
 fn has_leaders(client: &Client<impl ClientContext>, topic: &str, partitions: i32) -> Result<bool> {
     let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
     Ok(metadata.topics().iter().any(|it| {
-        it.partitions().len() == partitions as usize
-            && it
-                .partitions()
-                .iter()
-                .all(|partition| partition.leader() >= 0)
+        it.partitions().len() == partitions as usize && it.partitions().iter().all(|partition| partition.leader() >= 0)
     }))
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new()
-        .operation_timeout(Some(PATIENCE))
-        .request_timeout(Some(PATIENCE))
+    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
 }

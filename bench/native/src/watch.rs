@@ -19,11 +19,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 pub(crate) fn run(args: &WatchArgs) -> Result<()> {
     let ends = ends(&args.brokers, &args.topic)?;
     // A fetch is answered when a commit makes its records visible; should one be overlooked, then this many ms later.
-    let reader = clients::reader(
-        &args.brokers,
-        Isolation::Committed,
-        &[("fetch.wait.max.ms", "10")],
-    )?;
+    let reader = clients::reader(&args.brokers, Isolation::Committed, &[("fetch.wait.max.ms", "10")])?;
     reader.assign(&ends)?;
     let mut left = args.records;
     let early = seen(&reader, SETTLE)?;

@@ -1,0 +1,214 @@
+//! What the host costs: the same passthrough by it and by native code, in turn on one broker, seen from outside.
+//!
+//! Both arms are measured by the same observer, which asks the broker how far the group is done, and by what the system
+//! says about their processes. Neither is asked about itself.
+
+mod lab;
+mod table;
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::{Arm, Delivery, Job, Lab};
+use std::{thread::sleep, time::Duration};
+use table::{Figures, Spread};
+
+const HELP: &str = "cargo xtask bench COMMAND
+
+  passthrough  speed, CPU time, memory and the time to the first record, host beside native
+      --records N   of 100 bytes, and a fourth as many of 1 KB (2000000)
+      --rounds N    how often each arm does each of them, in turn (3)
+      --quick       one round of half as many, without headers
+  recovery     the time from a start after kill -9 to the next committed record, host beside native
+      --rounds N    (5)
+";
+
+/// Settling down before memory counts as idle.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Runs the benchmark that is asked for.
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let options = |default| Options::parse(words.get(1..).unwrap_or_default(), default);
+    match words.first() {
+        Some(&"passthrough") => passthrough(&options(Options { records: 2_000_000, rounds: 3, quick: false })?),
+        Some(&"recovery") => recovery(&options(Options { records: 2_000_000, rounds: 5, quick: false })?),
+        _ => bail!("what to measure?\n\n{HELP}"),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Options {
+    records: u64,
+    rounds: usize,
+    quick: bool,
+}
+
+impl Options {
+    fn parse(words: &[&str], mut options: Options) -> Result<Options> {
+        let mut words = words.iter();
+        let number = |word: Option<&&str>| -> Result<u64> {
+            let number = word.and_then(|word| word.parse().ok()).filter(|number| *number > 0);
+            number.with_context(|| format!("a number is missing\n\n{HELP}"))
+        };
+        while let Some(word) = words.next() {
+            match *word {
+                "--records" => options.records = number(words.next())?,
+                "--rounds" => options.rounds = usize::try_from(number(words.next())?)?,
+                "--quick" => options = Options { records: options.records / 2, rounds: 1, quick: true },
+                other => bail!("{other} is not known\n\n{HELP}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Records that all runs of a table copy.
+struct Shape {
+    size: u32,
+    headers: u32,
+    records: u64,
+}
+
+fn passthrough(options: &Options) -> Result<()> {
+    let lab = Lab::set_up()?;
+    let both = if options.quick { &[0][..] } else { &[0, 2][..] };
+    let (small, large) = (options.records, (options.records / 4).max(1));
+    for (size, records) in [(100, small), (1000, large)] {
+        for headers in both.iter().copied() {
+            let shape = Shape { size, headers, records };
+            println!("{}", compare(&lab, &shape, options.rounds)?);
+        }
+    }
+    println!("{}", idle(&lab)?);
+    Ok(())
+}
+
+/// Copies a topic over and over, and says what that took.
+fn compare(lab: &Lab, shape: &Shape, rounds: usize) -> Result<String> {
+    let Shape { size, headers, records } = *shape;
+    let input = format!("in-{size}-{headers}");
+    eprintln!("{records} records of {size} bytes with {headers} headers…");
+    let (count, bytes, extra) = (records.to_string(), size.to_string(), headers.to_string());
+    lab.native(&["load", lab.broker(), &input, "--records", &count, "--size", &bytes, "--headers", &extra])?;
+    // The first run pays for what the broker has never done before, and the host's for compiling its guest.
+    for arm in Arm::ALL {
+        copy(lab, arm, &lab.job(&input, Delivery::ExactlyOnce), records)?;
+    }
+    let mut figures = Figures::default();
+    for round in 0..rounds {
+        for delivery in Delivery::ALL {
+            // Who goes first changes with each round, or what one leaves behind would always meet the other.
+            let mut arms = Arm::ALL;
+            arms.rotate_left(round % 2);
+            for arm in arms {
+                let run = copy(lab, arm, &lab.job(&input, delivery), records)?;
+                eprintln!("  {delivery}, {arm}: {run}");
+                figures.add(delivery, arm, run);
+            }
+        }
+    }
+    let with = if headers == 0 { String::new() } else { format!(" with {headers} headers") };
+    Ok(format!("{records} records of {size} B{with}, {rounds} rounds\n{figures}"))
+}
+
+/// What one run took.
+#[derive(Clone, Copy)]
+struct Run {
+    records_per_s: f64,
+    /// User and system time of all threads.
+    cpu_s_per_million: f64,
+    peak_mib: f64,
+    /// From the start of the process to its first commit.
+    first_ms: f64,
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Run { records_per_s, cpu_s_per_million, peak_mib, first_ms } = self;
+        write!(f, "{records_per_s:.0}/s, {cpu_s_per_million:.2} CPU s/M, {peak_mib:.1} MiB, first {first_ms:.0} ms")
+    }
+}
+
+fn copy(lab: &Lab, arm: Arm, job: &Job, records: u64) -> Result<Run> {
+    lab.native(&["make", lab.broker(), &job.output, "--fresh"])?;
+    let mut observer = lab.observe(job, records)?;
+    let mut process = lab.spawn(arm, job)?;
+    let mut cpu_s_at = || -> Result<_> {
+        let seen = process.explain(observer.next())?;
+        Ok((seen, process.cpu_s()?))
+    };
+    let (first, first_cpu_s) = cpu_s_at()?;
+    ensure!(first.records < records, "all was done in one transaction: nothing is measured, take more records");
+    let (last, last_cpu_s) = loop {
+        let at = cpu_s_at()?;
+        if at.0.records == records {
+            break at;
+        }
+    };
+    let (done, seconds) = ((records - first.records) as f64, (last.epoch_ms - first.epoch_ms) / 1e3);
+    let run = Run {
+        records_per_s: done / seconds,
+        cpu_s_per_million: (last_cpu_s - first_cpu_s) / done * 1e6,
+        peak_mib: process.memory_mib("VmHWM")?,
+        first_ms: first.epoch_ms - process.started_epoch_ms(),
+    };
+    process.end()?;
+    lab.check(&job.output, records)?;
+    Ok(run)
+}
+
+/// What the arms hold while there is nothing to do.
+fn idle(lab: &Lab) -> Result<String> {
+    lab.native(&["make", lab.broker(), "idle", "--fresh"])?;
+    let mut line = format!("idle for {} s:", IDLE.as_secs());
+    for arm in Arm::ALL {
+        let job = lab.job("idle", Delivery::ExactlyOnce);
+        lab.native(&["make", lab.broker(), &job.output, "--fresh"])?;
+        let mut process = lab.spawn(arm, &job)?;
+        sleep(IDLE);
+        let (memory, anonymous) = (process.memory_mib("VmRSS")?, process.memory_mib("RssAnon")?);
+        line += &format!(" {arm} {memory:.1} MiB ({anonymous:.1} of it its own, the rest of files);");
+        process.end()?;
+    }
+    Ok(line.trim_end_matches(';').to_owned())
+}
+
+fn recovery(options: &Options) -> Result<()> {
+    let lab = Lab::set_up()?;
+    let count = options.records.to_string();
+    lab.native(&["load", lab.broker(), "in", "--records", &count, "--size", "100"])?;
+    for arm in Arm::ALL {
+        copy(&lab, arm, &lab.job("in", Delivery::ExactlyOnce), options.records)?;
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..options.rounds {
+        for (arm, times) in Arm::ALL.into_iter().zip(&mut times) {
+            let ms = recover(&lab, arm, options.records)?;
+            eprintln!("  round {}, {arm}: {ms:.0} ms", round + 1);
+            times.push(ms);
+        }
+    }
+    println!("from a start after kill -9 to the next commit, {} rounds", options.rounds);
+    for (arm, times) in Arm::ALL.into_iter().zip(&times) {
+        println!("  {:8}{} ms", arm.to_string(), Spread::of(times).whole());
+    }
+    Ok(())
+}
+
+/// Kills it in the middle of its work, starts it again, and waits for what it commits next.
+fn recover(lab: &Lab, arm: Arm, records: u64) -> Result<f64> {
+    let job = lab.job("in", Delivery::ExactlyOnce);
+    lab.native(&["make", lab.broker(), &job.output, "--fresh"])?;
+    let mut observer = lab.observe(&job, records)?;
+    let mut process = lab.spawn(arm, &job)?;
+    while process.explain(observer.next())?.records < records / 4 {}
+    process.kill()?;
+    // A commit that was on its way when it died is not the next one's.
+    sleep(Duration::from_millis(200));
+    let mut process = lab.spawn(arm, &job)?;
+    loop {
+        let seen = process.explain(observer.next())?;
+        if seen.epoch_ms >= process.started_epoch_ms() {
+            process.kill()?;
+            return Ok(seen.epoch_ms - process.started_epoch_ms());
+        }
+    }
+}
