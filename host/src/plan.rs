@@ -203,13 +203,28 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Topics that wait for nothing but each other, as in a loop: what is to be made to end that.
+    pub fn knots(&self, manifest: &Manifest) -> Vec<NewTopic> {
+        if !self.create.is_empty() || !self.missing.is_empty() {
+            return Vec::new();
+        }
+        let is_read = |name: &String| manifest.stages.iter().any(|s| s.inputs.iter().any(|port| port.topic == *name));
+        let plain = |name: &String| NewTopic {
+            name: name.clone(),
+            partitions: None,
+            replication: None,
+            config: BTreeMap::new(),
+        };
+        self.later.iter().filter(|name| is_read(name)).map(plain).collect()
+    }
+
     /// Compares what the manifest says with what is there.
     pub fn new(manifest: &Manifest, there: &BTreeMap<String, TopicFacts>) -> Wanted {
         let mut wanted = Wanted::default();
         for (name, topic) in &manifest.topics {
             match there.get(name) {
                 Some(facts) => wanted.differences.extend(differences(name, topic, facts)),
-                None => wanted.create.push(declared(name, topic)),
+                None => wanted.create.push(declared(manifest, name, topic)),
             }
         }
         let outputs: Vec<_> = manifest.stages.iter().flat_map(|s| &s.outputs).map(|port| &port.topic).collect();
@@ -272,13 +287,14 @@ impl Wanted {
     }
 }
 
-fn declared(name: &str, topic: &manifest::Topic) -> NewTopic {
-    NewTopic {
-        name: name.to_owned(),
-        partitions: topic.partitions,
-        replication: topic.replication,
-        config: topic.config.clone(),
+/// A declared topic, as it says; dead letters stay for ever unless it says otherwise.
+fn declared(manifest: &Manifest, name: &str, topic: &manifest::Topic) -> NewTopic {
+    let mut config = topic.config.clone();
+    if manifest.stages.iter().any(|stage| stage.dead_letter == name) {
+        config.entry("retention.ms".into()).or_insert_with(|| "-1".into());
+        config.entry("cleanup.policy".into()).or_insert_with(|| "delete".into());
     }
+    NewTopic { name: name.to_owned(), partitions: topic.partitions, replication: topic.replication, config }
 }
 
 fn differences(name: &str, topic: &manifest::Topic, facts: &TopicFacts) -> Vec<String> {

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
     /// A broker that does not answer is an error, not a note
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_ONLINE")]
     online: bool,
 }
 

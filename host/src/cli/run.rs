@@ -14,10 +14,10 @@ use crate::{
     worker::control::Control,
 };
 use anyhow::Result;
+use clap::builder::BoolishValueParser;
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
     /// Build the stages first, with the commands that the manifest names
-    #[arg(long, hide_env = true, env = "MILLSTREAM_BUILD")]
+    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_BUILD")]
     build: bool,
     /// Only these stages
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',', hide_env = true, env = "MILLSTREAM_ONLY")]
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = instance, hide_env = true, env = "MILLSTREAM_INSTANCE")]
     instance: Option<String>,
     /// Say nothing but what is wrong
-    #[arg(long, short, hide_env = true, env = "MILLSTREAM_QUIET")]
+    #[arg(long, short, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_QUIET")]
     quiet: bool,
     /// How the log is written: text, or json
     #[arg(
@@ -63,7 +63,7 @@ pub(super) struct Arguments {
     )]
     log_format: Format,
     /// End with code 3 when there were dead letters
-    #[arg(long, hide_env = true, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
+    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
     fail_on_dead_letter: bool,
     /// The admin address: off, as there is none yet
     #[arg(long, value_name = "ADDR", value_parser = ["off"], default_value = "off", hide_default_value = true,
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     for stage in &plan.stages {
         tracing::info!("{}", stage.describe());
     }
-    say_starts(manifest);
+    say_starts(manifest, &control);
     let options = Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
     let health = Health::new(cluster(manifest, &manifest.kafka.properties));
     let outcome = supervisor::run(plan, &control, &health, &options)?;
@@ -124,20 +124,21 @@ fn prepare_topics(manifest: &Manifest, control: &Control) -> Result<Option<BTree
             }
         };
         let wanted = Wanted::new(manifest, &there);
-        for topic in &wanted.create {
-            if topics.create(topic)? {
-                let partitions =
-                    topic.partitions.map_or_else(String::new, |n| format!(" with {}", count(n.into(), "partition")));
-                tracing::info!("topic {} made{partitions}", topic.name);
+        let knots = wanted.knots(manifest);
+        for topic in wanted.create.iter().chain(&knots) {
+            match topics.create(topic) {
+                Ok(true) => tracing::info!("topic {} made{}", topic.name, topic.shape()),
+                Ok(false) => {}
+                // Is it the cluster that went away, or does it say no?
+                Err(error) if topics.list().is_ok() => return Err(error),
+                Err(_) => break,
             }
         }
-        if wanted == Wanted::default()
-            || (wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty())
-        {
+        if wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty() {
             wanted.differences.iter().for_each(|line| tracing::warn!("{line}"));
             return Ok(Some(there));
         }
-        if wanted.create.is_empty() {
+        if !wanted.missing.is_empty() && wanted.create.is_empty() {
             let all = topics.list().unwrap_or_default();
             let hints = wanted.missing.iter().map(|name| match nearest(name, all.keys().map(String::as_str)) {
                 Some(near) => format!("{name} (did you mean {near}?)"),
@@ -154,10 +155,10 @@ fn prepare_topics(manifest: &Manifest, control: &Control) -> Result<Option<BTree
 }
 
 /// Says where each group goes on, or what it starts from.
-fn say_starts(manifest: &Manifest) {
+fn say_starts(manifest: &Manifest, control: &Control) {
     for stage in &manifest.stages {
         let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
-        let Some(partitions) = ask(&cluster(manifest, &stage.properties), &stage.group, &inputs) else {
+        let Some(partitions) = ask(&cluster(manifest, &stage.properties), &stage.group, &inputs, control) else {
             continue;
         };
         let group = &stage.group;
@@ -187,7 +188,7 @@ fn say_starts(manifest: &Manifest) {
 }
 
 /// A group's offsets. On a young cluster the group's coordinator is a moment away.
-fn ask(cluster: &Cluster, group: &str, inputs: &[String]) -> Option<BTreeMap<(String, i32), Lag>> {
+fn ask(cluster: &Cluster, group: &str, inputs: &[String], control: &Control) -> Option<BTreeMap<(String, i32), Lag>> {
     let offsets = Offsets::new(cluster, group, inputs).ok()?;
     let since = Instant::now();
     loop {
@@ -197,7 +198,8 @@ fn ask(cluster: &Cluster, group: &str, inputs: &[String]) -> Option<BTreeMap<(St
                 tracing::warn!("group {group}: where it stands cannot be said: {error:#}");
                 return None;
             }
-            Err(_) => thread::sleep(Duration::from_millis(100)),
+            Err(_) if control.stopping() => return None,
+            Err(_) => control.wait(Duration::from_millis(100)),
         }
     }
 }

@@ -37,7 +37,8 @@ pub(super) struct Arguments {
     #[arg(long, global = true, value_name = "FILE", hide_env = true, env = "MILLSTREAM_MANIFEST")]
     manifest: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, value_parser = clap::builder::BoolishValueParser::new(), hide_env = true,
+          env = "MILLSTREAM_JSON")]
     json: bool,
 }
 

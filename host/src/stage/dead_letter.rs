@@ -26,10 +26,16 @@ pub(super) fn send(
     let mut headers = headers(settings, failure, record, clock);
     let mut value = record.value;
     // The record was taken from a topic with a larger limit than this one's: better a part of it than none.
-    let rest = record.key.map_or(0, <[u8]>::len) + HEADROOM;
+    let kept: usize =
+        batch.headers(index).iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Vec::len) + 8).sum();
+    let key = record.key.map_or(0, <[u8]>::len) + HEADROOM;
+    let keep_headers = key + kept <= topic.largest;
+    let rest = if keep_headers { key + kept } else { key };
     if let Some(bytes) = record.value.filter(|bytes| bytes.len() + rest > topic.largest) {
         value = Some(&bytes[..topic.largest.saturating_sub(rest)]);
         headers.push(header("cut", bytes.len().to_string()));
+    } else if !keep_headers {
+        headers.push(header("cut", record.value.map_or(0, <[u8]>::len).to_string()));
     }
     send(&Outgoing {
         output,
@@ -37,7 +43,7 @@ pub(super) fn send(
         key: record.key,
         value,
         timestamp: Some(clock.wall_ms()),
-        keep_headers: true,
+        keep_headers,
         headers: &headers,
     })
 }

@@ -32,7 +32,7 @@ pub fn start(format: Format, quiet: bool) {
         Err(_) if quiet => LevelFilter::WARN,
         Err(_) => LevelFilter::INFO,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(AboveTheLine);
+    let builder = tracing_subscriber::fmt().log_internal_errors(false).with_max_level(level).with_writer(AboveTheLine);
     match format {
         Format::Text => builder.event_format(Plain).init(),
         Format::Json => builder.json().flatten_event(true).init(),

@@ -73,6 +73,7 @@ enum Event {
 struct Running {
     plan: Arc<StagePlan>,
     tally: Arc<Tally>,
+    control: Arc<Control>,
     workers: u32,
     failed: bool,
 }
@@ -93,17 +94,18 @@ async fn supervise(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, opt
     let mut failures = Vec::new();
     let mut deadline = None;
     while running.iter().any(|stage| stage.workers > 0) {
-        if control.stopping() {
-            deadline.get_or_insert_with(|| Instant::now() + END_WITHIN);
-        }
+        deadline = deadline.or_else(|| Some(Instant::from_std(control.stopped_at()? + END_WITHIN)));
         let tick = Instant::now() + TICK;
         match timeout_at(deadline.map_or(tick, |end: Instant| end.min(tick)), heard.recv()).await {
             Ok(Some(Event::Ended { stage, worker, how })) => {
                 running[stage].workers -= 1;
-                if let Ended::Failed(why) | Ended::Unfinished(why) = how {
+                if let Ended::Failed(why) | Ended::Unfinished(why) = how
+                    && !std::mem::replace(&mut running[stage].failed, true)
+                {
                     tracing::error!("{worker}: {why}");
                     failures.push(format!("{worker}: {why}"));
-                    running[stage].failed = true;
+                    // Its other workers would only meet what this one met.
+                    running[stage].control.stop();
                     // A stage that stopped is never done, so there is nothing to wait for.
                     if options.until_idle.is_some() {
                         control.stop();
@@ -139,6 +141,7 @@ fn start(
     for (index, stage) in plan.stages.into_iter().enumerate() {
         let stage = Arc::new(stage);
         let tally = Arc::new(Tally::default());
+        let control = control.part();
         for _ in 0..stage.workers {
             let identity = identities.take(&plan.pipeline, &stage.settings.stage)?;
             let place = Place { stage: stage.clone(), tally: tally.clone(), control: control.clone() };
@@ -154,7 +157,7 @@ fn start(
                 })
                 .context("a worker's thread cannot be started")?;
         }
-        running.push(Running { workers: stage.workers, plan: stage, tally, failed: false });
+        running.push(Running { workers: stage.workers, plan: stage, tally, control, failed: false });
     }
     Ok(running)
 }
@@ -176,6 +179,7 @@ fn work(place: Place, identity: Identity, health: Arc<Health>) -> Ended {
     let clock = Rc::new(SystemClock::new(control.clone()));
     let mut link = stage.link.clone();
     link.name = identity.name().to_owned();
+    link.control = control.clone();
     let link = KafkaLink::new(link, health);
     #[cfg(feature = "mutants")]
     let link = match std::env::var("MILLSTREAM_MUTANT").unwrap_or_default().parse() {
@@ -202,7 +206,7 @@ fn summarize(running: &[Running], quiet: bool) {
             parts.push(format!("{} failed and skipped", grouped(counts.skipped)));
         }
         if stage.tally.retries() > 0 {
-            parts.push(count(stage.tally.retries(), "retry").replace("retrys", "retries"));
+            parts.push(format!("{} put off to be tried again", grouped(stage.tally.retries())));
         }
         tracing::info!("{}: {}", settings.stage, parts.join(", "));
     }

@@ -1,7 +1,10 @@
 //! What runs, in one calm line that renews itself on a terminal, and in a log line now and then elsewhere.
 
 use super::{Running, log};
-use crate::{text::grouped, transport::kafka::Health};
+use crate::{
+    text::{count, grouped},
+    transport::kafka::Health,
+};
 use std::{
     fmt::Write,
     sync::Arc,
@@ -45,7 +48,7 @@ impl Status {
             write!(line, "{separator}{name} {state}, {} done", grouped(counts.taken)).ok();
         }
         if letters > 0 {
-            write!(line, " · {} dead letters", grouped(letters)).ok();
+            write!(line, " · {}", count(letters, "dead letter")).ok();
         }
         if self.health.waiting() {
             line.push_str(" · waiting for Kafka");

@@ -5,10 +5,10 @@ use super::{
     failure::{clean, failed},
     imports::{Host, Shared},
     limits::{Limits, Memory},
-    log::GuestLog,
+    log::{GuestLog, escaped},
 };
 use crate::{
-    record::{Failure, Reason, Record, StageWorld},
+    record::{Failure, Later, Reason, Record, StageWorld},
     stage::guest::{Failed, Guest, InHand},
     transport::Incoming,
 };
@@ -133,9 +133,11 @@ impl Guest for Instance {
 
         let fate = match called {
             Ok(Ok(records)) => self.limits.check(&records).map(|()| records).map_err(Failed::from),
-            Ok(Err(Failure::Reject(reason))) => Err(Failed::Reject(reason)),
-            Ok(Err(Failure::Retry(later))) => Err(Failed::Retry(later)),
-            Ok(Err(Failure::Fault(reason))) => Err(Failed::Fault(reason)),
+            Ok(Err(Failure::Reject(reason))) => Err(Failed::Reject(tame(reason))),
+            Ok(Err(Failure::Retry(later))) => {
+                Err(Failed::Retry(Later { reason: tame(later.reason), after_ms: later.after_ms }))
+            }
+            Ok(Err(Failure::Fault(reason))) => Err(Failed::Fault(tame(reason))),
             Err(error) => Err(failed(&error, &self.limits, store.data_mut().last_words().as_deref())),
         };
         if !matches!(fate, Err(Failed::Fault(_) | Failed::Limit(_))) {
@@ -159,4 +161,9 @@ impl From<OpenError> for Failed {
             error => Failed::Fault(Reason { code: Some("open".into()), message: error.to_string() }),
         }
     }
+}
+
+/// A guest's words as they may stand in a log and in a header: of bounded length, and nothing that moves a cursor.
+fn tame(reason: Reason) -> Reason {
+    Reason { code: reason.code.map(|code| escaped(&code)), message: escaped(&reason.message) }
 }

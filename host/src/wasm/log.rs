@@ -112,7 +112,7 @@ fn event(stage: &str, place: Option<Place<'_>>, level: Level, line: &str) {
 
 /// The line with its control characters written out, and cut where it is too long: a guest's text must not move the
 /// cursor of a terminal or look like lines of the host's.
-fn escaped(message: &str) -> String {
+pub(super) fn escaped(message: &str) -> String {
     let end = message.floor_char_boundary(LINE_BYTES);
     let mut line = String::with_capacity(end);
     for c in message[..end].chars() {

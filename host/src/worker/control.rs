@@ -1,7 +1,10 @@
 //! How a worker is told to end, and how the others are kept from waiting for it.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,37 +12,63 @@ use std::{
 /// done again by whoever comes next.
 pub const GRACE: Duration = Duration::from_secs(7);
 
-/// Tells workers to end. Shared by a process's workers and whoever ends them.
+/// Tells workers to end: those of one stage, or, through its parts, those of the process.
 #[derive(Debug, Default)]
 pub struct Control {
-    stopped: Mutex<Option<Instant>>,
+    stopped: AtomicBool,
+    state: Mutex<State>,
     bell: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    since: Option<Instant>,
+    parts: Vec<Arc<Control>>,
+}
+
 impl Control {
+    /// A control of its own for a part of what this one controls: it ends with it, or before.
+    pub fn part(&self) -> Arc<Control> {
+        let part = Arc::new(Control::default());
+        let mut state = self.lock();
+        if state.since.is_some() {
+            part.stop();
+        }
+        state.parts.push(part.clone());
+        part
+    }
+
     /// Asks for an orderly end.
     pub fn stop(&self) {
-        self.lock().get_or_insert_with(Instant::now);
+        let mut state = self.lock();
+        state.since.get_or_insert_with(Instant::now);
+        state.parts.iter().for_each(|part| part.stop());
+        self.stopped.store(true, Ordering::Release);
         self.bell.notify_all();
     }
 
     /// True when an orderly end was asked for.
     pub fn stopping(&self) -> bool {
-        self.lock().is_some()
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// When an orderly end was asked for.
+    pub fn stopped_at(&self) -> Option<Instant> {
+        self.lock().since
     }
 
     /// True when the orderly end has taken so long that what is unfinished is to be left.
     pub fn out_of_patience(&self) -> bool {
-        self.lock().is_some_and(|since| since.elapsed() > GRACE)
+        self.stopping() && self.stopped_at().is_some_and(|since| since.elapsed() > GRACE)
     }
 
     /// Waits; at most until an end is asked for.
     pub fn wait(&self, time: Duration) {
         let guard = self.lock();
-        drop(self.bell.wait_timeout_while(guard, time, |stopped| stopped.is_none()));
+        drop(self.bell.wait_timeout_while(guard, time, |state| state.since.is_none()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

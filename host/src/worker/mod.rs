@@ -177,7 +177,7 @@ impl<L: Link> Worker<L> {
                     }
                     self.open.in_hand = None;
                 }
-                if stop.is_some() || self.open.records >= self.span || self.clock.now() >= until {
+                if stop.is_some() || self.open.records >= self.span || self.is_over(until) {
                     break;
                 }
             }
@@ -185,11 +185,10 @@ impl<L: Link> Worker<L> {
                 break;
             }
             self.note_ends(&cursor, &mut progress);
-            let left = until.saturating_sub(self.clock.now());
-            if left.is_zero() || self.open.records >= self.span {
+            if self.is_over(until) || self.open.records >= self.span {
                 break;
             }
-            match self.link.take(BATCH, left)? {
+            match self.link.take(BATCH, until.saturating_sub(self.clock.now()).min(IDLE))? {
                 Taken::Records(batch) => cursor = Cursor::new(batch),
                 Taken::Nothing => {}
                 Taken::Rebalance => break,
@@ -199,6 +198,11 @@ impl<L: Link> Worker<L> {
         self.committed(progress);
         self.rest = Some(cursor).filter(|cursor| !cursor.is_done());
         stop.map_or(Ok(()), |why| Err(Fault::Fatal(why)))
+    }
+
+    /// True when a transaction has been open for long enough.
+    fn is_over(&self, until: Duration) -> bool {
+        self.clock.now() >= until || self.settings.control.stopping()
     }
 
     /// Waits for records, and does between two transactions what must not be done within one.
@@ -278,6 +282,7 @@ impl<L: Link> Worker<L> {
         if self.careful == 0 {
             self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
         }
+        self.open.clear();
         if std::mem::take(&mut self.trouble.failures) > 0 && std::mem::take(&mut self.trouble.said) {
             tracing::info!("{}: goes on", self.settings.name);
         }
@@ -299,8 +304,10 @@ impl<L: Link> Worker<L> {
             self.rest = None;
             if self.settings.control.stopping() {
                 return Some(match fault {
-                    Fault::Fatal(why) | Fault::Replaced(why) => Ended::Failed(why),
-                    other => Ended::Unfinished(other.to_string()),
+                    Fault::Fatal(why) => Ended::Failed(why),
+                    // Nothing was open, so nothing is left undone.
+                    _ if self.open.suspects().0 == 0 => Ended::Orderly,
+                    other => Ended::Unfinished(format!("{other}: what was not committed will be done again")),
                 });
             }
             match &fault {

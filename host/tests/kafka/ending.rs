@@ -216,3 +216,30 @@ fn a_second_signal_ends_it_at_once() {
     host.wait(Duration::from_secs(10));
     broker.resume().unwrap();
 }
+
+#[test]
+fn a_standby_without_partitions_takes_over() {
+    let kafka = Kafka::shared();
+    let pipeline = Pipeline::new(&kafka, &COPY.replace("partitions: 3", "partitions: 1"));
+    let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
+    kafka.make(&input, 1, &[]);
+    kafka.make(&output, 1, &[]);
+    let watch = Watch::start(&kafka, &output);
+    let numbers = numbers(30);
+    let mut first = pipeline.run(&[]);
+    kafka.send(&input, values(&numbers[..10]));
+    until("the first is at work", Duration::from_secs(60), || watch.count() == 10);
+    let mut second = pipeline.run(&[]);
+    // Time to join, and to get nothing.
+    thread::sleep(Duration::from_secs(5));
+    // Whichever has the partition: the other one takes it over, once the dead one's session is over.
+    first.kill();
+    kafka.send(&input, values(&numbers[10..20]));
+    until("the second has taken over", Duration::from_secs(60), || watch.count() == 20);
+    let third = pipeline.run(&[]);
+    thread::sleep(Duration::from_secs(5));
+    second.kill();
+    kafka.send(&input, values(&numbers[20..]));
+    until("the third has taken over", Duration::from_secs(60), || watch.count() == 30);
+    drop(third);
+}

@@ -28,7 +28,7 @@ struct State {
     waiting: bool,
     /// What the clients said last.
     reason: String,
-    /// When one of them last had trouble to reach a broker.
+    /// When the cluster was last seen not to answer.
     trouble: Option<Instant>,
 }
 
@@ -48,7 +48,7 @@ impl Health {
         self.lock().waiting
     }
 
-    /// True when brokers were out of reach a short while ago: what they say of this process now may be an echo of its
+    /// True when the cluster was out of reach a short while ago: what they say of this process now may be an echo of its
     /// own past.
     pub(super) fn troubled_lately(&self) -> bool {
         self.lock().trouble.is_some_and(|at| at.elapsed() < ECHO)
@@ -58,7 +58,6 @@ impl Health {
     /// looked at by a question of our own.
     pub(super) fn suspect(self: &Arc<Self>, reason: &str) {
         let mut state = self.lock();
-        state.trouble = Some(Instant::now());
         if !reason.is_empty() {
             state.reason = reason.to_owned();
         }
@@ -90,6 +89,7 @@ impl Health {
 
     fn say_waiting(&self) {
         let mut state = self.lock();
+        state.trouble = Some(Instant::now());
         if !std::mem::replace(&mut state.waiting, true) {
             tracing::warn!(
                 "Kafka at {} does not answer: waiting until it does, nothing is lost ({})",

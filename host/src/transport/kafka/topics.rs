@@ -59,6 +59,13 @@ pub struct NewTopic {
     pub config: BTreeMap<String, String>,
 }
 
+impl NewTopic {
+    /// How many partitions it has, for people, when that is not left to the broker.
+    pub fn shape(&self) -> String {
+        self.partitions.map_or_else(String::new, |n| format!(" with {}", crate::text::count(n.into(), "partition")))
+    }
+}
+
 /// One partition, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionFacts {

@@ -59,6 +59,9 @@ impl Pipeline {
             .arg("run")
             .arg(self.folder.path().join("pipeline.yaml"))
             .args(arguments)
+            // What the developer has set must not reach it.
+            .env_remove("MILLSTREAM_KAFKA")
+            .env_remove("MILLSTREAM_INSTANCE")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
