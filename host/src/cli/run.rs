@@ -158,10 +158,20 @@ fn prepare_topics(manifest: &Manifest, control: &Control) -> Result<Option<BTree
 fn say_starts(manifest: &Manifest, control: &Control) {
     for stage in &manifest.stages {
         let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
+        if control.stopping() {
+            return;
+        }
         let Some(partitions) = ask(&cluster(manifest, &stage.properties), &stage.group, &inputs, control) else {
             continue;
         };
         let group = &stage.group;
+        if partitions.values().all(|lag| lag.committed.is_none())
+            && matches!(stage.from, Start::Latest | Start::Timestamp(_))
+            && let Err(error) = Offsets::new(&cluster(manifest, &stage.properties), group, &inputs)
+                .and_then(|offsets| offsets.choose(stage.from))
+        {
+            tracing::debug!("group {group} chooses its start by itself: {error:#}");
+        }
         let left = |from: &dyn Fn(&Lag) -> u64| {
             count(partitions.values().map(|lag| lag.end.saturating_sub(from(lag))).sum(), "record")
         };
@@ -176,9 +186,10 @@ fn say_starts(manifest: &Manifest, control: &Control) {
             Start::Earliest => {
                 tracing::info!("group {group} has no offsets: reads {} from earliest", left(&|lag| lag.start));
             }
-            Start::Latest => {
-                tracing::info!("group {group} has no offsets: reads what comes from now on")
-            }
+            Start::Latest => tracing::info!(
+                "group {group} has no offsets: reads what comes from now on, not the {} before",
+                left(&|lag| lag.start)
+            ),
             Start::Timestamp(time) => {
                 tracing::info!("group {group} has no offsets: reads from the first record at {time} ms since 1970");
             }

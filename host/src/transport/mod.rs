@@ -160,7 +160,7 @@ pub trait Link {
     /// How records come.
     type Batch: Batch;
 
-    /// Waits up to `wait` for up to `limit` records.
+    /// Waits up to `wait` for up to `limit` records; with a limit of none it only looks for a rebalance.
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Self::Batch>, Fault>;
     /// Lets the partitions come or go that [`Taken::Rebalance`] announced.
     fn rebalance(&mut self) -> Result<Assignment, Fault>;

@@ -209,7 +209,14 @@ impl<L: Link> Worker<L> {
     fn next_records(&mut self) -> Result<Option<Cursor<L::Batch>>, Fault> {
         self.release_due()?;
         if let Some(rest) = self.rest.take() {
-            return Ok(Some(rest));
+            // However long these take: the others of the group wait for no more than a transaction.
+            match self.link.take(0, Duration::ZERO)? {
+                Taken::Rebalance => {
+                    self.rebalance()?;
+                    return Ok(None);
+                }
+                Taken::Records(_) | Taken::Nothing => return Ok(Some(rest)),
+            }
         }
         let until_due = self.held.values().map(|(_, due)| due.saturating_sub(self.clock.now())).min();
         match self.link.take(BATCH, until_due.unwrap_or(IDLE).min(IDLE))? {
@@ -219,14 +226,16 @@ impl<L: Link> Worker<L> {
                 self.note_ends(&Cursor::new(batch), &mut ends);
                 self.owed.merge(&ends);
             }
-            Taken::Rebalance => {
-                let assignment = self.link.rebalance()?;
-                self.assign(&assignment);
-                self.commit_owed()?;
-            }
+            Taken::Rebalance => self.rebalance()?,
             Taken::Nothing => self.commit_owed()?,
         }
         Ok(None)
+    }
+
+    fn rebalance(&mut self) -> Result<(), Fault> {
+        let assignment = self.link.rebalance()?;
+        self.assign(&assignment);
+        self.commit_owed()
     }
 
     /// Commits progress that no record came to carry.
@@ -294,7 +303,10 @@ impl<L: Link> Worker<L> {
         self.held.clear();
         self.committed = assignment.starts.clone();
         self.owed = assignment.chosen.clone();
-        self.stage.assigned(&assignment.starts);
+        // With nothing in hand for the moment, what is known of records may still be of use.
+        if !assignment.starts.is_empty() {
+            self.stage.assigned(&assignment.starts);
+        }
     }
 
     /// What to do about a fault: this table, and then back to what is committed.
@@ -377,7 +389,7 @@ impl<L: Link> Worker<L> {
         if failures >= 3 && !matches!(fault, Fault::Refused(_)) && !std::mem::replace(&mut self.trouble.said, true) {
             tracing::warn!("{}: cannot go on: {fault}; trying until it can", self.settings.name);
         }
-        if failures >= 2 {
+        if failures >= 2 && !matches!(fault, Fault::Refused(_)) {
             let grown = Duration::from_millis(100).saturating_mul(1 << failures.min(10)).min(LONGEST_DELAY);
             self.clock.wait(grown);
         }

@@ -243,3 +243,33 @@ fn a_standby_without_partitions_takes_over() {
     until("the third has taken over", Duration::from_secs(60), || watch.count() == 30);
     drop(third);
 }
+
+/// Retention took what the group had not read yet.
+#[test]
+fn an_offset_that_is_gone_stops_the_stage_or_is_passed_as_the_manifest_says() {
+    let kafka = Kafka::shared();
+    let pipeline = Pipeline::new(&kafka, COPY);
+    let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
+    kafka.make(&input, 3, &[]);
+    let numbers = numbers(60);
+    let spread = |range: std::ops::Range<usize>| {
+        let sent = range.map(|at| Sent {
+            value: Some(numbers[at].as_bytes()),
+            partition: Some((at % 3) as i32),
+            ..Sent::default()
+        });
+        sent.collect::<Vec<_>>()
+    };
+    kafka.send(&input, spread(0..30));
+    pipeline.drain();
+    kafka.send(&input, spread(30..57));
+    kafka.delete_records(&input, 3, 19);
+    kafka.send(&input, spread(57..60));
+    let mut host = pipeline.run(&["--until-idle"]);
+    assert_eq!(host.wait(Duration::from_secs(60)).code(), Some(1), "{}", host.said());
+    assert!(host.said().contains("is gone"), "{}", host.said());
+    pipeline.write(&format!("{COPY}    on-lost-offset: earliest\n"));
+    let said = pipeline.drain();
+    assert!(said.contains("is gone: going on at 19"), "{said}");
+    assert_eq!(read_all(&kafka, &output).len(), 30 + 3, "{said}");
+}

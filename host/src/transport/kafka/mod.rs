@@ -18,7 +18,7 @@ pub use topics::{NewTopic, TopicFacts, Topics};
 use super::{Assignment, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken};
 use crate::manifest::Delivery;
 use reader::Reader;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use writer::Writer;
 
 /// A worker's connection to Kafka: one consumer, one producer.
@@ -27,12 +27,14 @@ pub struct KafkaLink {
     health: Arc<Health>,
     reader: Option<Reader>,
     writer: Option<Writer>,
+    /// Partitions whose offsets are gone, for the next reader to know.
+    lost: BTreeSet<Partition>,
 }
 
 impl KafkaLink {
     /// A link that is not connected yet: its first [`Link::recover`] connects it.
     pub fn new(settings: LinkSettings, health: Arc<Health>) -> KafkaLink {
-        KafkaLink { settings: Arc::new(settings), health, reader: None, writer: None }
+        KafkaLink { settings: Arc::new(settings), health, reader: None, writer: None, lost: BTreeSet::new() }
     }
 
     fn reader(&mut self) -> Result<&mut Reader, Fault> {
@@ -62,9 +64,8 @@ impl Link for KafkaLink {
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
         self.reader()?.take(limit, wait).map_err(|fault| {
-            if matches!(fault, Fault::Replaced(_)) {
-                // This consumer will never work again.
-                self.reader.take().into_iter().for_each(Reader::close);
+            if let Some(reader) = self.reader.take_if(|reader| reader.is_dead()) {
+                self.lost.extend(reader.lost());
             }
             judge(&self.health, fault)
         })
@@ -118,7 +119,7 @@ impl Link for KafkaLink {
         }
         // Joining the group takes longer than becoming a writer, so it begins first.
         if self.reader.is_none() {
-            self.reader = Some(Reader::open(&self.settings, &self.health)?);
+            self.reader = Some(Reader::open(&self.settings, &self.health, std::mem::take(&mut self.lost))?);
         }
         // Before the offsets are read: only a new writer settles what became of the old one's last transaction.
         self.writer = Some(Writer::open(&self.settings, &self.health)?);
@@ -129,8 +130,6 @@ impl Link for KafkaLink {
         if let Some(writer) = self.writer {
             writer.settle();
         }
-        if let Some(reader) = self.reader {
-            reader.close();
-        }
+        drop(self.reader);
     }
 }

@@ -1,10 +1,11 @@
 //! What groups have committed, and how far that is from the end.
 
 use super::{settings::Cluster, topics::Quiet};
-use anyhow::{Context, Result};
+use crate::manifest::Start;
+use anyhow::{Context, Result, ensure};
 use rdkafka::{
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     topic_partition_list::{Offset, TopicPartitionList},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -51,6 +52,7 @@ impl Offsets {
         for topic in &self.topics {
             let metadata = self.client.fetch_metadata(Some(topic), QUESTION)?;
             for found in metadata.topics() {
+                ensure!(found.error().is_none() && !found.partitions().is_empty(), "{topic} cannot be read now");
                 partitions.extend(found.partitions().iter().map(|partition| (topic.clone(), partition.id())));
             }
         }
@@ -75,6 +77,27 @@ impl Offsets {
                 Ok((partition, lag))
             })
             .collect()
+    }
+}
+
+impl Offsets {
+    /// Chooses where a group without any offsets begins, for all of its partitions at once; in vain when it has members
+    /// by now, who choose for themselves.
+    pub fn choose(&self, start: Start) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), lag) in self.ask()? {
+            let at = match start {
+                Start::Timestamp(time) => {
+                    let mut asked = TopicPartitionList::new();
+                    asked.add_partition_offset(&topic, partition, Offset::Offset(time))?;
+                    let found = known(&self.client.offsets_for_times(asked, QUESTION)?)?;
+                    found.values().next().copied().unwrap_or(lag.end)
+                }
+                _ => lag.end,
+            };
+            list.add_partition_offset(&topic, partition, Offset::Offset(i64::try_from(at)?))?;
+        }
+        Ok(self.client.commit(&list, CommitMode::Sync)?)
     }
 }
 

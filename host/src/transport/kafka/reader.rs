@@ -95,6 +95,12 @@ pub(super) struct Reader {
     given: Vec<Partition>,
     /// The library has them too.
     assigned: bool,
+    /// A topic that is not there was spoken of.
+    said_gone: bool,
+    /// Of no use any more: a new one has to join.
+    dead: bool,
+    /// Partitions whose offset the broker does not know, as after a topic was made anew.
+    lost: BTreeSet<Partition>,
     /// Records may be taken from them: they stand where they should.
     started: bool,
     scratch: Vec<Queued>,
@@ -102,7 +108,12 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Joins the group, without waiting for its answer.
-    pub(super) fn open(settings: &Arc<LinkSettings>, health: &Arc<Health>) -> Result<Reader, Fault> {
+    /// `lost` are the partitions whose offsets an earlier reader found to be gone.
+    pub(super) fn open(
+        settings: &Arc<LinkSettings>,
+        health: &Arc<Health>,
+        lost: BTreeSet<Partition>,
+    ) -> Result<Reader, Fault> {
         let events = Events { changes: Mutex::default(), closing: AtomicBool::new(false), health: health.clone() };
         let consumer = BaseConsumer::from_config_and_context(&settings.reader(), events).map_err(fatal)?;
         let topics: Vec<_> = settings.inputs.iter().map(String::as_str).collect();
@@ -114,6 +125,9 @@ impl Reader {
             settings: settings.clone(),
             given: Vec::new(),
             assigned: false,
+            said_gone: false,
+            dead: false,
+            lost,
             started: false,
             scratch: Vec::new(),
         })
@@ -128,15 +142,20 @@ impl Reader {
         if !self.started {
             return Ok(Taken::Nothing);
         }
-        self.queue.take(limit, wait, &mut self.scratch);
+        if limit > 0 {
+            self.queue.take(limit, wait, &mut self.scratch);
+        }
         if self.scratch.is_empty() {
             return Ok(Taken::Nothing);
         }
-        let mut lost = Vec::new();
+        let (mut lost, mut gone) = (None, BTreeSet::new());
         let inputs = &self.settings.inputs;
         let batch = KafkaBatch::new(self.scratch.drain(..), inputs, &self.consumer, |queued| match queued.error() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                lost.push((queued.topic().to_string_lossy().into_owned(), queued.partition(), queued.text()));
+                if let Some(input) = inputs.iter().position(|topic| topic.as_bytes() == queued.topic().to_bytes()) {
+                    gone.insert(Partition { input, number: queued.partition() as u32 });
+                }
+                lost = Some(format!("{}/{}: {}", queued.topic().to_string_lossy(), queued.partition(), queued.text()));
                 Ok(())
             }
             Some(code) => {
@@ -146,8 +165,11 @@ impl Reader {
             // A record that we cannot place must not be passed over.
             None => Err(Fault::Aborted(format!("a record of {} came unasked", queued.topic().to_string_lossy()))),
         })?;
-        for (topic, partition, text) in lost {
-            self.lost_offset(&topic, partition, &text)?;
+        if let Some(why) = lost {
+            // The library has given this partition up, and no seek brings it back.
+            self.dead = true;
+            self.lost.extend(gone);
+            return Err(Fault::Aborted(why));
         }
         Ok(Taken::Records(batch))
     }
@@ -157,12 +179,22 @@ impl Reader {
         match self.consumer.poll(wait) {
             None => Ok(()),
             Some(Ok(_)) => Err(Fault::Aborted("a record came past the queue".into())),
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(self.fatal_error(code)),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                self.dead = true;
+                Err(self.fatal_error(code))
+            }
             Some(Err(error)) => {
                 if let Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed) =
                     error.rdkafka_error_code()
                 {
                     return Err(Fault::Unavailable(error.to_string()));
+                }
+                if let Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) =
+                    error.rdkafka_error_code()
+                    && !std::mem::replace(&mut self.said_gone, true)
+                {
+                    let topics = self.settings.inputs.join(", ");
+                    tracing::warn!("group {}: a topic of {topics} is gone: waiting for it", self.settings.group);
                 }
                 notice(&self.consumer.context().health, &error, &error.to_string());
                 Ok(())
@@ -174,7 +206,7 @@ impl Reader {
         let why = self.consumer.client().fatal_error().map_or_else(|| code.to_string(), |(_, text)| text);
         match self.consumer.client().fatal_error().map_or(code, |(code, _)| code) {
             RDKafkaErrorCode::FencedInstanceId => Fault::Replaced(why),
-            _ => Fault::Fatal(why),
+            _ => Fault::Aborted(why),
         }
     }
 
@@ -232,6 +264,7 @@ impl Reader {
             }
             self.consumer.assign(&list).map_err(aborted)?;
             self.assigned = true;
+            self.lost.clear();
         }
         // A partition that was held stays so over an assignment.
         self.consumer.resume(&list).map_err(aborted)?;
@@ -242,8 +275,9 @@ impl Reader {
     fn find_starts(&self) -> Result<Assignment, Fault> {
         let mut assignment = Assignment::default();
         let given: BTreeSet<Partition> = self.given.iter().copied().collect();
-        let committed = self.committed(&given)?;
+        let (committed, moved) = self.pass_lost_offsets(self.committed(&given)?)?;
         assignment.starts.merge(&committed);
+        assignment.chosen.merge(&moved);
         let known: BTreeSet<Partition> = committed.iter().map(|(partition, _)| partition).collect();
         for input in given.difference(&known).map(|partition| partition.input).collect::<BTreeSet<_>>() {
             let open: BTreeSet<_> = given.difference(&known).filter(|p| p.input == input).copied().collect();
@@ -331,29 +365,45 @@ impl Reader {
         Ok(progress)
     }
 
-    fn lost_offset(&mut self, topic: &str, partition: i32, text: &str) -> Result<(), Fault> {
-        let Some(input) = self.settings.inputs.iter().position(|name| name == topic) else {
-            return Ok(());
-        };
-        let lost = BTreeSet::from([Partition { input, number: partition as u32 }]);
-        let earliest = self.offsets_at(&lost, Offset::Beginning)?;
-        let starts = earliest.iter().next().map_or(0, |(_, next)| next.0);
-        let group = &self.settings.group;
-        let to = match self.settings.on_lost_offset {
-            OnLostOffset::Stop => {
-                return Err(Fault::Fatal(format!(
-                    "the next record of group {group} in {topic}/{partition} is gone, the topic now starts at {starts} \
-                     ({text}): to go on from there write `on-lost-offset: earliest`"
-                )));
-            }
-            OnLostOffset::Earliest => earliest,
-            OnLostOffset::Latest => self.offsets_at(&lost, Offset::End)?,
-        };
-        for (partition, next) in to.iter() {
-            tracing::warn!("group {group}: its offset in {topic}/{} is gone, going on at {next}", partition.number);
-            self.seek(partition, next)?;
+    /// Puts in the place of offsets that are gone what the manifest says; those that were put in stand in the second
+    /// part too.
+    fn pass_lost_offsets(&self, committed: Progress) -> Result<(Progress, Progress), Fault> {
+        let partitions: BTreeSet<_> = committed.iter().map(|(partition, _)| partition).collect();
+        if partitions.is_empty() {
+            return Ok((committed, Progress::default()));
         }
-        Ok(())
+        let starts = self.offsets_at(&partitions, Offset::Beginning)?;
+        let ends = self.offsets_at(&partitions, Offset::End)?;
+        let (mut kept, mut moved) = (Progress::default(), Progress::default());
+        for (partition, next) in committed.iter() {
+            let (start, end) = (starts.get(partition).unwrap_or(next), ends.get(partition).unwrap_or(next));
+            // That the end lies before it is believed only when the broker says so: a broker that has just come back may
+            // not know its end yet.
+            if next >= start && !(next > end && self.lost.contains(&partition)) {
+                kept.reach(partition, next);
+                continue;
+            }
+            let place = format!(
+                "group {}: its offset {next} in {}/{}",
+                self.settings.group,
+                self.topic(partition),
+                partition.number
+            );
+            let to = match self.settings.on_lost_offset {
+                OnLostOffset::Stop => {
+                    return Err(Fault::Fatal(format!(
+                        "{place} is gone, there is {start} to {end} now: to go on write `on-lost-offset: earliest`, or \
+                         `latest`"
+                    )));
+                }
+                OnLostOffset::Earliest => start,
+                OnLostOffset::Latest => end,
+            };
+            tracing::warn!("{place} is gone: going on at {to}");
+            kept.reach(partition, to);
+            moved.reach(partition, to);
+        }
+        Ok((kept, moved))
     }
 
     pub(super) fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
@@ -421,14 +471,34 @@ impl Reader {
         }
     }
 
-    /// Leaves. The library's own way waits without a bound, so it is not waited for longer than a moment.
-    pub(super) fn close(self) {
+    /// True when only a new reader can go on.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// The partitions whose offsets are gone.
+    pub(super) fn lost(&self) -> &BTreeSet<Partition> {
+        &self.lost
+    }
+}
+
+impl Drop for Reader {
+    /// Leaves the group. The library waits without a bound for rebalances to be answered, so they are, and it is not
+    /// waited for longer than a moment.
+    fn drop(&mut self) {
+        self.scratch.clear();
         self.consumer.context().closing.store(true, Ordering::Relaxed);
-        let Reader { queue, consumer, scratch, .. } = self;
-        drop((scratch, queue));
+        // One of them answers whatever change was announced and not yet answered.
+        self.consumer.assign(&TopicPartitionList::new()).ok();
+        self.consumer.unassign().ok();
         let (done, closed) = std::sync::mpsc::channel();
+        let consumer = self.consumer.clone();
         std::thread::spawn(move || {
-            drop(consumer);
+            if consumer.close_queue().is_ok() {
+                while !consumer.closed() {
+                    consumer.poll(Duration::from_millis(50));
+                }
+            }
             done.send(()).ok();
         });
         closed.recv_timeout(Duration::from_secs(2)).ok();

@@ -24,13 +24,6 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// The same cluster with more properties over its own.
-    pub fn with(&self, properties: &BTreeMap<String, String>) -> Cluster {
-        let mut cluster = self.clone();
-        cluster.properties.extend(properties.clone());
-        cluster
-    }
-
     /// A client that only asks.
     pub(super) fn plain(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -99,6 +92,8 @@ impl LinkSettings {
         // The library waits a whole second when its queue is full, unless told otherwise.
         default(&mut config, "fetch.queue.backoff.ms", "10");
         default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
+        // A broker that is stopped in its tracks must not hold back an orderly end.
+        default(&mut config, "socket.timeout.ms", "6000");
         config
             .set("group.id", &self.group)
             .set("group.instance.id", format!("{}.{}", self.name, self.inputs_digest))
@@ -120,6 +115,7 @@ impl LinkSettings {
         default(&mut config, "queue.buffering.max.messages", "100000");
         default(&mut config, "queue.buffering.max.kbytes", "65536");
         default(&mut config, "partitioner", "murmur2_random");
+        default(&mut config, "socket.timeout.ms", "6000");
         default(&mut config, "message.max.bytes", &self.largest_record.clamp(1_000_000, 1_000_000_000).to_string());
         // A transaction that begins right behind another finds that one's markers not written yet, and asks again.
         default(&mut config, "retry.backoff.ms", "10");

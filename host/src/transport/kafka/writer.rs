@@ -80,6 +80,8 @@ pub(super) struct Writer {
     producer: BaseProducer<Reports>,
     settings: Arc<LinkSettings>,
     state: State,
+    /// It was let in.
+    ready: bool,
     begun: Instant,
 }
 
@@ -98,11 +100,13 @@ impl Writer {
             producer,
             settings: settings.clone(),
             state: State::Closed,
+            ready: false,
             begun: Instant::now(),
         };
         if settings.delivery == Delivery::ExactlyOnce {
             writer.init()?;
         }
+        writer.ready = true;
         Ok(writer)
     }
 
@@ -250,6 +254,11 @@ impl Writer {
                     true => Fault::Aborted(format!("the transaction took too long: {text}")),
                     false => Fault::Fenced(text),
                 }
+            }
+            // This client is dead, which says nothing of the next one.
+            Answer::Fatal(text) if self.ready => {
+                self.state = State::Doubtful;
+                Fault::Unknown(text)
             }
             Answer::Fatal(text) => Fault::Fatal(text),
             Answer::Done | Answer::Pending => Fault::Unknown("there was no answer".into()),

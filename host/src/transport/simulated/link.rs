@@ -201,7 +201,7 @@ impl Link for SimulatedLink {
                 if reader.change(&name, world)? != Change::None {
                     return Ok(Taken::Rebalance);
                 }
-                match reader.started && world.away <= world.now() {
+                match limit > 0 && reader.started && world.away <= world.now() {
                     true => reader.fetch(world, limit),
                     false => None,
                 }

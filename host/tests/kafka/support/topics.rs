@@ -66,6 +66,16 @@ impl Kafka {
         Topics::new(&self.cluster()).unwrap()
     }
 
+    /// Deletes what stands before an offset in each partition, as retention would.
+    pub fn delete_records(&self, topic: &str, partitions: i32, before: i64) {
+        use rdkafka::{Offset, TopicPartitionList, admin::AdminOptions, client::DefaultClientContext};
+        let admin: rdkafka::admin::AdminClient<DefaultClientContext> = self.config().create().unwrap();
+        let mut list = TopicPartitionList::new();
+        (0..partitions).for_each(|p| list.add_partition_offset(topic, p, Offset::Offset(before)).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
+    }
+
     /// A client's settings.
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
