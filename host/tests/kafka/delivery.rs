@@ -209,7 +209,7 @@ fn delivery_survives_a_host_that_sleeps_past_its_session() {
     thread::sleep(Duration::from_secs(14));
     sleeper.signal("CONT");
     sending.join().unwrap();
-    until("everything is through", Duration::from_secs(60), || watch.count() as u64 >= records);
+    other.until("everything is through", Duration::from_secs(60), || watch.count() as u64 >= records);
     assert!(sleeper.is_running(), "{}", sleeper.said());
     assert!(other.is_running(), "{}", other.said());
     sleeper.signal("TERM");
@@ -233,12 +233,12 @@ fn delivery_waits_for_a_broker_that_goes_away() {
     let records = 6_000;
     let sending = send_slowly(&kafka, &input, records, Duration::from_secs(10));
     let host = pipeline.run(&[]);
-    until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
+    host.until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
     broker.kill().unwrap();
     thread::sleep(Duration::from_secs(16));
     broker.boot().unwrap();
     sending.join().unwrap();
-    until("everything is through", Duration::from_secs(90), || watch.count() as u64 >= records);
+    host.until("everything is through", Duration::from_secs(90), || watch.count() as u64 >= records);
     let said = host.said();
     assert_eq!(said.matches("does not answer").count(), 1, "{said}");
     assert_eq!(said.matches("answers again").count(), 1, "{said}");

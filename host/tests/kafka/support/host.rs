@@ -110,6 +110,15 @@ impl Host {
         super::until(&format!("the host says {words:?}"), Duration::from_secs(60), || self.said().contains(words));
     }
 
+    /// Waits until something holds; what it said, when it does not.
+    pub fn until(&self, what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
+        let since = Instant::now();
+        while !holds() {
+            assert!(since.elapsed() < within, "not within {within:?}: {what}\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
