@@ -17,7 +17,7 @@ use crate::{
 };
 use guest::{Failed, Guest, InHand};
 use retry::Retries;
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 use tally::Notices;
 
 /// A topic that a stage writes, and what its broker would refuse to take.
@@ -85,6 +85,8 @@ pub struct Stage {
     retries: Retries,
     /// Records that the log refuses, and why: whatever the guest makes of them is not sent.
     condemned: BTreeMap<(Partition, Offset), String>,
+    /// The present, when somebody last looked: what was not too late then is not too late now.
+    seen_ms: Cell<i64>,
     /// Which output each record of the call in hand goes to.
     routes: Vec<usize>,
     notices: Notices,
@@ -102,6 +104,7 @@ impl Stage {
             counts: Counts::default(),
             retries,
             condemned: BTreeMap::new(),
+            seen_ms: Cell::new(i64::MIN),
             routes: Vec::new(),
             notices: Notices::default(),
         }
@@ -185,19 +188,25 @@ impl Stage {
             let (topic, largest) = (&output.topic, output.largest);
             return Err(fault("too-large", format!("{topic} takes records of {largest} bytes, this one has {size}")));
         }
-        if let (Some(time), Some(ahead)) = (record.timestamp.or(origin.timestamp), output.ahead) {
-            let latest = self.clock.wall_ms().saturating_add(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX));
-            if time > latest {
-                return Err(fault(
-                    "future-timestamp",
-                    format!("{} takes no timestamp as late as {time}", output.topic),
-                ));
-            }
+        if let (Some(time), Some(ahead)) = (record.timestamp.or(origin.timestamp), output.ahead)
+            && self.is_too_late(time, ahead)
+        {
+            return Err(fault("future-timestamp", format!("{} takes no timestamp as late as {time}", output.topic)));
         }
         if record.timestamp.is_some_and(|time| time < 0) {
             return Err(fault("negative-timestamp", "a timestamp counts milliseconds since 1970".into()));
         }
         Ok(index)
+    }
+
+    /// Looks at the clock only when it must: for each record that would cost as much as all other checks together.
+    fn is_too_late(&self, time: i64, ahead: Duration) -> bool {
+        let ahead_ms = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
+        let is_late = || time > self.seen_ms.get().saturating_add(ahead_ms);
+        is_late() && {
+            self.seen_ms.set(self.clock.wall_ms());
+            is_late()
+        }
     }
 
     fn send_all(

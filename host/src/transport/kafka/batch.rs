@@ -127,7 +127,8 @@ impl KafkaBatch {
         consumer: &Arc<BaseConsumer<Events>>,
         mut trouble: impl FnMut(Queued) -> Result<(), E>,
     ) -> Result<KafkaBatch, E> {
-        let mut batch = KafkaBatch { records: Vec::new(), ends: Vec::new(), _consumer: consumer.clone() };
+        let records = Vec::with_capacity(queued.size_hint().0);
+        let mut batch = KafkaBatch { records, ends: Vec::new(), _consumer: consumer.clone() };
         let mut last = (ptr::null_mut(), 0);
         for queued in queued {
             if last.0 != queued.topic_handle() || last.0.is_null() {
