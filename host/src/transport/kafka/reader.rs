@@ -283,7 +283,11 @@ impl Reader {
             let open: BTreeSet<_> = given.difference(&known).filter(|p| p.input == input).copied().collect();
             // A partition without an offset in a topic that the group knows is a new one: what it holds came after
             // the group had begun, so it is read from its start.
-            let from = if self.knows_topic(input)? { Start::Earliest } else { self.settings.from };
+            let from = match self.settings.from {
+                Start::Earliest => Start::Earliest,
+                _ if self.knows_topic(input)? => Start::Earliest,
+                other => other,
+            };
             let found = match from {
                 Start::Earliest => self.offsets_at(&open, Offset::Beginning)?,
                 Start::Latest => self.offsets_at(&open, Offset::End)?,
@@ -312,7 +316,10 @@ impl Reader {
         let topic = &self.settings.inputs[input];
         let count = self.ask(|consumer| {
             let metadata = consumer.fetch_metadata(Some(topic), QUESTION)?;
-            Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
+            match metadata.topics().first() {
+                Some(found) if found.error().is_none() => Ok(found.partitions().len()),
+                _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
+            }
         })?;
         let all = (0..count as u32).map(|number| Partition { input, number }).collect();
         Ok(!self.committed(&all)?.is_empty())
