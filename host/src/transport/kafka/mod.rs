@@ -63,12 +63,8 @@ impl Link for KafkaLink {
     type Batch = KafkaBatch;
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
-        self.reader()?.take(limit, wait).map_err(|fault| {
-            if let Some(reader) = self.reader.take_if(|reader| reader.is_dead()) {
-                self.lost.extend(reader.lost());
-            }
-            judge(&self.health, fault)
-        })
+        let taken = self.reader()?.take(limit, wait);
+        taken.map_err(|fault| judge(&self.health, fault))
     }
 
     fn rebalance(&mut self) -> Result<Assignment, Fault> {
@@ -117,13 +113,17 @@ impl Link for KafkaLink {
             }
             self.settings.control.wait(Duration::from_millis(100));
         }
+        if let Some(dead) = self.reader.take_if(|reader| reader.is_dead()) {
+            self.lost.extend(dead.lost());
+        }
         // Joining the group takes longer than becoming a writer, so it begins first.
         if self.reader.is_none() {
             self.reader = Some(Reader::open(&self.settings, &self.health, std::mem::take(&mut self.lost))?);
         }
         // Before the offsets are read: only a new writer settles what became of the old one's last transaction.
         self.writer = Some(Writer::open(&self.settings, &self.health)?);
-        self.reader()?.start()
+        let started = self.reader()?.start();
+        started.map_err(|fault| judge(&self.health, fault))
     }
 
     fn close(self) {

@@ -134,6 +134,7 @@ impl Reader {
     }
 
     pub(super) fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
+        debug_assert!(!self.dead, "recovered with a dead reader");
         // Without partitions nothing comes but rebalances, which are waited for where they arrive.
         self.poll(if self.started { Duration::ZERO } else { wait })?;
         if self.changed() {
@@ -242,6 +243,20 @@ impl Reader {
     /// Begins to take from the partitions that were given, at what the group has committed.
     pub(super) fn start(&mut self) -> Result<Assignment, Fault> {
         self.started = false;
+        match self.begin() {
+            Err(fault) if self.dead => Err(fault),
+            // Whatever was found out is void, or could not even be answered: the change comes first.
+            _ if self.changed() => Ok(Assignment::default()),
+            begun => {
+                self.started = begun.as_ref().is_ok_and(|assignment| !assignment.starts.is_empty());
+                begun
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Result<Assignment, Fault> {
+        // What happened since the last poll, and what an outage brought meanwhile.
+        self.poll(Duration::ZERO)?;
         if self.changed() {
             return Ok(Assignment::default());
         }
@@ -257,7 +272,9 @@ impl Reader {
             self.ask(|consumer| {
                 let moved = consumer.seek_partitions(list.clone(), QUESTION)?;
                 moved.elements().iter().try_for_each(|element| element.error())
-            })?;
+            })
+            // A partition that cannot be moved has been given up by the library.
+            .inspect_err(|_| self.dead = true)?;
         } else {
             for (partition, _) in assignment.starts.iter() {
                 self.queue.forward(self.topic(partition), partition.number as i32);
@@ -268,14 +285,14 @@ impl Reader {
         }
         // A partition that was held stays so over an assignment.
         self.consumer.resume(&list).map_err(aborted)?;
-        self.started = true;
         Ok(assignment)
     }
 
-    fn find_starts(&self) -> Result<Assignment, Fault> {
+    fn find_starts(&mut self) -> Result<Assignment, Fault> {
         let mut assignment = Assignment::default();
         let given: BTreeSet<Partition> = self.given.iter().copied().collect();
-        let (committed, moved) = self.pass_lost_offsets(self.committed(&given)?)?;
+        let committed = self.committed(&given)?;
+        let (committed, moved) = self.pass_lost_offsets(committed)?;
         assignment.starts.merge(&committed);
         assignment.chosen.merge(&moved);
         let known: BTreeSet<Partition> = committed.iter().map(|(partition, _)| partition).collect();
@@ -283,7 +300,8 @@ impl Reader {
             let open: BTreeSet<_> = given.difference(&known).filter(|p| p.input == input).copied().collect();
             // A partition without an offset in a topic that the group knows is a new one: what it holds came after
             // the group had begun, so it is read from its start.
-            let from = match self.settings.from {
+            let wished = self.settings.from;
+            let from = match wished {
                 Start::Earliest => Start::Earliest,
                 _ if self.knows_topic(input)? => Start::Earliest,
                 other => other,
@@ -312,10 +330,10 @@ impl Reader {
         Ok(assignment)
     }
 
-    fn knows_topic(&self, input: usize) -> Result<bool, Fault> {
-        let topic = &self.settings.inputs[input];
+    fn knows_topic(&mut self, input: usize) -> Result<bool, Fault> {
+        let topic = self.settings.inputs[input].clone();
         let count = self.ask(|consumer| {
-            let metadata = consumer.fetch_metadata(Some(topic), QUESTION)?;
+            let metadata = consumer.fetch_metadata(Some(&topic), QUESTION)?;
             match metadata.topics().first() {
                 Some(found) if found.error().is_none() => Ok(found.partitions().len()),
                 _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
@@ -325,19 +343,22 @@ impl Reader {
         Ok(!self.committed(&all)?.is_empty())
     }
 
-    fn committed(&self, partitions: &BTreeSet<Partition>) -> Result<Progress, Fault> {
-        self.ask(|consumer| consumer.committed_offsets(self.list(partitions, Offset::Invalid), QUESTION))
+    fn committed(&mut self, partitions: &BTreeSet<Partition>) -> Result<Progress, Fault> {
+        let list = self.list(partitions, Offset::Invalid);
+        self.ask(|consumer| consumer.committed_offsets(list.clone(), QUESTION))
             .and_then(|list| self.progress(&list))
     }
 
     /// Where partitions begin, end, or pass a time.
-    fn offsets_at(&self, partitions: &BTreeSet<Partition>, at: Offset) -> Result<Progress, Fault> {
-        self.ask(|consumer| consumer.offsets_for_times(self.list(partitions, at), QUESTION))
+    fn offsets_at(&mut self, partitions: &BTreeSet<Partition>, at: Offset) -> Result<Progress, Fault> {
+        let list = self.list(partitions, at);
+        self.ask(|consumer| consumer.offsets_for_times(list.clone(), QUESTION))
             .and_then(|list| self.progress(&list))
     }
 
-    /// Asks until there is an answer, or none is to be expected soon.
-    fn ask<T>(&self, question: impl Fn(&BaseConsumer<Events>) -> Result<T, KafkaError>) -> Result<T, Fault> {
+    /// Asks until there is an answer, or none is to be expected soon. A question may have none while the group waits
+    /// for this member to give its partitions up, so it looks for that between two tries.
+    fn ask<T>(&mut self, question: impl Fn(&BaseConsumer<Events>) -> Result<T, KafkaError>) -> Result<T, Fault> {
         let since = Instant::now();
         loop {
             match question(&self.consumer) {
@@ -345,7 +366,12 @@ impl Reader {
                 Err(error) if since.elapsed() > PATIENCE || self.settings.control.stopping() => {
                     return Err(Fault::Unavailable(format!("group {}: {error}", self.settings.group)));
                 }
-                Err(_) => self.settings.control.wait(Duration::from_millis(100)),
+                Err(error) => {
+                    self.poll(Duration::from_millis(100))?;
+                    if self.changed() {
+                        return Err(Fault::Aborted(format!("group {}: {error}", self.settings.group)));
+                    }
+                }
             }
         }
     }
@@ -374,7 +400,7 @@ impl Reader {
 
     /// Puts in the place of offsets that are gone what the manifest says; those that were put in stand in the second
     /// part too.
-    fn pass_lost_offsets(&self, committed: Progress) -> Result<(Progress, Progress), Fault> {
+    fn pass_lost_offsets(&mut self, committed: Progress) -> Result<(Progress, Progress), Fault> {
         let partitions: BTreeSet<_> = committed.iter().map(|(partition, _)| partition).collect();
         if partitions.is_empty() {
             return Ok((committed, Progress::default()));
