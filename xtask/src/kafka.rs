@@ -1,7 +1,7 @@
 //! A real Apache Kafka from Maven Central, on loopback, to be killed and paused at will.
 //!
-//! It runs one node that is broker and controller. Everything lives in one folder, and only the processes that were
-//! started here are ever signalled.
+//! A cluster is one controller, which lives as long as the cluster does, and one broker or more. Everything lives in
+//! one folder, and only the processes that were started here are ever signalled.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::{
@@ -18,10 +18,14 @@ use std::{
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// A name for the cluster: the base64 of sixteen bytes.
 const CLUSTER: &str = "bWlsbHN0cmVhbS10ZXN0cw";
+/// The controller's number; brokers are 1, 2 and so on.
+const CONTROLLER: usize = 100;
 
-/// How a broker is set up.
-#[derive(Clone, Debug, Default)]
+/// How a cluster is set up.
+#[derive(Clone, Debug)]
 pub struct Setup {
+    /// How many brokers there are; topics have up to three replicas.
+    pub brokers: usize,
     /// Lines for `server.properties`, over those that are there.
     pub properties: Vec<(String, String)>,
     /// Kafka's own timeouts, in place of the short ones that keep tests quick.
@@ -30,64 +34,100 @@ pub struct Setup {
     pub fast: bool,
 }
 
-/// A running broker. It ends, at the latest, when this is dropped.
-pub struct Broker {
-    folder: PathBuf,
-    port: u16,
-    fast: bool,
-    process: Option<Child>,
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { brokers: 1, properties: Vec::new(), default_timeouts: false, fast: false }
+    }
 }
 
-impl Broker {
-    /// Makes a broker with its data in `folder`, and waits until it answers.
-    pub fn start(folder: &Path, setup: &Setup) -> Result<Broker> {
-        let (port, controller) = free_ports()?;
-        Broker::start_at(folder, setup, port, controller)
+/// A running cluster. It ends, at the latest, when this is dropped.
+pub struct Cluster {
+    folder: PathBuf,
+    setup: Setup,
+    brokers: Vec<Node>,
+    _controller: Process,
+}
+
+/// A broker, running or not.
+struct Node {
+    port: u16,
+    process: Option<Process>,
+    ended: Option<Instant>,
+}
+
+impl Cluster {
+    /// Makes a cluster with its data in `folder`, and waits until its brokers answer.
+    pub fn start(folder: &Path, setup: &Setup) -> Result<Cluster> {
+        Cluster::start_at(folder, setup, free_ports(setup.brokers)?)
     }
 
-    /// The same, on ports that are known beforehand.
-    pub fn start_at(folder: &Path, setup: &Setup, port: u16, controller: u16) -> Result<Broker> {
+    /// The same, with the brokers on ports that are known beforehand.
+    pub fn start_at(folder: &Path, setup: &Setup, ports: Vec<u16>) -> Result<Cluster> {
+        ensure!(ports.len() == setup.brokers, "a port for each broker");
         let jars = fetch()?;
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
-        fs::write(folder.join("server.properties"), properties(&folder, port, controller, setup))?;
+        let controller = free_ports(1)?[0];
+        let nodes = ports.iter().enumerate().map(|(index, port)| (index + 1, *port));
+        for (number, port) in [(CONTROLLER, controller)].into_iter().chain(nodes) {
+            let home = folder.join(number.to_string());
+            fs::create_dir_all(&home)?;
+            fs::write(home.join("server.properties"), properties(&home, number, port, controller, setup))?;
+        }
         let mut format = java(&jars, &["-Xmx128m", "-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool");
-        let output = format.args(["format", "-t", CLUSTER, "-c"]).arg(folder.join("server.properties")).output()?;
+        let settings = folder.join(CONTROLLER.to_string()).join("server.properties");
+        let output = format.args(["format", "-t", CLUSTER, "-c"]).arg(settings).output()?;
         ensure!(output.status.success(), "Kafka's storage tool failed: {}", String::from_utf8_lossy(&output.stderr));
-        let mut broker = Broker { folder, port, fast: setup.fast, process: None };
-        broker.boot()?;
-        Ok(broker)
+        for number in 1..=setup.brokers {
+            // What the tool would write for a broker; it takes a second for each.
+            let data = folder.join(number.to_string()).join("data");
+            fs::create_dir_all(&data)?;
+            let id = format!("bWlsbHN0cmVhbS1ub2RlL{number:1}");
+            let meta = format!("version=1\ncluster.id={CLUSTER}\nnode.id={number}\ndirectory.id={id}\n");
+            fs::write(data.join("meta.properties"), meta)?;
+        }
+        let brokers = ports.iter().map(|port| Node { port: *port, process: None, ended: None }).collect();
+        let _controller = spawn(&folder, CONTROLLER, false)?;
+        let mut cluster = Cluster { folder, setup: setup.clone(), brokers, _controller };
+        (0..setup.brokers).try_for_each(|index| cluster.launch(index))?;
+        (0..setup.brokers).try_for_each(|index| cluster.wait_until_ready(index))?;
+        Ok(cluster)
     }
 
     /// Where clients find it.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let all: Vec<_> = self.brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.port)).collect();
+        all.join(",")
     }
 
-    /// Its process, when it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Child::id)
+    /// Starts a broker again on the data that it has, and waits until it answers.
+    pub fn boot(&mut self, broker: usize) -> Result<()> {
+        // A broker that is back before the controller has missed it takes itself for the leader of its partitions, is
+        // then fenced, and drops the markers of transactions that it was about to write: Kafka (4.3) leaves them
+        // hanging for ever.
+        let session = Duration::from_secs(if self.setup.default_timeouts { 9 } else { 3 });
+        if let Some(ended) = self.brokers[broker].ended {
+            sleep((session + Duration::from_millis(500)).saturating_sub(ended.elapsed()));
+        }
+        self.launch(broker)?;
+        self.wait_until_ready(broker)
     }
 
-    /// Starts it again on the data that it has.
-    pub fn boot(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "the broker runs already");
-        let jars = fetch()?;
-        let log = self.folder.join("log");
-        let options: &[&str] =
-            if self.fast { &["-Xmx512m", "-Xms512m"] } else { &["-Xmx512m", "-XX:TieredStopAtLevel=1"] };
-        let process = java(&jars, options, "kafka.Kafka")
-            .arg(self.folder.join("server.properties"))
-            .stdin(Stdio::null())
-            .stdout(File::create(&log)?)
-            .stderr(File::options().append(true).open(&log)?)
-            .spawn()
-            .context("java cannot be started")?;
-        self.process = Some(process);
-        let since = Instant::now();
-        while !(fs::read_to_string(&log)?.contains("Kafka Server started") && answers(self.port)) {
-            let ended = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
-            ensure!(ended.is_none(), "the broker ended while it started: see {}", log.display());
+    fn launch(&mut self, broker: usize) -> Result<()> {
+        ensure!(self.brokers[broker].process.is_none(), "the broker runs already");
+        self.brokers[broker].process = Some(spawn(&self.folder, broker + 1, self.setup.fast)?);
+        Ok(())
+    }
+
+    fn wait_until_ready(&mut self, broker: usize) -> Result<()> {
+        let log = self.folder.join((broker + 1).to_string()).join("log");
+        let (since, count) = (Instant::now(), self.brokers.len());
+        let node = &mut self.brokers[broker];
+        // A cluster is ready when its brokers know of each other; one that comes back is waited for alone.
+        let others = if node.ended.is_some() { 1 } else { count };
+        while !(fs::read_to_string(&log)?.contains("Kafka Server started") && answers(node.port, others)) {
+            let ended = node.process.as_mut().is_none_or(|process| process.0.try_wait().ok().flatten().is_some());
+            ensure!(!ended, "the broker ended while it started: see {}", log.display());
             ensure!(since.elapsed() < READY_WITHIN, "the broker was not ready in time: see {}", log.display());
             sleep(Duration::from_millis(100));
         }
@@ -95,48 +135,58 @@ impl Broker {
     }
 
     /// kill -9.
-    pub fn kill(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.kill()?;
-            process.wait()?;
-        }
-        Ok(())
+    pub fn kill(&mut self, broker: usize) {
+        let node = &mut self.brokers[broker];
+        node.process = None;
+        node.ended = Some(Instant::now());
     }
 
-    /// An orderly end.
-    pub fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            signal(process.id(), "TERM")?;
-            process.wait()?;
-        }
-        Ok(())
-    }
-
-    /// Stops it in its tracks.
-    pub fn pause(&self) -> Result<()> {
-        self.pid().map_or(Ok(()), |pid| signal(pid, "STOP"))
+    /// Stops a broker in its tracks.
+    pub fn pause(&self, broker: usize) -> Result<()> {
+        self.brokers[broker].process.as_ref().map_or(Ok(()), |process| signal(process.0.id(), "STOP"))
     }
 
     /// Lets it go on.
-    pub fn resume(&self) -> Result<()> {
-        self.pid().map_or(Ok(()), |pid| signal(pid, "CONT"))
+    pub fn resume(&self, broker: usize) -> Result<()> {
+        self.brokers[broker].process.as_ref().map_or(Ok(()), |process| signal(process.0.id(), "CONT"))
     }
 
-    /// Waits until it ends by itself.
-    pub fn wait(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.wait()?;
+    /// Waits until a broker ends by itself.
+    pub fn wait(&mut self, broker: usize) -> Result<()> {
+        if let Some(process) = &mut self.brokers[broker].process {
+            process.0.wait()?;
         }
         Ok(())
     }
 }
 
-impl Drop for Broker {
+/// A process that ends, at the latest, when this is dropped.
+struct Process(Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
-        // A paused process does not end before it goes on.
-        self.resume().ok();
-        self.kill().ok();
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
+}
+
+/// Starts a node on the data in its folder.
+fn spawn(folder: &Path, number: usize, fast: bool) -> Result<Process> {
+    let home = folder.join(number.to_string());
+    let log = home.join("log");
+    let options: &[&str] = match (number, fast) {
+        (CONTROLLER, _) => &["-Xmx192m", "-XX:TieredStopAtLevel=1"],
+        (_, true) => &["-Xmx512m", "-Xms512m"],
+        (_, false) => &["-Xmx512m", "-XX:TieredStopAtLevel=1"],
+    };
+    let process = java(&fetch()?, options, "kafka.Kafka")
+        .arg(home.join("server.properties"))
+        .stdin(Stdio::null())
+        .stdout(File::create(&log)?)
+        .stderr(File::options().append(true).open(&log)?)
+        .spawn()
+        .context("java cannot be started")?;
+    Ok(Process(process))
 }
 
 /// Sends a signal to a process that we started.
@@ -207,15 +257,16 @@ fn java(jars: &Path, options: &[&str], class: &str) -> Command {
     command
 }
 
-/// Two ports that nobody uses now.
-fn free_ports() -> Result<(u16, u16)> {
-    let (a, b) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
-    Ok((a.local_addr()?.port(), b.local_addr()?.port()))
+/// Ports that nobody uses now.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let all: Vec<_> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<std::io::Result<_>>()?;
+    all.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
-/// Asks for metadata, as a client would, and looks for a live broker in the answer: a port that is open says too
+/// Asks for metadata, as a client would, and looks for live brokers in the answer: a port that is open says too
 /// little, as it opens before the broker is let in.
-fn answers(port: u16) -> bool {
+fn answers(port: u16, brokers: usize) -> bool {
     let ask = || -> Result<u32> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -228,32 +279,40 @@ fn answers(port: u16) -> bool {
             _ => bail!("an answer to something else"),
         }
     };
-    ask().is_ok_and(|brokers| brokers > 0)
+    ask().is_ok_and(|count| count as usize >= brokers)
 }
 
-fn properties(folder: &Path, port: u16, controller: u16, setup: &Setup) -> String {
+fn properties(home: &Path, number: usize, port: u16, controller: u16, setup: &Setup) -> String {
+    let replicas = setup.brokers.min(3);
     let mut lines = vec![
-        ("process.roles", "broker,controller".into()),
-        ("node.id", "1".into()),
-        ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
-        ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
-        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+        ("node.id", number.to_string()),
+        ("controller.quorum.voters", format!("{CONTROLLER}@127.0.0.1:{controller}")),
         ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
         ("controller.listener.names", "CONTROLLER".into()),
-        ("inter.broker.listener.name", "PLAINTEXT".into()),
-        ("log.dirs", folder.join("data").display().to_string()),
+        ("log.dirs", home.join("data").display().to_string()),
         ("num.network.threads", "2".into()),
         ("num.io.threads", "4".into()),
         ("auto.create.topics.enable", "false".into()),
-        ("offsets.topic.replication.factor", "1".into()),
-        ("transaction.state.log.replication.factor", "1".into()),
-        ("transaction.state.log.min.isr", "1".into()),
-        ("share.coordinator.state.topic.replication.factor", "1".into()),
-        ("share.coordinator.state.topic.min.isr", "1".into()),
+        ("default.replication.factor", replicas.to_string()),
+        ("min.insync.replicas", replicas.div_ceil(2).to_string()),
+        ("offsets.topic.replication.factor", replicas.to_string()),
+        ("transaction.state.log.replication.factor", replicas.to_string()),
+        ("transaction.state.log.min.isr", replicas.div_ceil(2).to_string()),
+        ("share.coordinator.state.topic.replication.factor", replicas.to_string()),
+        ("share.coordinator.state.topic.min.isr", replicas.div_ceil(2).to_string()),
         ("log.cleaner.dedupe.buffer.size", "16777216".into()),
         // Tests replay old timestamps, which retention by time would delete under them.
         ("log.retention.ms", "-1".into()),
     ];
+    match number {
+        CONTROLLER => lines
+            .extend([("process.roles", "controller".into()), ("listeners", format!("CONTROLLER://127.0.0.1:{port}"))]),
+        _ => lines.extend([
+            ("process.roles", "broker".into()),
+            ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            ("inter.broker.listener.name", "PLAINTEXT".into()),
+        ]),
+    }
     if !setup.default_timeouts {
         lines.extend([
             ("offsets.topic.num.partitions", "5".into()),

@@ -65,12 +65,12 @@ fn test(filter: &[&str]) -> Result<()> {
 fn cargo_with_kafka(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     cargo(&["build", "--package", "millstream", "--features", "mutants", "--bin", "millstream-broken"])?;
     let folder = tempfile::tempdir()?;
-    let broker = kafka::Broker::start(folder.path(), &kafka::Setup::default())?;
+    let cluster = kafka::Cluster::start(folder.path(), &kafka::Setup::default())?;
     eprintln!("cargo {}", arguments.join(" "));
     let status = Command::new("cargo")
         .args(arguments)
         .current_dir(root())
-        .env("MILLSTREAM_TEST_KAFKA", broker.address())
+        .env("MILLSTREAM_TEST_KAFKA", cluster.address())
         .env("MILLSTREAM_BROKEN_HOST", target_folder().join("debug/millstream-broken"))
         .envs(environment.iter().copied())
         .status()?;
@@ -94,10 +94,9 @@ fn soak(filter: &[&str]) -> Result<()> {
 
 fn run_kafka(port: u16) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let controller = port.checked_add(1).context("the port above is needed too")?;
-    let mut broker = kafka::Broker::start_at(folder.path(), &kafka::Setup::default(), port, controller)?;
-    println!("Kafka is ready at {}", broker.address());
-    broker.wait()
+    let mut cluster = kafka::Cluster::start_at(folder.path(), &kafka::Setup::default(), vec![port])?;
+    println!("Kafka is ready at {}", cluster.address());
+    cluster.wait(0)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

@@ -11,7 +11,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use xtask::kafka::{Broker, Setup};
+use xtask::kafka::{Cluster, Setup};
 
 const KEYS: u64 = 40;
 
@@ -100,8 +100,8 @@ struct Harm {
 /// Two hosts of one manifest copy a topic while they, and the broker, are killed; then one drains the rest.
 fn harm(harm: &Harm, setup: &Setup, start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path(), setup).unwrap();
-    let kafka = Kafka { address: broker.address() };
+    let mut cluster = Cluster::start(folder.path(), setup).unwrap();
+    let kafka = Kafka { address: cluster.address() };
     let pipeline = Pipeline::new(&kafka, COPY);
     let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
     kafka.make(&input, 4, &[]);
@@ -118,12 +118,12 @@ fn harm(harm: &Harm, setup: &Setup, start: impl Fn(&Pipeline) -> Host) -> Vec<St
             while !done.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(50));
                 if next.is_some_and(|next| Instant::now() >= next) {
-                    broker.kill().unwrap();
-                    broker.boot().unwrap();
+                    cluster.kill(0);
+                    cluster.boot(0).unwrap();
                     next = every.map(|every| Instant::now() + every);
                 }
             }
-            broker
+            cluster
         })
     };
     for kill in 0..harm.kills as usize {
@@ -136,7 +136,7 @@ fn harm(harm: &Harm, setup: &Setup, start: impl Fn(&Pipeline) -> Host) -> Vec<St
     }
     sending.join().unwrap();
     done.store(true, Ordering::Relaxed);
-    let _broker = killing.join().unwrap();
+    let _cluster = killing.join().unwrap();
     // One of them is left as a dead member that still holds partitions.
     hosts.into_iter().for_each(|mut host| host.kill());
     let said = pipeline.drain();
@@ -242,8 +242,8 @@ fn delivery_survives_a_host_that_sleeps_past_its_session() {
 #[test]
 fn delivery_waits_for_a_broker_that_goes_away() {
     let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path(), &Setup::default()).unwrap();
-    let kafka = Kafka { address: broker.address() };
+    let mut cluster = Cluster::start(folder.path(), &Setup::default()).unwrap();
+    let kafka = Kafka { address: cluster.address() };
     let pipeline = Pipeline::new(&kafka, COPY);
     let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
     kafka.make(&input, 4, &[]);
@@ -253,9 +253,9 @@ fn delivery_waits_for_a_broker_that_goes_away() {
     let sending = send_slowly(&kafka, &input, records, Duration::from_secs(10));
     let host = pipeline.run(&[]);
     host.until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
-    broker.kill().unwrap();
+    cluster.kill(0);
     thread::sleep(Duration::from_secs(16));
-    broker.boot().unwrap();
+    cluster.boot(0).unwrap();
     sending.join().unwrap();
     host.until("everything is through", Duration::from_secs(90), || watch.count() as u64 >= records);
     let said = host.said();

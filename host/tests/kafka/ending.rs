@@ -2,7 +2,7 @@
 
 use crate::support::{Kafka, Pipeline, Sent, Watch, read_all, until};
 use std::{thread, time::Duration};
-use xtask::kafka::{Broker, Setup};
+use xtask::kafka::{Cluster, Setup};
 
 const COPY: &str = "
 topics:
@@ -177,8 +177,8 @@ fn a_signal_ends_it_in_order_with_the_running_transaction_committed() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path(), &Setup::default()).unwrap();
-    let kafka = Kafka { address: broker.address() };
+    let cluster = Cluster::start(folder.path(), &Setup::default()).unwrap();
+    let kafka = Kafka { address: cluster.address() };
     let pipeline = Pipeline::new(&kafka, COPY);
     let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
     kafka.make(&input, 3, &[]);
@@ -194,7 +194,7 @@ fn a_second_signal_ends_it_at_once() {
         watch.count() > 100
     });
     // Now nothing can be committed any more.
-    broker.pause().unwrap();
+    cluster.pause(0).unwrap();
     thread::sleep(Duration::from_millis(200));
     host.signal("TERM");
     thread::sleep(Duration::from_secs(1));
@@ -203,18 +203,18 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(host.wait(Duration::from_secs(1)).code(), Some(1));
 
     // And without the second one, it ends all the same.
-    broker.resume().unwrap();
+    cluster.resume(0).unwrap();
     let mut host = pipeline.run(&[]);
     let before = watch.count();
     until("records flow", Duration::from_secs(60), || {
         crate::support::send_one(&producer, &input, &Sent { value: Some(b"again"), ..Sent::default() });
         watch.count() > before + 100
     });
-    broker.pause().unwrap();
+    cluster.pause(0).unwrap();
     thread::sleep(Duration::from_millis(200));
     host.signal("TERM");
     host.wait(Duration::from_secs(10));
-    broker.resume().unwrap();
+    cluster.resume(0).unwrap();
 }
 
 #[test]

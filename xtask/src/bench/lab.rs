@@ -13,7 +13,7 @@ use std::{
 };
 use xtask::{
     guests,
-    kafka::{self, Broker, Setup},
+    kafka::{self, Cluster, Setup},
 };
 
 /// How long an orderly end may take.
@@ -72,7 +72,7 @@ pub(super) struct Job {
 /// A broker, both programs and the guest.
 pub(super) struct Lab {
     // Held for its life, and in this order: it ends before its folder goes.
-    _broker: Broker,
+    _cluster: Cluster,
     address: String,
     host: PathBuf,
     native: PathBuf,
@@ -86,7 +86,7 @@ impl Lab {
         let (host, native) = (build_host()?, build_native()?);
         let guest = guests::build()?.join("upper.wasm");
         let folder = tempfile::tempdir()?;
-        let broker = Broker::start(&folder.path().join("kafka"), &Setup { fast: true, ..Setup::default() })?;
+        let cluster = Cluster::start(&folder.path().join("kafka"), &Setup { fast: true, ..Setup::default() })?;
         // Copies, so that a build in the meantime does not change what is measured.
         let copy = |from: &Path| -> Result<PathBuf> {
             let to = folder.path().join(from.file_name().context("a program has a name")?);
@@ -94,7 +94,7 @@ impl Lab {
             Ok(to)
         };
         let (host, native, guest) = (copy(&host)?, copy(&native)?, copy(&guest)?);
-        Ok(Lab { address: broker.address(), _broker: broker, host, native, guest, jobs: Cell::new(0), folder })
+        Ok(Lab { address: cluster.address(), _cluster: cluster, host, native, guest, jobs: Cell::new(0), folder })
     }
 
     pub(super) fn broker(&self) -> &str {

@@ -30,17 +30,40 @@ struct State {
     reason: String,
     /// When the cluster was last seen not to answer.
     trouble: Option<Instant>,
+    /// When each call that has not returned yet began.
+    calls: Vec<Instant>,
 }
 
 /// For how long after an outage a member or a writer may be taken for its own double.
 const ECHO: Duration = Duration::from_secs(30);
+/// How long a call may take before the cluster is asked whether it is still there: the library does not return from
+/// some of its calls while no broker answers, and tells nothing in between.
+const LONG: Duration = Duration::from_secs(2);
 /// How long one question may take.
 const QUESTION: Duration = Duration::from_secs(3);
 
 impl Health {
     /// Nothing is known yet: all is well.
     pub fn new(cluster: Cluster) -> Arc<Health> {
-        Arc::new(Health { cluster, state: Mutex::default() })
+        let health = Arc::new(Health { cluster, state: Mutex::default() });
+        let watched = Arc::downgrade(&health);
+        thread::spawn(move || {
+            while let Some(health) = watched.upgrade() {
+                if health.lock().calls.iter().any(|begun| begun.elapsed() > LONG) {
+                    health.suspect("");
+                }
+                drop(health);
+                thread::sleep(LONG / 4);
+            }
+        });
+        health
+    }
+
+    /// Makes a call that may not return while the cluster is out of reach.
+    pub(super) fn watch_over<T>(&self, call: impl FnOnce() -> T) -> T {
+        let watched = Call { health: self, begun: Instant::now() };
+        self.lock().calls.push(watched.begun);
+        call()
     }
 
     /// True while the cluster does not answer.
@@ -63,12 +86,12 @@ impl Health {
         }
         if !std::mem::replace(&mut state.checking, true) {
             let health = self.clone();
-            thread::spawn(move || health.watch());
+            thread::spawn(move || health.ask());
         }
     }
 
     /// Asks until there is an answer.
-    fn watch(self: Arc<Self>) {
+    fn ask(self: Arc<Self>) {
         let since = Instant::now();
         let client = BaseConsumer::from_config_and_context(&self.cluster.plain(), Listener(self.clone()));
         if let Ok(client) = client {
@@ -101,6 +124,18 @@ impl Health {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that has not returned yet.
+struct Call<'a> {
+    health: &'a Health,
+    begun: Instant,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.health.lock().calls.retain(|begun| *begun != self.begun);
     }
 }
 

@@ -92,17 +92,31 @@ impl Link for KafkaLink {
         let (Some(reader), Some(writer)) = (self.reader.as_mut(), self.writer.as_mut()) else {
             return Err(unconnected());
         };
-        let committed = match self.settings.delivery {
+        let committed = self.health.watch_over(|| match self.settings.delivery {
             // The group's metadata is taken afresh: with an old generation the broker refuses, as it should.
             Delivery::ExactlyOnce => {
                 reader.membership().and_then(|group| writer.commit(&reader.offsets(progress), &group))
             }
             Delivery::AtLeastOnce => writer.flush().and_then(|()| reader.commit(progress)),
-        };
+        });
         committed.map_err(|fault| judge(&self.health, fault))
     }
 
     fn recover(&mut self) -> Result<Assignment, Fault> {
+        let health = self.health.clone();
+        health.watch_over(|| self.connect())
+    }
+
+    fn close(self) {
+        if let Some(writer) = self.writer {
+            writer.settle();
+        }
+        drop(self.reader);
+    }
+}
+
+impl KafkaLink {
+    fn connect(&mut self) -> Result<Assignment, Fault> {
         if let Some(writer) = self.writer.take() {
             writer.settle();
         }
@@ -124,12 +138,5 @@ impl Link for KafkaLink {
         self.writer = Some(Writer::open(&self.settings, &self.health)?);
         let started = self.reader()?.start();
         started.map_err(|fault| judge(&self.health, fault))
-    }
-
-    fn close(self) {
-        if let Some(writer) = self.writer {
-            writer.settle();
-        }
-        drop(self.reader);
     }
 }

@@ -105,6 +105,20 @@ pub(super) fn serve(producer: &BaseProducer<Reports>) {
     }
 }
 
+/// True when the library has more to say to the consumer: errors, logs, a rebalance.
+pub(super) fn has_events(consumer: &BaseConsumer<Events>) -> bool {
+    // SAFETY: the client lives as long as `consumer`; the queue's reference is given back.
+    unsafe {
+        let queue = rd::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
+        if queue.is_null() {
+            return false;
+        }
+        let waiting = rd::rd_kafka_queue_length(queue);
+        rd::rd_kafka_queue_destroy(queue);
+        waiting > 0
+    }
+}
+
 /// True when the group has taken the consumer's partitions away without asking, as after a missed session.
 pub(super) fn assignment_lost(consumer: &BaseConsumer<Events>) -> bool {
     // SAFETY: the client lives as long as `consumer`.

@@ -175,40 +175,46 @@ impl Reader {
         Ok(Taken::Records(batch))
     }
 
-    /// Serves what the group and the brokers have to say.
+    /// Serves everything that the group and the brokers have to say, after waiting up to `wait` for some of it. The
+    /// library tells one thing at a call, and an outage leaves hundreds: a rebalance may stand behind them.
     fn poll(&mut self, wait: Duration) -> Result<(), Fault> {
-        match self.consumer.poll(wait) {
-            None => Ok(()),
-            Some(Ok(_)) => Err(Fault::Aborted("a record came past the queue".into())),
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                self.dead = true;
-                Err(self.fatal_error(code))
+        let mut wait = wait;
+        loop {
+            match self.consumer.poll(wait) {
+                None => {}
+                Some(Ok(_)) => return Err(Fault::Aborted("a record came past the queue".into())),
+                Some(Err(error)) => self.hear(&error)?,
             }
-            Some(Err(error)) => {
-                if let Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed) =
-                    error.rdkafka_error_code()
-                {
-                    return Err(Fault::Unavailable(error.to_string()));
-                }
-                if let Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) =
-                    error.rdkafka_error_code()
-                    && !std::mem::replace(&mut self.said_gone, true)
-                {
-                    let topics = self.settings.inputs.join(", ");
-                    tracing::warn!("group {}: a topic of {topics} is gone: waiting for it", self.settings.group);
-                }
-                notice(&self.consumer.context().health, &error, &error.to_string());
-                Ok(())
+            if !raw::has_events(&self.consumer) {
+                break;
             }
+            wait = Duration::ZERO;
         }
-    }
-
-    fn fatal_error(&self, code: RDKafkaErrorCode) -> Fault {
-        let why = self.consumer.client().fatal_error().map_or_else(|| code.to_string(), |(_, text)| text);
-        match self.consumer.client().fatal_error().map_or(code, |(code, _)| code) {
+        let Some((code, why)) = self.consumer.client().fatal_error() else {
+            return Ok(());
+        };
+        self.dead = true;
+        Err(match code {
             RDKafkaErrorCode::FencedInstanceId => Fault::Replaced(why),
             _ => Fault::Aborted(why),
+        })
+    }
+
+    fn hear(&mut self, error: &KafkaError) -> Result<(), Fault> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                return Err(Fault::Unavailable(error.to_string()));
+            }
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+                if !std::mem::replace(&mut self.said_gone, true) =>
+            {
+                let topics = self.settings.inputs.join(", ");
+                tracing::warn!("group {}: a topic of {topics} is gone: waiting for it", self.settings.group);
+            }
+            _ => {}
         }
+        notice(&self.consumer.context().health, error, &error.to_string());
+        Ok(())
     }
 
     fn changed(&self) -> bool {
@@ -345,15 +351,23 @@ impl Reader {
 
     fn committed(&mut self, partitions: &BTreeSet<Partition>) -> Result<Progress, Fault> {
         let list = self.list(partitions, Offset::Invalid);
-        self.ask(|consumer| consumer.committed_offsets(list.clone(), QUESTION))
-            .and_then(|list| self.progress(&list))
+        let answer = self.ask(|consumer| consumer.committed_offsets(list.clone(), QUESTION));
+        let list = answer.map_err(|fault| match fault {
+            // Offsets that a transaction holds are not told before its end, and the library says no more than that
+            // time is up.
+            Fault::Unavailable(why) => Fault::Unavailable(format!(
+                "{why}. A transaction may hold its offsets: one that never ends is found by \
+                 `kafka-transactions.sh find-hanging`"
+            )),
+            other => other,
+        })?;
+        self.progress(&list)
     }
 
     /// Where partitions begin, end, or pass a time.
     fn offsets_at(&mut self, partitions: &BTreeSet<Partition>, at: Offset) -> Result<Progress, Fault> {
         let list = self.list(partitions, at);
-        self.ask(|consumer| consumer.offsets_for_times(list.clone(), QUESTION))
-            .and_then(|list| self.progress(&list))
+        self.ask(|consumer| consumer.offsets_for_times(list.clone(), QUESTION)).and_then(|list| self.progress(&list))
     }
 
     /// Asks until there is an answer, or none is to be expected soon. A question may have none while the group waits
