@@ -56,7 +56,25 @@ pub(crate) fn written(folder: &Path, wat: &str) -> Result<Compiled, LoadError> {
 pub(crate) fn stage(wat: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
-    let world = resolve.select_world(&[package], Some("stage")).unwrap();
+    // As tools make it that know no more of `wasi:config` than what they call.
+    resolve
+        .push_str(
+            "wasi-config.wit",
+            "package wasi:config@0.2.0-rc.1;
+             interface store {
+               variant error { upstream(string), io(string) }
+               get: func(key: string) -> result<option<string>, error>;
+             }",
+        )
+        .unwrap();
+    let all =
+        "package test:stage; world all { include millstream:stage/stage@0.1.0; import wasi:config/store@0.2.0-rc.1; }";
+    let test = resolve.push_str("test.wit", all).unwrap();
+    let (package, world) = match wat.contains("wasi:config") {
+        true => (test, "all"),
+        false => (package, "stage"),
+    };
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut core = wat::parse_str(wat).unwrap();
     wit_component::embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
     core

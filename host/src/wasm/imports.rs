@@ -15,6 +15,7 @@ use wasmtime::{
     Engine, Result,
     component::{HasSelf, Linker},
 };
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 
 /// What stays the same from one instance of a stage to the next.
 pub(super) struct Shared {
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     pub(super) inputs: Vec<Input>,
     /// Sorted by name.
     pub(super) config: Vec<(String, String)>,
+    /// The same for guests that know `wasi:config`.
+    pub(super) wasi_config: WasiConfigVariables,
     pub(super) log: RefCell<GuestLog>,
 }
 
@@ -75,13 +78,14 @@ impl Host {
     }
 }
 
-/// Everything above, under the names of the WIT package.
+/// Everything above, under the names of the WIT package, and `wasi:config` for guests that bring it.
 pub(super) fn linker(engine: &Engine) -> Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     types::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     context::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     config::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     log::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |host| WasiConfig::new(&host.shared.wasi_config))?;
     Ok(linker)
 }
 

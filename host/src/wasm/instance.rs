@@ -70,7 +70,8 @@ impl Instance {
         let Setup { stage, inputs, mut config, limits } = setup;
         config.sort();
         let log = RefCell::new(GuestLog::new());
-        let shared = Rc::new(Shared { stage, inputs, config, log });
+        let wasi_config = config.iter().cloned().collect();
+        let shared = Rc::new(Shared { stage, inputs, config, wasi_config, log });
         let mut instance = Self { compiled: compiled.clone(), limits, shared, running: None };
         instance.running = Some(instance.start()?);
         Ok(instance)

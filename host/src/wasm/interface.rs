@@ -14,6 +14,9 @@ const COMPATIBLE: &str = "0.1.";
 const INTERFACES: [&str; 4] =
     ["millstream:stage/types", "millstream:stage/context", "millstream:stage/config", "millstream:stage/log"];
 
+/// The draft of `wasi:config` that is there for guests whose tools bring it.
+const WASI_CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
+
 /// The names on the outside of a module.
 pub(super) struct Interface {
     pub(super) component: bool,
@@ -74,7 +77,9 @@ impl Interface {
     /// The imports that nothing allows.
     pub(super) fn foreign(&self) -> Vec<String> {
         let allowed = |import: &str| match import.split_once('@') {
-            Some((interface, version)) => INTERFACES.contains(&interface) && version.starts_with(COMPATIBLE),
+            Some((interface, version)) => {
+                import == WASI_CONFIG || (INTERFACES.contains(&interface) && version.starts_with(COMPATIBLE))
+            }
             // Names of a core module that are no interface: what the encoding itself provides.
             None => !self.component && (import.starts_with(['$', '[']) || import == "__main_module__"),
         };

@@ -112,14 +112,16 @@ fn harm(harm: &Harm, setup: &Setup, start: impl Fn(&Pipeline) -> Host) -> Vec<St
     let mut hosts = [start(&pipeline), start(&pipeline)];
     let done = Arc::new(AtomicBool::default());
     let killing = {
-        let (done, every) = (done.clone(), harm.broker_every);
+        let (done, every, brokers) = (done.clone(), harm.broker_every, setup.brokers);
         thread::spawn(move || {
             let mut next = every.map(|every| Instant::now() + every);
+            let mut brokers = (0..brokers).cycle();
             while !done.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(50));
                 if next.is_some_and(|next| Instant::now() >= next) {
-                    cluster.kill(0);
-                    cluster.boot(0).unwrap();
+                    let broker = brokers.next().unwrap();
+                    cluster.kill(broker);
+                    cluster.boot(broker).unwrap();
                     next = every.map(|every| Instant::now() + every);
                 }
             }
@@ -163,6 +165,21 @@ fn delivery_is_exactly_once_while_hosts_and_the_broker_are_killed() {
         },
     };
     let found = harm(&counts, &Setup::default(), |pipeline| pipeline.run(&[]));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// Of three brokers one after the other is killed: leaders move, and with them the coordinators of the group and of the
+/// transactions.
+#[test]
+fn delivery_is_exactly_once_while_coordinators_move() {
+    let counts = Harm {
+        records: 6_000,
+        kills: 6,
+        kill_every: Duration::from_secs(5),
+        broker_every: Some(Duration::from_millis(2500)),
+    };
+    let setup = Setup { brokers: 3, ..Setup::default() };
+    let found = harm(&counts, &setup, |pipeline| pipeline.run(&[]));
     assert_eq!(found, Vec::<String>::new());
 }
 

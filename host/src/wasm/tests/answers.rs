@@ -5,7 +5,7 @@ use crate::{
     transport::Partition,
     wasm::{
         Instance,
-        fixture::{One, Stage, compiled, setup, show},
+        fixture::{One, Stage, compiled, setup, show, written},
     },
 };
 
@@ -75,4 +75,35 @@ fn a_guest_knows_its_configuration() {
     assert_eq!(trial.says("config currency"), "k=EUR");
     assert_eq!(trial.says("config nothing"), "k=none");
     assert_eq!(trial.says("config"), "k=currency=EUR rate=2");
+}
+
+/// The value of its only record is what the configuration says to `rate`.
+#[test]
+fn wasi_config_is_the_same_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let compiled = written(
+        folder.path(),
+        r#"(module
+            (import "wasi:config/store@0.2.0-rc.1" "get" (func $get (param i32 i32 i32)))
+            (memory (export "memory") 1)
+            (data (i32.const 16) "rate")
+            (global $free (mut i32) (i32.const 4096))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                (global.get $free)
+                (global.set $free (i32.add (global.get $free) (i32.add (local.get 3) (i32.const 8)))))
+            (func (export "millstream:stage/transformer@0.1.0#transform")
+                (param i32 i32 i32 i32 i32 i32) (result i32)
+                ;; Ok at 512, Some at 516, the text's place and length behind it.
+                (call $get (i32.const 16) (i32.const 4) (i32.const 512))
+                ;; One record at 1024, with no key; its value is that text.
+                (i32.store8 (i32.const 1036) (i32.load8_u (i32.const 516)))
+                (i32.store (i32.const 1040) (i32.load (i32.const 520)))
+                (i32.store (i32.const 1044) (i32.load (i32.const 524)))
+                ;; Ok at 256, and the list.
+                (i32.store (i32.const 264) (i32.const 1024))
+                (i32.store (i32.const 268) (i32.const 1))
+                (i32.const 256)))"#,
+    );
+    let mut stage = Stage(Instance::new(&compiled.unwrap(), setup()).unwrap());
+    assert_eq!(stage.says("whatever"), "none=2");
 }
