@@ -82,7 +82,7 @@ impl Cluster {
             // What the tool would write for a broker; it takes a second for each.
             let data = folder.join(number.to_string()).join("data");
             fs::create_dir_all(&data)?;
-            let id = format!("bWlsbHN0cmVhbS1ub2RlL{number:1}");
+            let id = format!("bWlsbHN0cmVhb{number}1ub2RlLQ");
             let meta = format!("version=1\ncluster.id={CLUSTER}\nnode.id={number}\ndirectory.id={id}\n");
             fs::write(data.join("meta.properties"), meta)?;
         }
