@@ -4,6 +4,7 @@
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, Properties},
     stage::{LETTER_HEADROOM, Output, Retry, StageSettings},
+    text::hex,
     transport::kafka::{Cluster, LinkSettings, NewTopic, TopicFacts},
     wasm::{Compiled, Input, Setup},
     worker::control::Control,
@@ -179,7 +180,7 @@ fn inputs_digest(inputs: &[String], topics: &BTreeMap<String, TopicFacts>) -> St
         let partitions = topics.get(input).map_or(0, |facts| facts.partitions);
         digest.update(format!("{input}:{partitions},"));
     }
-    digest.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize()[..4])
 }
 
 /// A transaction must outlive its slowest record: the commit interval may be over just before it, and it may run

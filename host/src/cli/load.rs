@@ -5,7 +5,7 @@ use super::{build::build, client, say, terminal, wrong};
 use crate::{
     manifest::{self, Diagnostic, Manifest, Reading, Span, Stage},
     plan,
-    text::nearest,
+    text::{hex, nearest},
     wasm::{Cache, Compiled, Engine, Instance, Module, OpenError},
 };
 use anyhow::{Context, Result};
@@ -116,7 +116,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
 
 /// What is wrong with a module whose digest is pinned.
 fn unpinned(module: &Module, pinned: Option<[u8; 32]>, at: Span) -> Option<Diagnostic> {
-    let pinned = pinned?.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let pinned = hex(&pinned?);
     (pinned != module.digest()).then(|| {
         Diagnostic::mistake(at, format!("{} has another digest", module.name()))
             .help(format!("when it is the one that is meant, write `sha256: {}`", module.digest()))

@@ -6,7 +6,7 @@ use super::{
     print, say,
 };
 use crate::{
-    manifest::{Manifest, Start},
+    manifest::{Manifest, Stage, Start},
     plan::{Plan, Wanted, cluster},
     supervisor::{self, Format, Options},
     text::{count, nearest},
@@ -18,6 +18,7 @@ use clap::builder::BoolishValueParser;
 use std::{
     collections::BTreeMap,
     sync::Arc,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -86,12 +87,13 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     tracing::info!("{} on Kafka at {}", manifest.name, manifest.kafka.brokers.join(","));
     let control = Arc::new(Control::default());
     supervisor::listen_to_signals(control.clone())?;
+    let asked = ask_early(manifest);
     let Some(facts) = prepare_topics(manifest, &control)? else { return Ok(Exit::Done) };
     let plan = Plan::new(manifest, &loaded.compiled, &facts, &control);
     for stage in &plan.stages {
         tracing::info!("{}", stage.describe());
     }
-    say_starts(manifest, &control);
+    say_starts(manifest, asked, &control);
     let options = Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
     let health = Health::new(cluster(manifest, &manifest.kafka.properties));
     let outcome = supervisor::run(plan, &control, &health, &options)?;
@@ -154,14 +156,33 @@ fn prepare_topics(manifest: &Manifest, control: &Control) -> Result<Option<BTree
     Ok(None)
 }
 
+/// Where a group stands.
+type Standing = BTreeMap<(String, i32), Lag>;
+
+/// Asks where each group stands, while other things are found out.
+fn ask_early(manifest: &Manifest) -> Vec<JoinHandle<Option<Standing>>> {
+    let ask = |stage: &Stage| {
+        let (cluster, group, inputs) = (cluster(manifest, &stage.properties), stage.group.clone(), input_topics(stage));
+        thread::spawn(move || Offsets::new(&cluster, &group, &inputs).and_then(|offsets| offsets.ask()).ok())
+    };
+    manifest.stages.iter().map(ask).collect()
+}
+
+fn input_topics(stage: &Stage) -> Vec<String> {
+    stage.inputs.iter().map(|port| port.topic.clone()).collect()
+}
+
 /// Says where each group goes on, or what it starts from.
-fn say_starts(manifest: &Manifest, control: &Control) {
-    for stage in &manifest.stages {
-        let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
+fn say_starts(manifest: &Manifest, asked: Vec<JoinHandle<Option<Standing>>>, control: &Control) {
+    for (stage, asked) in manifest.stages.iter().zip(asked) {
+        let inputs = input_topics(stage);
         if control.stopping() {
             return;
         }
-        let Some(partitions) = ask(&cluster(manifest, &stage.properties), &stage.group, &inputs, control) else {
+        // It may have been asked too early, of topics that were not there yet.
+        let early = asked.join().ok().flatten();
+        let ask = || ask(&cluster(manifest, &stage.properties), &stage.group, &inputs, control);
+        let Some(partitions) = early.or_else(ask) else {
             continue;
         };
         let group = &stage.group;
@@ -199,7 +220,7 @@ fn say_starts(manifest: &Manifest, control: &Control) {
 }
 
 /// A group's offsets. On a young cluster the group's coordinator is a moment away.
-fn ask(cluster: &Cluster, group: &str, inputs: &[String], control: &Control) -> Option<BTreeMap<(String, i32), Lag>> {
+fn ask(cluster: &Cluster, group: &str, inputs: &[String], control: &Control) -> Option<Standing> {
     let offsets = Offsets::new(cluster, group, inputs).ok()?;
     let since = Instant::now();
     loop {

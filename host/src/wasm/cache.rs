@@ -4,7 +4,8 @@
 //! A compiled module is machine code that is run without a further look. So the folder is this user's alone, a file is
 //! named after the component and the compiler that it was made by, and one that is not what was written is not used.
 
-use super::load::{Module, hex};
+use super::load::Module;
+use crate::text::hex;
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, DirBuilder, OpenOptions, Permissions},

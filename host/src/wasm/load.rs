@@ -6,9 +6,9 @@ use super::{
     interface::{Interface, Kind, VERSION},
     limits::Bytes,
 };
+use crate::text::hex;
 use sha2::{Digest, Sha256};
 use std::{
-    fmt::Write,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -56,7 +56,7 @@ pub enum LoadError {
     Damaged { path: PathBuf, why: String },
     #[error("{} is a core module without a component's type: build it with an SDK of Millstream, or make a component of it", .path.display())]
     Untyped { path: PathBuf },
-    #[error("{} imports {}, which nothing allows", .path.display(), list(.imports))]
+    #[error("{} imports {}, which nothing allows: build it without, as Rust does for wasm32-unknown-unknown", .path.display(), list(.imports))]
     NotAllowed { path: PathBuf, imports: Vec<String> },
     #[error("{} is a source: it exports {}, and this version runs stages only", .path.display(), list(.exports))]
     Source { path: PathBuf, exports: Vec<String> },
@@ -181,14 +181,6 @@ fn encode(path: &Path, interface: &Interface, bytes: &[u8]) -> Result<Vec<u8>, L
     }
     let encoded = ComponentEncoder::default().validate(true).module(bytes).and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| LoadError::Invalid { path: path.into(), why: clean(&format!("{error:#}")) })
-}
-
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 /// Names as they stand in a sentence.

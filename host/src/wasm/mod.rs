@@ -4,6 +4,7 @@
 //! keeps what came of it. A worker makes an [`Instance`] of what is [`Compiled`] and hands it records; the [`Limits`]
 //! bound what one record may cost. What a guest may ask of the host is in `imports`.
 
+#[allow(unsafe_code, reason = "compiled modules of our own are loaded as they are")]
 mod cache;
 mod engine;
 mod failure;

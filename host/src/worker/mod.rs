@@ -235,7 +235,7 @@ impl<L: Link> Worker<L> {
     fn rebalance(&mut self) -> Result<(), Fault> {
         let assignment = self.link.rebalance()?;
         self.assign(&assignment);
-        self.commit_owed()
+        Ok(())
     }
 
     /// Commits progress that no record came to carry.

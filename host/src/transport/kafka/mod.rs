@@ -1,8 +1,10 @@
 //! Kafka behind the seam. Raw librdkafka types, and bare numbers for offsets, stay in this folder.
 
+#[allow(unsafe_code, reason = "messages of librdkafka, without a copy")]
 mod batch;
 mod health;
 mod offsets;
+#[allow(unsafe_code, reason = "calls into librdkafka that its wrapper lacks")]
 mod raw;
 mod reader;
 mod settings;

@@ -85,25 +85,28 @@ pub struct PartitionFacts {
 
 /// A connection for questions about topics.
 pub struct Topics {
+    cluster: Cluster,
     admin: AdminClient<Quiet>,
-    asker: BaseConsumer<Quiet>,
     runtime: runtime::Runtime,
 }
 
 impl Topics {
     /// A connection; nothing is asked yet.
     pub fn new(cluster: &Cluster) -> Result<Topics> {
-        let config = cluster.plain();
         Ok(Topics {
-            admin: AdminClient::from_config_and_context(&config, Quiet::default())?,
-            asker: BaseConsumer::from_config_and_context(&config, Quiet::default())?,
+            cluster: cluster.clone(),
+            admin: AdminClient::from_config_and_context(&cluster.plain(), Quiet::default())?,
             runtime: runtime::Builder::new_current_thread().build()?,
         })
     }
 
+    fn asker(&self) -> Result<BaseConsumer<Quiet>, KafkaError> {
+        BaseConsumer::from_config_and_context(&self.cluster.plain(), Quiet::default())
+    }
+
     /// The cluster's topics with their partition counts.
     pub fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
-        let metadata = self.asker.fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
+        let metadata = self.admin.inner().fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
         Ok(metadata
             .topics()
             .iter()
@@ -143,16 +146,17 @@ impl Topics {
 
     /// A topic's partitions, with where each begins and ends; `None` when there is no such topic.
     pub fn partitions(&self, name: &str) -> Result<Option<Vec<PartitionFacts>>> {
-        let metadata = self.asker.fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
+        let metadata = self.admin.inner().fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
         };
+        let asker = self.asker()?;
         let offsets = |at| -> Result<BTreeMap<i32, u64>> {
             let mut list = TopicPartitionList::new();
             for partition in topic.partitions() {
                 list.add_partition_offset(name, partition.id(), at)?;
             }
-            let list = self.asker.offsets_for_times(list, QUESTION).map_err(|error| self.explain(error))?;
+            let list = asker.offsets_for_times(list, QUESTION).map_err(|error| self.explain(error))?;
             Ok(list
                 .elements()
                 .iter()
@@ -242,12 +246,15 @@ impl Topics {
             Some(code) => return refused(code),
             None => return anyhow!(error),
         };
-        // The reason is an event of its own, which may come later.
-        let since = Instant::now();
-        while since.elapsed() < REASON {
-            self.asker.poll(Duration::from_millis(20));
-            if let Some(said) = self.asker.client().context().last().or_else(|| self.admin.inner().context().last()) {
-                return anyhow!(plain(&said));
+        // The reason is an event of its own, which may come later; a client for commands tells none.
+        if let Ok(asker) = self.asker() {
+            let since = Instant::now();
+            while since.elapsed() < REASON {
+                asker.fetch_metadata(None, Duration::from_millis(20)).ok();
+                asker.poll(Duration::from_millis(20));
+                if let Some(said) = asker.client().context().last() {
+                    return anyhow!(plain(&said));
+                }
             }
         }
         match code {

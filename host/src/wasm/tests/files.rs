@@ -106,11 +106,13 @@ fn imports_that_nothing_allows_are_all_named() {
                 (import "wasi:clocks/wall-clock@0.2.6" (instance)))"#
         )),
         "price.wasm imports millstream:stage/state@0.1.0, wasi:cli/environment@0.2.6 and \
-         wasi:clocks/wall-clock@0.2.6, which nothing allows"
+         wasi:clocks/wall-clock@0.2.6, which nothing allows: build it without, as Rust does for \
+         wasm32-unknown-unknown"
     );
     assert_eq!(
         said(stage(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#)),
-        "price.wasm imports wasi_snapshot_preview1, which nothing allows"
+        "price.wasm imports wasi_snapshot_preview1, which nothing allows: build it without, as Rust does for \
+         wasm32-unknown-unknown"
     );
 }
 
