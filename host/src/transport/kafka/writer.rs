@@ -25,6 +25,8 @@ use std::{
 
 /// A step of a call whose outcome is waited for: between two steps failed deliveries are served.
 const STEP: Duration = Duration::from_millis(100);
+/// How long one question to the cluster may take.
+const QUESTION: Duration = Duration::from_secs(2);
 /// How long an outcome is waited for before it counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a writer that is given up tries to abort what it had open.
@@ -103,6 +105,10 @@ impl Writer {
             ready: false,
             begun: Instant::now(),
         };
+        // The library looks for a broker to be let in by at once, when it has reached none, and then after half a second;
+        // but also when it learns of a topic. What keeps it from that, shows below.
+        let first = settings.outputs.first().map(String::as_str);
+        writer.producer.client().fetch_metadata(first, QUESTION).ok();
         if settings.delivery == Delivery::ExactlyOnce {
             writer.init()?;
         }
