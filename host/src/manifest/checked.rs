@@ -31,11 +31,6 @@ impl Manifest {
         });
         self.topics.keys().map(String::as_str).chain(ports)
     }
-
-    /// The stage of that name.
-    pub fn stage(&self, name: &str) -> Option<&Stage> {
-        self.stages.iter().find(|stage| stage.name == name)
-    }
 }
 
 /// How the cluster is reached.

@@ -42,16 +42,6 @@ impl Places {
         self.of(&["stages", stage, "sha256"])
     }
 
-    /// The place of a stage's `build`.
-    pub fn build(&self, stage: &str) -> Span {
-        self.of(&["stages", stage, "build"])
-    }
-
-    /// The place of a topic under `topics`.
-    pub fn topic(&self, topic: &str) -> Span {
-        self.of(&["topics", topic])
-    }
-
     pub(super) fn read(root: &Node, source: &str) -> Self {
         Places { at: first_line(source, &root.span), whole: root.span.clone(), inner: Places::inside(root) }
     }

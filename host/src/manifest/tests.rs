@@ -117,7 +117,7 @@ fn configuration_is_as_written_or_json() {
 #[test]
 fn the_environment_is_put_in() {
     let (manifest, _) = read_file(Path::new("tests/manifests/environment.yaml")).finish().ok().unwrap();
-    let stage = manifest.stage("price").unwrap();
+    let stage = manifest.stages.iter().find(|stage| stage.name == "price").unwrap();
     assert_eq!(manifest.name, "from-environment");
     assert_eq!(manifest.kafka.brokers, ["first-broker:9092", "second-broker:9092"]);
     assert_eq!(manifest.kafka.properties["sasl.password"].reveal(), "pre-swordfish");
@@ -178,9 +178,9 @@ fn a_place_that_is_not_written_is_the_nearest_above() {
     let places = read_text(source).places;
     let shown = |span: Span| &source[span];
     assert_eq!(shown(places.sha256("a")), "1");
-    assert_eq!(shown(places.build("a")), "a");
+    assert_eq!(shown(places.of(&["stages", "a", "build"])), "a");
     assert_eq!(shown(places.of(&["stages", "a", "inputs", "1"])), "y");
-    assert_eq!(shown(places.topic("t")), "name: x");
+    assert_eq!(shown(places.of(&["topics", "t"])), "name: x");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Write for Lines {
     }
 }
 
-/// `10:34:56 warning: price: …`
+/// `10:34:56Z warning: price: …`, the time being UTC.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain
@@ -93,7 +93,7 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() % 86_400;
-        write!(to, "{:02}:{:02}:{:02} ", now / 3600, now / 60 % 60, now % 60)?;
+        write!(to, "{:02}:{:02}:{:02}Z ", now / 3600, now / 60 % 60, now % 60)?;
         match *event.metadata().level() {
             Level::ERROR => write!(to, "{}", mark(&to, "31", "error: "))?,
             Level::WARN => write!(to, "{}", mark(&to, "33", "warning: "))?,

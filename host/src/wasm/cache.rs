@@ -8,18 +8,21 @@ use super::load::Module;
 use crate::text::hex;
 use sha2::{Digest, Sha256};
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
     sync::Once,
+    time::{Duration, SystemTime},
 };
 use wasmtime::{Engine, component::Component};
 
 /// Each file begins with the SHA-256 of the rest.
 const DIGEST_BYTES: usize = 32;
+/// What was not used for so long is not kept longer.
+const UNUSED: Duration = Duration::from_hours(30 * 24);
 
 /// A folder of compiled modules, which any number of processes may share.
 pub struct Cache {
@@ -49,6 +52,8 @@ impl Cache {
         if digest[..] != Sha256::digest(compiled)[..] {
             return damaged(&path);
         }
+        // That it is in use shows in its time; without the right to say so it is compiled again some day.
+        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         deserialize(engine, compiled).or_else(|| damaged(&path))
     }
 
@@ -59,8 +64,9 @@ impl Cache {
             .serialize()
             .map_err(io::Error::other)
             .and_then(|compiled| write(folder, &file_name(engine, module), &compiled));
-        if let Err(error) = kept {
-            self.warn(folder, &error);
+        match kept {
+            Ok(()) => forget_unused(folder),
+            Err(error) => self.warn(folder, &error),
         }
     }
 
@@ -109,6 +115,17 @@ fn write(folder: &Path, name: &str, compiled: &[u8]) -> io::Result<()> {
     written.and_then(|()| fs::rename(&temporary, folder.join(name))).inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// A module that is worked on leaves a compiled one behind with each build.
+fn forget_unused(folder: &Path) {
+    let now = SystemTime::now();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let used = entry.metadata().and_then(|facts| facts.modified());
+        if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age > UNUSED)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn damaged(path: &Path) -> Option<Component> {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod commands;
 mod delivery;
 mod ending;
 mod foreign;

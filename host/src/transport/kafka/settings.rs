@@ -110,7 +110,9 @@ impl LinkSettings {
 
     pub(super) fn writer(&self) -> ClientConfig {
         let mut config = self.cluster.plain();
-        default(&mut config, "linger.ms", "5");
+        if config.get("queue.buffering.max.ms").is_none() {
+            default(&mut config, "linger.ms", "5");
+        }
         default(&mut config, "batch.num.messages", "100000");
         default(&mut config, "queue.buffering.max.messages", "100000");
         default(&mut config, "queue.buffering.max.kbytes", "65536");
