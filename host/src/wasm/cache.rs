@@ -52,8 +52,7 @@ impl Cache {
         if digest[..] != Sha256::digest(compiled)[..] {
             return damaged(&path);
         }
-        // That it is in use shows in its time; without the right to say so it is compiled again some day.
-        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        note_use(&path);
         deserialize(engine, compiled).or_else(|| damaged(&path))
     }
 
@@ -117,12 +116,21 @@ fn write(folder: &Path, name: &str, compiled: &[u8]) -> io::Result<()> {
     })
 }
 
+/// That it is in use shows in its time, a day or less behind. Without the right to say so it is compiled again one day.
+fn note_use(path: &Path) {
+    if age(path).is_some_and(|age| age > UNUSED / 30) {
+        let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+}
+
+fn age(path: &Path) -> Option<Duration> {
+    SystemTime::now().duration_since(fs::metadata(path).ok()?.modified().ok()?).ok()
+}
+
 /// A module that is worked on leaves a compiled one behind with each build.
 fn forget_unused(folder: &Path) {
-    let now = SystemTime::now();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let used = entry.metadata().and_then(|facts| facts.modified());
-        if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age > UNUSED)) {
+        if age(&entry.path()).is_some_and(|age| age > UNUSED) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -8,6 +8,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 /// Compiles `upper` by an engine of its own, as another run would, and sees that it works; gives what was logged.
@@ -57,6 +58,18 @@ fn a_damaged_file_is_compiled_again() {
         assert_eq!(fs::read(&file).unwrap().len(), whole.len());
         assert!(run(folder.path()).is_empty());
     }
+}
+
+#[test]
+fn what_was_not_used_for_long_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = |name: &str, days: u64| {
+        let file = fs::File::create(folder.path().join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_hours(24 * days)).unwrap();
+    };
+    (old("unused", 31), old("lately", 29));
+    run(folder.path());
+    assert!(!folder.path().join("unused").exists() && folder.path().join("lately").exists());
 }
 
 #[test]
