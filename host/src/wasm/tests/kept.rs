@@ -67,7 +67,8 @@ fn what_was_not_used_for_long_is_forgotten() {
         let file = fs::File::create(folder.path().join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_hours(24 * days)).unwrap();
     };
-    (old("unused", 31), old("lately", 29));
+    old("unused", 31);
+    old("lately", 29);
     run(folder.path());
     assert!(!folder.path().join("unused").exists() && folder.path().join("lately").exists());
 }
