@@ -2,10 +2,13 @@
 //! into everything that a worker needs.
 
 use crate::{
-    manifest::{self, Delivery, Manifest, OnError, Properties},
+    manifest::{self, Delivery, Manifest, OnError},
     stage::{LETTER_HEADROOM, Output, Retry, StageSettings},
     text::hex,
-    transport::kafka::{Cluster, LinkSettings, NewTopic, TopicFacts},
+    transport::{
+        LinkSettings,
+        log::{Log, NewTopic, TopicFacts},
+    },
     wasm::{Compiled, Input, Setup},
     worker::control::Control,
 };
@@ -25,23 +28,36 @@ pub struct Plan {
     pub pipeline: String,
     /// Where its state is kept.
     pub state: PathBuf,
-    /// Its stages.
-    pub stages: Vec<StagePlan>,
+    /// The log that it runs on.
+    pub log: Log,
+    /// What runs.
+    pub parts: Vec<Part>,
 }
 
-/// One stage of a plan.
-pub struct StagePlan {
-    /// What its records go through.
-    pub compiled: Compiled,
-    /// What its instances are told.
-    pub setup: Setup,
+/// What is done with the records of a part.
+pub enum Work {
+    /// A module's function is called for each.
+    Stage {
+        /// The module.
+        compiled: Compiled,
+        /// What its instances are told.
+        setup: Setup,
+    },
+}
+
+/// One part of a plan: a stage with all of its workers.
+pub struct Part {
+    /// What is done with its records.
+    pub work: Work,
     /// What becomes of its records.
     pub settings: Arc<StageSettings>,
     /// How many workers it has.
     pub workers: u32,
     /// How long a transaction stays open.
     pub commit_interval: Duration,
-    /// How its workers are connected; each has a name and a control of its own.
+    /// The log, reached as this part says.
+    pub log: Log,
+    /// How its workers are connected; each has a name, a place and a control of its own.
     pub link: LinkSettings,
 }
 
@@ -49,30 +65,32 @@ impl Plan {
     /// Puts together what is known. Every topic that the manifest names is there.
     pub fn new(
         manifest: &Manifest,
+        log: &Log,
         compiled: &BTreeMap<String, Compiled>,
         topics: &BTreeMap<String, TopicFacts>,
         control: &Arc<Control>,
     ) -> Plan {
-        let stages = manifest
+        let parts = manifest
             .stages
             .iter()
             .filter_map(|stage| {
                 let compiled = compiled.get(&stage.name)?.clone();
-                Some(StagePlan::new(manifest, stage, compiled, topics, control))
+                Some(Part::stage(manifest, stage, log, compiled, topics, control))
             })
             .collect();
-        Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), stages }
+        Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), log: log.clone(), parts }
     }
 }
 
-impl StagePlan {
-    fn new(
+impl Part {
+    fn stage(
         manifest: &Manifest,
         stage: &manifest::Stage,
+        log: &Log,
         compiled: Compiled,
         topics: &BTreeMap<String, TopicFacts>,
         control: &Arc<Control>,
-    ) -> StagePlan {
+    ) -> Part {
         let mut outputs: Vec<_> = stage.outputs.iter().map(|port| output(&port.name, &port.topic, topics)).collect();
         if stage.on_error == OnError::DeadLetter {
             outputs.push(output("dead-letter", &stage.dead_letter, topics));
@@ -80,9 +98,10 @@ impl StagePlan {
         let inputs: Vec<_> = stage.inputs.iter().map(|port| port.topic.clone()).collect();
         let largest = |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(DEFAULT_LARGEST);
         let link = LinkSettings {
-            cluster: cluster(manifest, &stage.properties),
             group: stage.group.clone(),
             name: String::new(),
+            shared_writer: None,
+            place: (0, stage.workers),
             inputs_digest: inputs_digest(&inputs, topics),
             inputs: inputs.clone(),
             outputs: outputs.iter().map(|output| output.topic.clone()).collect(),
@@ -98,8 +117,7 @@ impl StagePlan {
             transaction_timeout: transaction_timeout(stage),
             control: control.clone(),
         };
-        StagePlan {
-            setup: setup(stage),
+        Part {
             settings: Arc::new(StageSettings {
                 pipeline: manifest.name.clone(),
                 stage: stage.name.clone(),
@@ -109,7 +127,8 @@ impl StagePlan {
                 on_error: stage.on_error,
                 retry: Retry::default(),
             }),
-            compiled,
+            work: Work::Stage { compiled, setup: setup(stage) },
+            log: log.with(&stage.properties),
             workers: stage.workers,
             commit_interval: stage.commit_interval,
             link,
@@ -141,14 +160,6 @@ pub fn setup(stage: &manifest::Stage) -> Setup {
         inputs: stage.inputs.iter().map(|port| Input { topic: port.topic.clone(), name: port.name.clone() }).collect(),
         config: stage.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
         limits: stage.limits,
-    }
-}
-
-/// The manifest's cluster, reached with these properties.
-pub fn cluster(manifest: &Manifest, properties: &Properties) -> Cluster {
-    Cluster {
-        brokers: manifest.kafka.brokers.join(","),
-        properties: properties.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
     }
 }
 

@@ -3,15 +3,11 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    print, say,
+    log, print, say,
 };
-use crate::{
-    manifest::Manifest,
-    plan::{Wanted, cluster},
-    text::count,
-    transport::kafka::Topics,
-};
+use crate::{manifest::Manifest, plan::Wanted, text::count};
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 
 /// Check a manifest and its modules, and show what they may do
 #[derive(clap::Args)]
@@ -62,12 +58,15 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// What the cluster has to say.
+/// What the log has to say.
 fn compare(manifest: &Manifest) -> Result<Vec<String>> {
-    let cluster = cluster(manifest, &manifest.kafka.properties);
-    let there = Topics::new(&cluster)?
-        .find(manifest.topic_names())
-        .with_context(|| format!("Kafka at {} does not answer", cluster.brokers))?;
+    let there = match log::existing(manifest)? {
+        Some(log) => {
+            let names: Vec<_> = manifest.topic_names().collect();
+            log.topics()?.find(&names).with_context(|| format!("{log} does not answer"))?
+        }
+        None => BTreeMap::new(),
+    };
     let wanted = Wanted::new(manifest, &there);
     let mut notes = wanted.differences;
     notes.extend(wanted.create.iter().map(|topic| format!("topic {} is not there: `run` makes it", topic.name)));

@@ -3,8 +3,7 @@
 
 use crate::{
     manifest::{Diagnostic, Manifest, Properties, Reading},
-    plan,
-    transport::kafka::{Cluster, Topics},
+    transport::kafka::{Cluster, KafkaTopics},
 };
 
 /// A value that no property takes.
@@ -14,28 +13,24 @@ const PIPELINE: [&str; 2] = ["kafka", "properties"];
 
 /// Finds the properties that the library refuses, alone or together.
 pub(super) fn check(draft: &Manifest, reading: &Reading) -> Vec<Diagnostic> {
-    let pipeline = &draft.kafka.properties;
-    let mut found = check_set(&PIPELINE, pipeline, &Properties::new(), draft, reading);
+    let none = Properties::new();
+    let pipeline = draft.kafka.as_ref().map_or(&none, |kafka| &kafka.properties);
+    let mut found = check_set(&PIPELINE, pipeline, &none, reading);
     // What is wrong with the pipeline's would be said again of each stage.
     if found.is_empty() {
         for stage in draft.stages.iter().filter(|stage| stage.properties != *pipeline) {
             let path = ["stages", &stage.name, "properties"];
-            found.extend(check_set(&path, &stage.properties, pipeline, draft, reading));
+            found.extend(check_set(&path, &stage.properties, pipeline, reading));
         }
     }
     found
 }
 
 /// Properties that are put into one client; those that it inherits were looked at.
-fn check_set(
-    path: &[&str],
-    properties: &Properties,
-    inherited: &Properties,
-    draft: &Manifest,
-    reading: &Reading,
-) -> Vec<Diagnostic> {
+fn check_set(path: &[&str], properties: &Properties, inherited: &Properties, reading: &Reading) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let cluster = plan::cluster(draft, properties);
+    // Without a broker: it connects to none.
+    let cluster = Cluster::new("", properties);
     let mut hidden = Vec::new();
     for (name, value) in properties {
         let is_inherited = inherited.get(name) == Some(value);
@@ -79,12 +74,11 @@ fn refusal(cluster: &Cluster, name: &str, words: &str, shown: bool) -> String {
     format!("librdkafka refuses the value of `{name}`")
 }
 
-/// Why the library makes no client with these properties. It is given no broker, and connects to none.
-fn together(cluster: Cluster) -> Option<String> {
-    let mut cluster = Cluster { brokers: String::new(), ..cluster };
+/// Why the library makes no client with these properties.
+fn together(mut cluster: Cluster) -> Option<String> {
     // As every worker's producer has it: with it, some other properties must fit.
     cluster.properties.insert("enable.idempotence".into(), "true".into());
-    let words = one_line(&format!("{:#}", Topics::new(&cluster).err()?));
+    let words = one_line(&format!("{:#}", KafkaTopics::new(&cluster).err()?));
     Some(words.strip_prefix("Client creation error: ").map_or_else(|| words.clone(), str::to_owned))
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod completions;
 mod load;
+mod log;
 mod run;
 mod schema;
 mod topics;

@@ -3,14 +3,14 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    print, say,
+    log, print, say,
 };
 use crate::{
     manifest::{Manifest, Stage, Start},
-    plan::{Plan, Wanted, cluster},
+    plan::{Plan, Wanted},
     supervisor::{self, Format, Options},
     text::{count, nearest},
-    transport::kafka::{Cluster, Health, Lag, Offsets, TopicFacts, Topics},
+    transport::log::{Lag, Log, TopicFacts},
     worker::control::Control,
 };
 use anyhow::Result;
@@ -84,19 +84,19 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     say(&loaded.warnings);
     supervisor::start_log(arguments.log_format, arguments.quiet);
     let manifest = &loaded.manifest;
-    tracing::info!("{} on Kafka at {}", manifest.name, manifest.kafka.brokers.join(","));
+    let log = log::open(manifest)?;
+    tracing::info!("{} on {log}", manifest.name);
     let control = Arc::new(Control::default());
     supervisor::listen_to_signals(control.clone())?;
-    let asked = ask_early(manifest);
-    let Some(facts) = prepare_topics(manifest, &control)? else { return Ok(Exit::Done) };
-    let plan = Plan::new(manifest, &loaded.compiled, &facts, &control);
-    for stage in &plan.stages {
+    let asked = ask_early(manifest, &log);
+    let Some(facts) = prepare_topics(manifest, &log, &control)? else { return Ok(Exit::Done) };
+    let plan = Plan::new(manifest, &log, &loaded.compiled, &facts, &control);
+    for stage in &plan.parts {
         tracing::info!("{}", stage.describe());
     }
-    say_starts(manifest, asked, &control);
+    say_starts(manifest, &log, asked, &control);
     let options = Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
-    let health = Health::new(cluster(manifest, &manifest.kafka.properties));
-    let outcome = supervisor::run(plan, &control, &health, &options)?;
+    let outcome = supervisor::run(plan, &control, &options)?;
     print("")?;
     Ok(match outcome {
         outcome if !outcome.failures.is_empty() => Exit::Failed,
@@ -107,8 +107,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
 
 /// Makes the topics that are missing, waits for those that somebody else has to make, and says where declared and
 /// real ones differ. `None` when the host was told to end meanwhile.
-fn prepare_topics(manifest: &Manifest, control: &Control) -> Result<Option<BTreeMap<String, TopicFacts>>> {
-    let topics = Topics::new(&cluster(manifest, &manifest.kafka.properties))?;
+fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<Option<BTreeMap<String, TopicFacts>>> {
+    let topics = log.topics()?;
+    let names: Vec<_> = manifest.topic_names().collect();
     let mut said = String::new();
     let mut say = |line: String| {
         if line != said {
@@ -117,10 +118,10 @@ fn prepare_topics(manifest: &Manifest, control: &Control) -> Result<Option<BTree
         }
     };
     while !control.stopping() {
-        let there = match topics.find(manifest.topic_names()) {
+        let there = match topics.find(&names) {
             Ok(there) => there,
             Err(error) => {
-                say(format!("Kafka at {}: {error:#}: waiting until it answers", manifest.kafka.brokers.join(",")));
+                say(format!("{log}: {error:#}: waiting until it answers"));
                 control.wait(Duration::from_millis(500));
                 continue;
             }
@@ -163,14 +164,14 @@ fn let_go<T: Send + 'static>(client: T) {
 }
 
 /// Where a group stands.
-type Standing = BTreeMap<(String, i32), Lag>;
+type Standing = BTreeMap<(String, u32), Lag>;
 
 /// Asks where each group stands, while other things are found out.
-fn ask_early(manifest: &Manifest) -> Vec<JoinHandle<Option<Standing>>> {
+fn ask_early(manifest: &Manifest, log: &Log) -> Vec<JoinHandle<Option<Standing>>> {
     let ask = |stage: &Stage| {
-        let (cluster, group, inputs) = (cluster(manifest, &stage.properties), stage.group.clone(), input_topics(stage));
+        let (log, group, inputs) = (log.with(&stage.properties), stage.group.clone(), input_topics(stage));
         thread::spawn(move || {
-            let offsets = Offsets::new(&cluster, &group, &inputs).ok()?;
+            let offsets = log.offsets(&group, &inputs).ok()?;
             let standing = offsets.ask().ok();
             let_go(offsets);
             standing
@@ -184,7 +185,7 @@ fn input_topics(stage: &Stage) -> Vec<String> {
 }
 
 /// Says where each group goes on, or what it starts from.
-fn say_starts(manifest: &Manifest, asked: Vec<JoinHandle<Option<Standing>>>, control: &Control) {
+fn say_starts(manifest: &Manifest, log: &Log, asked: Vec<JoinHandle<Option<Standing>>>, control: &Control) {
     for (stage, asked) in manifest.stages.iter().zip(asked) {
         let inputs = input_topics(stage);
         if control.stopping() {
@@ -192,15 +193,15 @@ fn say_starts(manifest: &Manifest, asked: Vec<JoinHandle<Option<Standing>>>, con
         }
         // It may have been asked too early, of topics that were not there yet.
         let early = asked.join().ok().flatten();
-        let ask = || ask(&cluster(manifest, &stage.properties), &stage.group, &inputs, control);
+        let log = log.with(&stage.properties);
+        let ask = || ask(&log, &stage.group, &inputs, control);
         let Some(partitions) = early.or_else(ask) else {
             continue;
         };
         let group = &stage.group;
         if partitions.values().all(|lag| lag.committed.is_none())
             && matches!(stage.from, Start::Latest | Start::Timestamp(_))
-            && let Err(error) = Offsets::new(&cluster(manifest, &stage.properties), group, &inputs)
-                .and_then(|offsets| offsets.choose(stage.from))
+            && let Err(error) = log.offsets(group, &inputs).and_then(|offsets| offsets.set(&offsets.find(stage.from)?))
         {
             tracing::debug!("group {group} chooses its start by itself: {error:#}");
         }
@@ -231,8 +232,8 @@ fn say_starts(manifest: &Manifest, asked: Vec<JoinHandle<Option<Standing>>>, con
 }
 
 /// A group's offsets. On a young cluster the group's coordinator is a moment away.
-fn ask(cluster: &Cluster, group: &str, inputs: &[String], control: &Control) -> Option<Standing> {
-    let offsets = Offsets::new(cluster, group, inputs).ok()?;
+fn ask(log: &Log, group: &str, inputs: &[String], control: &Control) -> Option<Standing> {
+    let offsets = log.offsets(group, inputs).ok()?;
     let since = Instant::now();
     loop {
         match offsets.ask() {

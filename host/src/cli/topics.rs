@@ -1,18 +1,13 @@
 //! `topics`: what is there, made, grown, deleted.
 
-use super::{
-    Exit, Wrong, client,
-    load::{Source, read},
-    print, say, terminal, wrong,
-};
+use super::{Exit, Wrong, log::Which, print, say, wrong};
 use crate::{
-    plan::cluster,
     text::{count, grouped, nearest},
-    transport::kafka::{Cluster, NewTopic, Topics},
+    transport::log::{NewTopic, Topics},
 };
 use anyhow::Result;
 use serde_json::json;
-use std::{collections::BTreeMap, fmt::Write, io, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write, io};
 
 /// List, create, describe, grow and delete topics
 #[derive(clap::Args)]
@@ -23,19 +18,8 @@ use std::{collections::BTreeMap, fmt::Write, io, path::PathBuf};
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// How the cluster is reached; also as MILLSTREAM_KAFKA
-    #[arg(
-        long,
-        global = true,
-        value_name = "BROKERS",
-        value_delimiter = ',',
-        hide_env = true,
-        env = "MILLSTREAM_KAFKA"
-    )]
-    kafka: Option<Vec<String>>,
-    /// A manifest that says it; also as MILLSTREAM_MANIFEST
-    #[arg(long, global = true, value_name = "FILE", hide_env = true, env = "MILLSTREAM_MANIFEST")]
-    manifest: Option<PathBuf>,
+    #[command(flatten)]
+    log: Which,
     /// Print JSON
     #[arg(long, global = true, value_parser = clap::builder::BoolishValueParser::new(), hide_env = true,
           env = "MILLSTREAM_JSON")]
@@ -87,49 +71,32 @@ enum Command {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let cluster = match find_cluster(&arguments)? {
-        Ok(cluster) => cluster,
+    let log = match arguments.log.open()? {
+        Ok(log) => log,
         Err(mistakes) => {
             say(&mistakes);
             return Ok(Exit::Wrong);
         }
     };
-    let topics = Topics::new(&cluster)?;
+    let topics = log.topics()?;
     let json = arguments.json;
     let result = match arguments.command {
-        Command::List => list(&topics, json),
+        Command::List => list(&*topics, json),
         Command::Create { topic, partitions, replication, config } => {
             let new = NewTopic { name: topic, partitions, replication, config: config.into_iter().collect() };
-            create(&topics, &new, json)
+            create(&*topics, &new, json)
         }
-        Command::Describe { topic } => describe(&topics, &topic, json),
-        Command::Grow { topic, partitions } => grow(&topics, &topic, partitions, json),
-        Command::Delete { topic } => delete(&topics, &topic, json),
+        Command::Describe { topic } => describe(&*topics, &topic, json),
+        Command::Grow { topic, partitions } => grow(&*topics, &topic, partitions, json),
+        Command::Delete { topic } => delete(&*topics, &topic, json),
     };
     result.map_err(|error| match error.is::<Wrong>() || error.is::<io::Error>() {
         true => error,
-        false => error.context(format!("Kafka at {}", cluster.brokers)),
+        false => error.context(log.to_string()),
     })
 }
 
-/// The cluster that is meant, or all mistakes of the manifest that should say it.
-fn find_cluster(arguments: &Arguments) -> Result<Result<Cluster, String>> {
-    let Some(path) = &arguments.manifest else {
-        let Some(brokers) = &arguments.kafka else {
-            return Err(wrong("no cluster is given: add `--kafka HOST:PORT`, or `--manifest FILE`"));
-        };
-        return Ok(Ok(Cluster { brokers: brokers.join(","), properties: BTreeMap::new() }));
-    };
-    let mut reading = read(&Source { manifest: path.clone(), kafka: arguments.kafka.clone() })?;
-    let found = reading.draft().map(|draft| client::check(draft, &reading)).unwrap_or_default();
-    found.into_iter().for_each(|mistake| reading.report.add(mistake));
-    Ok(match reading.finish() {
-        Ok((manifest, _)) => Ok(cluster(&manifest, &manifest.kafka.properties)),
-        Err(report) => Err(report.render(terminal())),
-    })
-}
-
-fn list(topics: &Topics, json: bool) -> Result<Exit> {
+fn list(topics: &dyn Topics, json: bool) -> Result<Exit> {
     let all = topics.list()?;
     if json {
         let rows: Vec<_> = all
@@ -148,14 +115,14 @@ fn list(topics: &Topics, json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn create(topics: &Topics, new: &NewTopic, json: bool) -> Result<Exit> {
+fn create(topics: &dyn Topics, new: &NewTopic, json: bool) -> Result<Exit> {
     if topics.list()?.contains_key(&new.name) || !topics.create(new)? {
         return Err(wrong(format!("topic {} is there already; `topics describe` shows it", new.name)));
     }
     done(json, json!({"created": new.name}), format!("topic {} made", new.name))
 }
 
-fn grow(topics: &Topics, name: &str, partitions: u32, json: bool) -> Result<Exit> {
+fn grow(topics: &dyn Topics, name: &str, partitions: u32, json: bool) -> Result<Exit> {
     let has = topics.list()?.get(name).map(|facts| facts.partitions).ok_or_else(|| wrong(unknown(topics, name)))?;
     if partitions <= has {
         return Err(wrong(format!("topic {name} has {}, and a topic never shrinks", count(has.into(), "partition"))));
@@ -165,7 +132,7 @@ fn grow(topics: &Topics, name: &str, partitions: u32, json: bool) -> Result<Exit
     done(json, json!({"topic": name, "partitions": partitions}), text)
 }
 
-fn delete(topics: &Topics, name: &str, json: bool) -> Result<Exit> {
+fn delete(topics: &dyn Topics, name: &str, json: bool) -> Result<Exit> {
     if !topics.list()?.contains_key(name) {
         return Err(wrong(unknown(topics, name)));
     }
@@ -178,8 +145,8 @@ fn done(json: bool, value: serde_json::Value, text: String) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn describe(topics: &Topics, name: &str, json: bool) -> Result<Exit> {
-    let Some(facts) = topics.find([name])?.remove(name) else {
+fn describe(topics: &dyn Topics, name: &str, json: bool) -> Result<Exit> {
+    let Some(facts) = topics.find(&[name])?.remove(name) else {
         return Err(wrong(unknown(topics, name)));
     };
     let partitions = topics.partitions(name)?.unwrap_or_default();
@@ -217,7 +184,7 @@ fn describe(topics: &Topics, name: &str, json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn unknown(topics: &Topics, name: &str) -> String {
+fn unknown(topics: &dyn Topics, name: &str) -> String {
     let all = topics.list().unwrap_or_default();
     match nearest(name, all.keys().map(String::as_str)) {
         Some(near) => format!("there is no topic {name}: did you mean {near}?"),

@@ -53,8 +53,12 @@ pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (
             ("there is no stage".to_owned(), "add one: `stages: {NAME: {module: …, input: …, output: …}}`".to_owned())
         });
     }
-    let stages: Vec<_> =
-        written.stages.value.iter().map(|(name, stage)| around.stage(name, stage, &written.name, &kafka)).collect();
+    let stages: Vec<_> = written
+        .stages
+        .value
+        .iter()
+        .map(|(name, stage)| around.stage(name, stage, &written.name, kafka.as_ref()))
+        .collect();
     rules::check(&written.topics, &stages, around.findings);
 
     let modules = stages
@@ -101,7 +105,10 @@ impl Surroundings<'_> {
         }
     }
 
-    fn kafka(&self, written: &written::Manifest) -> Kafka {
+    fn kafka(&self, written: &written::Manifest) -> Option<Kafka> {
+        if written.kafka.is_none() && self.brokers.is_none() {
+            return None;
+        }
         let mut kafka = Kafka { brokers: Vec::new(), properties: Default::default() };
         if let Some(written) = &written.kafka {
             properties::put(&written.value.properties, self.folder, self.findings, &mut kafka.properties);
@@ -109,7 +116,7 @@ impl Surroundings<'_> {
         }
         if let Some(brokers) = self.brokers {
             kafka.brokers = brokers.to_vec();
-            return kafka;
+            return Some(kafka);
         }
         let said_enough = self.findings.is_cut_off()
             || written.kafka.as_ref().is_some_and(|kafka| {
@@ -117,14 +124,11 @@ impl Surroundings<'_> {
             });
         if kafka.brokers.is_empty() && !said_enough {
             self.findings.mistake(&Some(self.places.of(&["kafka", "brokers"])), || {
-                let way_out = match written.kafka {
-                    Some(_) => "`brokers: localhost:9092` under `kafka`",
-                    None => "`kafka: {brokers: localhost:9092}`",
-                };
-                ("no brokers are given".to_owned(), format!("add {way_out}, or pass `--kafka`"))
+                let way_out = "add `brokers: localhost:9092` under `kafka`, or pass `--kafka`";
+                ("no brokers are given".to_owned(), way_out.to_owned())
             });
         }
-        kafka
+        Some(kafka)
     }
 
     fn brokers_as_written(&self, kafka: &written::Kafka) -> Vec<String> {
@@ -145,7 +149,7 @@ impl Surroundings<'_> {
         name: &'a Spanned<String>,
         written: &'a written::Stage,
         pipeline: &Spanned<String>,
-        kafka: &Kafka,
+        kafka: Option<&Kafka>,
     ) -> Placed<'a> {
         self.named(check_name, name);
         let inputs = inputs(name, written, self);
@@ -156,7 +160,7 @@ impl Surroundings<'_> {
         if let Some(dead_letter) = &written.dead_letter {
             self.named(check_topic, dead_letter);
         }
-        let mut properties = kafka.properties.clone();
+        let mut properties = kafka.map(|kafka| kafka.properties.clone()).unwrap_or_default();
         properties::put(&written.properties, self.folder, self.findings, &mut properties);
         let dead_letter_written = written
             .dead_letter

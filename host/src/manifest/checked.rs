@@ -13,8 +13,8 @@ pub struct Manifest {
     pub folder: PathBuf,
     /// The folder that keeps what must outlive a run.
     pub state: PathBuf,
-    /// The cluster.
-    pub kafka: Kafka,
+    /// The cluster; without one the pipeline runs on its embedded log.
+    pub kafka: Option<Kafka>,
     /// What the manifest says of topics, by their names.
     pub topics: BTreeMap<String, Topic>,
     /// The stages, in the order in which they are written; at least one.

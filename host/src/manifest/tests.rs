@@ -93,7 +93,7 @@ fn secrets_arrive() {
     let (manifest, _) = read_file(Path::new("tests/manifests/full.yaml")).finish().ok().unwrap();
     assert_eq!(manifest.stages[0].properties["sasl.password"].reveal(), "file-secret");
     assert_eq!(manifest.stages[0].properties["security.protocol"].reveal(), "PLAINTEXT");
-    assert_eq!(manifest.kafka.properties["security.protocol"].reveal(), "SASL_SSL");
+    assert_eq!(manifest.kafka.as_ref().unwrap().properties["security.protocol"].reveal(), "SASL_SSL");
 }
 
 #[test]
@@ -119,8 +119,8 @@ fn the_environment_is_put_in() {
     let (manifest, _) = read_file(Path::new("tests/manifests/environment.yaml")).finish().ok().unwrap();
     let stage = manifest.stages.iter().find(|stage| stage.name == "price").unwrap();
     assert_eq!(manifest.name, "from-environment");
-    assert_eq!(manifest.kafka.brokers, ["first-broker:9092", "second-broker:9092"]);
-    assert_eq!(manifest.kafka.properties["sasl.password"].reveal(), "pre-swordfish");
+    assert_eq!(manifest.kafka.as_ref().unwrap().brokers, ["first-broker:9092", "second-broker:9092"]);
+    assert_eq!(manifest.kafka.as_ref().unwrap().properties["sasl.password"].reveal(), "pre-swordfish");
     assert_eq!(stage.module.path.value, Path::new("tests/manifests/guests/price.wasm"));
     assert_eq!(stage.module.build.as_ref().unwrap().value, "cargo build --jobs 4 && echo $HOME $HOME");
     assert_eq!(stage.module.sha256, None);
@@ -136,7 +136,7 @@ fn brokers_from_the_command_line_stand_over_the_written_ones() {
         let path = Path::new(FOLDER).join(file);
         let reading = read(&path, &fs::read_to_string(&path).unwrap(), &environment, Some(&brokers));
         let (manifest, warnings) = reading.finish().ok().unwrap();
-        assert_eq!((manifest.kafka.brokers, warnings.warnings()), (brokers.to_vec(), 0));
+        assert_eq!((manifest.kafka.unwrap().brokers, warnings.warnings()), (brokers.to_vec(), 0));
     }
 }
 

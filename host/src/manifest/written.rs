@@ -26,7 +26,7 @@ pub(super) struct Manifest {
     pub(super) name: Spanned<String>,
     /// The folder that keeps what must outlive a run, seen from the manifest's. Default: `.millstream`.
     pub(super) state: Option<Spanned<String>>,
-    /// The cluster.
+    /// The cluster. Without one the pipeline runs on an embedded log, in its state folder.
     pub(super) kafka: Option<Spanned<Kafka>>,
     /// Topics that are made when they are missing, and compared when they are there.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //! its inputs, whoever holds them. A worker that is idle itself says nothing of a dead one that still holds records.
 
 use super::{Event, Running};
-use crate::{transport::kafka::Offsets, worker::control::Control};
+use crate::worker::control::Control;
 use std::{
     sync::Arc,
     thread,
@@ -19,12 +19,12 @@ pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>,
         .iter()
         .map(|stage| {
             let link = &stage.plan.link;
-            (link.cluster.clone(), link.group.clone(), link.inputs.clone(), stage.tally.clone())
+            (stage.plan.log.clone(), link.group.clone(), link.inputs.clone(), stage.tally.clone())
         })
         .collect();
     thread::spawn(move || {
         let questions: Vec<_> =
-            groups.iter().filter_map(|(cluster, group, inputs, _)| Offsets::new(cluster, group, inputs).ok()).collect();
+            groups.iter().filter_map(|(log, group, inputs, _)| log.offsets(group, inputs).ok()).collect();
         let mut since: Option<(Instant, u64)> = None;
         while !control.stopping() {
             let done = questions.len() == groups.len()

@@ -10,10 +10,15 @@ pub use signals::listen as listen_to_signals;
 
 use crate::{
     clock::SystemClock,
-    plan::{Plan, StagePlan},
+    plan::{Part, Plan, Work},
     stage::{Counts, Stage, Tally},
     text::{count, grouped},
-    transport::kafka::{Health, KafkaLink},
+    transport::{
+        Link,
+        kafka::{Health, KafkaLink},
+        local::LocalLink,
+        log::Log,
+    },
     wasm::Instance,
     worker::{
         Ended, Worker, WorkerSettings,
@@ -71,7 +76,7 @@ enum Event {
 
 /// A stage at work.
 struct Running {
-    plan: Arc<StagePlan>,
+    plan: Arc<Part>,
     tally: Arc<Tally>,
     control: Arc<Control>,
     workers: u32,
@@ -79,18 +84,22 @@ struct Running {
 }
 
 /// Runs a plan until it is told to end, nothing is left to do, or nothing can go on.
-pub fn run(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, options: &Options) -> Result<Outcome> {
+pub fn run(plan: Plan, control: &Arc<Control>, options: &Options) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    runtime.block_on(supervise(plan, control, health, options))
+    runtime.block_on(supervise(plan, control, options))
 }
 
-async fn supervise(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, options: &Options) -> Result<Outcome> {
+async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Result<Outcome> {
+    let health = match &plan.log {
+        Log::Kafka(cluster) => Some(Health::new(cluster.clone())),
+        Log::Local(_) => None,
+    };
     let (events, mut heard) = mpsc::channel(64);
-    let mut running = start(plan, control, health, options, &events)?;
+    let mut running = start(plan, control, health.as_ref(), options, &events)?;
     if let Some(quiet) = options.until_idle {
         idle::watch(&running, quiet, control.clone(), events.clone());
     }
-    let mut status = Status::new(options.quiet, health.clone());
+    let mut status = Status::new(options.quiet, health);
     let mut failures = Vec::new();
     let mut deadline = None;
     while running.iter().any(|stage| stage.workers > 0) {
@@ -132,20 +141,20 @@ async fn supervise(plan: Plan, control: &Arc<Control>, health: &Arc<Health>, opt
 fn start(
     plan: Plan,
     control: &Arc<Control>,
-    health: &Arc<Health>,
+    health: Option<&Arc<Health>>,
     options: &Options,
     events: &mpsc::Sender<Event>,
 ) -> Result<Vec<Running>> {
     let identities = Identities::open(&plan.state, options.instance.as_deref())?;
     let mut running = Vec::new();
-    for (index, stage) in plan.stages.into_iter().enumerate() {
+    for (index, stage) in plan.parts.into_iter().enumerate() {
         let stage = Arc::new(stage);
         let tally = Arc::new(Tally::default());
         let control = control.part();
-        for _ in 0..stage.workers {
+        for number in 0..stage.workers {
             let identity = identities.take(&plan.pipeline, &stage.settings.stage)?;
-            let place = Place { stage: stage.clone(), tally: tally.clone(), control: control.clone() };
-            let (health, events) = (health.clone(), events.clone());
+            let place = Place { number, part: stage.clone(), tally: tally.clone(), control: control.clone() };
+            let (health, events) = (health.cloned(), events.clone());
             let name = stage.settings.stage.clone();
             thread::Builder::new()
                 .name(name.clone())
@@ -164,31 +173,45 @@ fn start(
 
 /// Where a worker stands.
 struct Place {
-    stage: Arc<StagePlan>,
+    number: u32,
+    part: Arc<Part>,
     tally: Arc<Tally>,
     control: Arc<Control>,
 }
 
 /// A worker's thread, from its beginning to its end.
-fn work(place: Place, identity: Identity, health: Arc<Health>) -> Ended {
-    let Place { stage, tally, control } = place;
-    let guest = match Instance::new(&stage.compiled, stage.setup.clone()) {
-        Ok(instance) => Box::new(instance),
-        Err(error) => return Ended::Failed(error.to_string()),
+fn work(place: Place, identity: Identity, health: Option<Arc<Health>>) -> Ended {
+    let mut link = place.part.link.clone();
+    link.name = identity.name().to_owned();
+    link.place.0 = place.number;
+    link.control = place.control.clone();
+    match (&place.part.log, health) {
+        (Log::Kafka(cluster), Some(health)) => work_on(KafkaLink::new(cluster.clone(), link, health), &place),
+        (Log::Kafka(_), None) => Ended::Failed("a defect of the host: nobody watches over its cluster".into()),
+        (Log::Local(log), _) => work_on(LocalLink::new(log.clone(), link), &place),
+    }
+}
+
+fn work_on(link: impl Link, place: &Place) -> Ended {
+    let Place { part, tally, control, .. } = place;
+    let guest = match &part.work {
+        Work::Stage { compiled, setup } => match Instance::new(compiled, setup.clone()) {
+            Ok(instance) => Box::new(instance),
+            Err(error) => return Ended::Failed(error.to_string()),
+        },
     };
     let clock = Rc::new(SystemClock::new(control.clone()));
-    let mut link = stage.link.clone();
-    link.name = identity.name().to_owned();
-    link.control = control.clone();
-    let link = KafkaLink::new(link, health);
     #[cfg(feature = "mutants")]
     let link = match std::env::var("MILLSTREAM_MUTANT").unwrap_or_default().parse() {
         Ok(mutant) => crate::transport::mutants::Broken::new(link, mutant),
         Err(why) => return Ended::Failed(why),
     };
-    let settings =
-        WorkerSettings { name: stage.settings.stage.clone(), commit_interval: stage.commit_interval, control };
-    let stage = Stage::new(stage.settings.clone(), guest, clock.clone(), tally);
+    let settings = WorkerSettings {
+        name: part.settings.stage.clone(),
+        commit_interval: part.commit_interval,
+        control: control.clone(),
+    };
+    let stage = Stage::new(part.settings.clone(), guest, clock.clone(), tally.clone());
     Worker::new(link, stage, clock, settings).run()
 }
 

@@ -16,14 +16,14 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) struct Status {
     quiet: bool,
-    health: Arc<Health>,
+    health: Option<Arc<Health>>,
     last: Vec<(Instant, u64)>,
     said: Instant,
     said_taken: u64,
 }
 
 impl Status {
-    pub(super) fn new(quiet: bool, health: Arc<Health>) -> Status {
+    pub(super) fn new(quiet: bool, health: Option<Arc<Health>>) -> Status {
         Status { quiet, health, last: Vec::new(), said: Instant::now(), said_taken: 0 }
     }
 
@@ -50,7 +50,7 @@ impl Status {
         if letters > 0 {
             write!(line, " · {}", count(letters, "dead letter")).ok();
         }
-        if self.health.waiting() {
+        if self.health.as_ref().is_some_and(|health| health.waiting()) {
             line.push_str(" · waiting for Kafka");
         }
         if log::is_terminal() {

@@ -3,10 +3,16 @@
 //! A worker takes batches, writes a transaction, and commits it together with its progress. Behind the seam stand
 //! Kafka and, for tests, a simulated log that drives the same worker through what a real one does once a year.
 
-use crate::record::Header;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use crate::{
+    manifest::{Delivery, OnLostOffset, Start},
+    record::Header,
+    worker::control::Control,
+};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 pub mod kafka;
+pub mod local;
+pub mod log;
 #[cfg(any(test, feature = "mutants"))]
 pub mod mutants;
 #[cfg(test)]
@@ -153,6 +159,42 @@ pub struct Assignment {
     pub chosen: Progress,
 }
 
+/// Everything that one worker's link needs to know, whatever the log is.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// The group.
+    pub group: String,
+    /// This worker's name in the log, as a writer and as a member of its group.
+    pub name: String,
+    /// The name that it writes under in place of its own, when that is the same on every host: only the one who has the
+    /// input may write, and who comes to have it ends what others have open. That is what a source does.
+    pub shared_writer: Option<String>,
+    /// What tells this instance apart from one with other inputs: a member that comes back under the same name but
+    /// with other topics would trigger no rebalance, and their partitions would stay unread.
+    pub inputs_digest: String,
+    /// The topics to read.
+    pub inputs: Vec<String>,
+    /// The topics to write, dead letters among them.
+    pub outputs: Vec<String>,
+    /// How records are delivered.
+    pub delivery: Delivery,
+    /// Where to begin without an offset.
+    pub from: Start,
+    /// Where to go on when the offset is gone.
+    pub on_lost_offset: OnLostOffset,
+    /// The largest record that an output takes.
+    pub largest_record: usize,
+    /// The largest batch that every output takes.
+    pub largest_batch: usize,
+    /// How long a transaction may take before the broker ends it.
+    pub transaction_timeout: Duration,
+    /// Which of the stage's workers in this process it is, and how many there are: where one process has a group for
+    /// itself, they share its partitions by this.
+    pub place: (u32, u32),
+    /// How the worker is told to end.
+    pub control: Arc<Control>,
+}
+
 /// One worker's connection to a log: it is one member of a group, and one writer.
 ///
 /// After a [`Fault`] nothing but [`Link::recover`] may be called.
@@ -171,8 +213,12 @@ pub trait Link {
 
     /// Opens a transaction.
     fn begin(&mut self) -> Result<(), Fault>;
-    /// Writes a record that came of the record at `origin`.
-    fn send(&mut self, record: &Outgoing<'_>, origin: (&Self::Batch, usize)) -> Result<(), Fault>;
+    /// Writes a record that came of the record at `origin`, or, as a source's, of none.
+    fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&Self::Batch, usize)>) -> Result<(), Fault>;
+    /// True when the open transaction has grown so large that it is to be ended.
+    fn is_full(&self) -> bool {
+        false
+    }
     /// Ends the transaction: what was sent becomes visible and the progress is the group's, both or neither.
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault>;
 

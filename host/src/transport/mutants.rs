@@ -115,7 +115,7 @@ struct Withheld<B> {
     timestamp: Option<i64>,
     keep_headers: bool,
     headers: Vec<Header>,
-    origin: (Rc<B>, usize),
+    origin: Option<(Rc<B>, usize)>,
 }
 
 impl<L: Link> Broken<L> {
@@ -139,7 +139,7 @@ impl<L: Link> Broken<L> {
                 keep_headers: record.keep_headers,
                 headers: &record.headers,
             };
-            self.link.send(&outgoing, (&record.origin.0, record.origin.1))?;
+            self.link.send(&outgoing, record.origin.as_ref().map(|(batch, index)| (&**batch, *index)))?;
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ impl<L: Link> Link for Broken<L> {
         self.link.begin()
     }
 
-    fn send(&mut self, record: &Outgoing<'_>, (batch, index): (&Self::Batch, usize)) -> Result<(), Fault> {
+    fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&Self::Batch, usize)>) -> Result<(), Fault> {
         if self.is(Mutant::CommitBeforeProduce) || self.is(Mutant::Unordered) {
             self.withheld.push(Withheld {
                 output: record.output,
@@ -253,14 +253,18 @@ impl<L: Link> Link for Broken<L> {
                 timestamp: record.timestamp,
                 keep_headers: record.keep_headers,
                 headers: record.headers.to_vec(),
-                origin: (batch.0.clone(), index),
+                origin: origin.map(|(batch, index)| (batch.0.clone(), index)),
             });
             return Ok(());
         }
-        match self.link.send(record, (&batch.0, index)) {
+        match self.link.send(record, origin.map(|(batch, index)| (&*batch.0, index))) {
             Err(Fault::Refused(_)) if self.is(Mutant::IgnoreRefusal) => Ok(()),
             other => other,
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.link.is_full()
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {

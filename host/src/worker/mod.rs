@@ -167,7 +167,7 @@ impl<L: Link> Worker<L> {
                 if !self.held.contains_key(&record.partition) {
                     self.open.take_up(record);
                     let Worker { stage, link, .. } = self;
-                    match stage.apply(&cursor.batch, index, &mut |out| link.send(out, (&cursor.batch, index)))? {
+                    match stage.apply(&cursor.batch, index, &mut |out| link.send(out, Some((&cursor.batch, index))))? {
                         Fate::Done => {
                             self.open.put_down();
                             progress.reach(record.partition, record.offset.next());
@@ -177,7 +177,7 @@ impl<L: Link> Worker<L> {
                     }
                     self.open.in_hand = None;
                 }
-                if stop.is_some() || self.open.records >= self.span || self.is_over(until) {
+                if stop.is_some() || self.is_full() || self.is_over(until) {
                     break;
                 }
             }
@@ -185,7 +185,7 @@ impl<L: Link> Worker<L> {
                 break;
             }
             self.note_ends(&cursor, &mut progress);
-            if self.is_over(until) || self.open.records >= self.span {
+            if self.is_full() || self.is_over(until) {
                 break;
             }
             match self.link.take(BATCH, until.saturating_sub(self.clock.now()).min(IDLE))? {
@@ -198,6 +198,11 @@ impl<L: Link> Worker<L> {
         self.committed(progress);
         self.rest = Some(cursor).filter(|cursor| !cursor.is_done());
         stop.map_or(Ok(()), |why| Err(Fault::Fatal(why)))
+    }
+
+    /// True when a transaction holds as much as it may.
+    fn is_full(&self) -> bool {
+        self.open.records >= self.span || self.link.is_full()
     }
 
     /// True when a transaction has been open for long enough.

@@ -162,7 +162,7 @@ fn a_record_that_fails_becomes_a_dead_letter_and_the_others_go_on() {
     );
     assert_eq!(letter.key.as_deref(), Some(&b"k"[..]));
     assert_eq!(letter.header("millstream.error.topic"), Some(pipeline.topic("in")));
-    let facts = pipeline.kafka.topics().find([format!("{}.trial.dead-letter", pipeline.name).as_str()]).unwrap();
+    let facts = pipeline.kafka.topics().find(&[format!("{}.trial.dead-letter", pipeline.name).as_str()]).unwrap();
     let config = &facts.values().next().unwrap().config;
     assert_eq!((config["retention.ms"].as_str(), config["cleanup.policy"].as_str()), ("-1", "delete"));
 }

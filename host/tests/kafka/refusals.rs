@@ -22,10 +22,10 @@ stages:
     host.wait_until_said(&line);
     thread::sleep(Duration::from_secs(2));
     assert_eq!(host.said().matches("waiting for a topic").count(), 1, "said once: {}", host.said());
-    assert!(kafka.topics().find([pipeline.topic("out").as_str()]).unwrap().is_empty(), "its partitions are unknown");
+    assert!(kafka.topics().find(&[pipeline.topic("out").as_str()]).unwrap().is_empty(), "its partitions are unknown");
     kafka.make(&pipeline.topic("orders"), 3, &[]);
     assert!(host.wait(Duration::from_secs(60)).success(), "{}", host.said());
-    let out = kafka.topics().find([pipeline.topic("out").as_str()]).unwrap();
+    let out = kafka.topics().find(&[pipeline.topic("out").as_str()]).unwrap();
     assert_eq!(out.values().next().unwrap().partitions, 3);
 }
 
@@ -46,7 +46,7 @@ stages:
     let said = pipeline.drain();
     assert!(said.contains(&format!("topic {} made with 3 partitions", pipeline.topic("in"))), "{said}");
     let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
-    let there = kafka.topics().find([input.as_str(), output.as_str()]).unwrap();
+    let there = kafka.topics().find(&[input.as_str(), output.as_str()]).unwrap();
     assert_eq!((there[&input].partitions, there[&output].partitions), (3, 2));
     assert_eq!(there[&input].config["retention.ms"], "86400000");
     pipeline.write(&manifest.replace("partitions: 3", "partitions: 8"));

@@ -13,11 +13,11 @@ mod writer;
 
 pub use batch::KafkaBatch;
 pub use health::Health;
-pub use offsets::{Lag, Offsets};
-pub use settings::{Cluster, LinkSettings};
-pub use topics::{NewTopic, TopicFacts, Topics};
+pub use offsets::KafkaOffsets;
+pub use settings::Cluster;
+pub use topics::KafkaTopics;
 
-use super::{Assignment, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken};
+use super::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken};
 use crate::manifest::Delivery;
 use reader::Reader;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -25,6 +25,7 @@ use writer::Writer;
 
 /// A worker's connection to Kafka: one consumer, one producer.
 pub struct KafkaLink {
+    cluster: Cluster,
     settings: Arc<LinkSettings>,
     health: Arc<Health>,
     reader: Option<Reader>,
@@ -35,8 +36,9 @@ pub struct KafkaLink {
 
 impl KafkaLink {
     /// A link that is not connected yet: its first [`Link::recover`] connects it.
-    pub fn new(settings: LinkSettings, health: Arc<Health>) -> KafkaLink {
-        KafkaLink { settings: Arc::new(settings), health, reader: None, writer: None, lost: BTreeSet::new() }
+    pub fn new(cluster: Cluster, settings: LinkSettings, health: Arc<Health>) -> KafkaLink {
+        let settings = Arc::new(settings);
+        KafkaLink { cluster, settings, health, reader: None, writer: None, lost: BTreeSet::new() }
     }
 
     fn reader(&mut self) -> Result<&mut Reader, Fault> {
@@ -86,8 +88,8 @@ impl Link for KafkaLink {
         begun.map_err(|fault| judge(&self.health, fault))
     }
 
-    fn send(&mut self, record: &Outgoing<'_>, origin: (&KafkaBatch, usize)) -> Result<(), Fault> {
-        self.writer()?.send(record, origin.0.queued(origin.1))
+    fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&KafkaBatch, usize)>) -> Result<(), Fault> {
+        self.writer()?.send(record, origin.map(|(batch, index)| batch.queued(index)))
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
@@ -134,10 +136,11 @@ impl KafkaLink {
         }
         // Joining the group takes longer than becoming a writer, so it begins first.
         if self.reader.is_none() {
-            self.reader = Some(Reader::open(&self.settings, &self.health, std::mem::take(&mut self.lost))?);
+            self.reader =
+                Some(Reader::open(&self.cluster, &self.settings, &self.health, std::mem::take(&mut self.lost))?);
         }
         // Before the offsets are read: only a new writer settles what became of the old one's last transaction.
-        self.writer = Some(Writer::open(&self.settings, &self.health)?);
+        self.writer = Some(Writer::open(&self.cluster, &self.settings, &self.health)?);
         let started = self.reader()?.start();
         started.map_err(|fault| judge(&self.health, fault))
     }

@@ -1,7 +1,10 @@
 //! What groups have committed, and how far that is from the end.
 
 use super::{settings::Cluster, topics::Quiet};
-use crate::manifest::Start;
+use crate::{
+    manifest::Start,
+    transport::log::{Lag, Offsets},
+};
 use anyhow::{Context, Result, ensure};
 use rdkafka::{
     config::FromClientConfigAndContext,
@@ -12,60 +15,45 @@ use std::{collections::BTreeMap, time::Duration};
 
 const QUESTION: Duration = Duration::from_secs(5);
 
-/// A partition as a group stands to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lag {
-    /// What the group reads next; `None` when it has committed nothing.
-    pub committed: Option<u64>,
-    /// The first offset that is there.
-    pub start: u64,
-    /// Where a reader of committed records comes to the end.
-    pub end: u64,
-}
-
-impl Lag {
-    /// True when nothing is left to read.
-    pub fn is_none(&self) -> bool {
-        self.committed.unwrap_or(self.start) >= self.end
-    }
-}
-
 /// A question to the cluster about one group. It joins no group.
-pub struct Offsets {
+pub struct KafkaOffsets {
     client: BaseConsumer<Quiet>,
     topics: Vec<String>,
 }
 
-impl Offsets {
+impl KafkaOffsets {
     /// About `group` and what it reads.
-    pub fn new(cluster: &Cluster, group: &str, topics: &[String]) -> Result<Offsets> {
+    pub fn new(cluster: &Cluster, group: &str, topics: &[String]) -> Result<KafkaOffsets> {
         let mut config = cluster.plain();
         config.set("group.id", group).set("isolation.level", "read_committed");
         config.set("enable.auto.commit", "false");
         let client = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
-        Ok(Offsets { client, topics: topics.to_vec() })
+        Ok(KafkaOffsets { client, topics: topics.to_vec() })
     }
 
-    /// All partitions of all topics, as they are now.
-    pub fn ask(&self) -> Result<BTreeMap<(String, i32), Lag>> {
+    /// Every partition that is there.
+    fn partitions(&self) -> Result<Vec<(String, u32)>> {
         let mut partitions = Vec::new();
         for topic in &self.topics {
             let metadata = self.client.fetch_metadata(Some(topic), QUESTION)?;
             for found in metadata.topics() {
                 ensure!(found.error().is_none() && !found.partitions().is_empty(), "{topic} cannot be read now");
-                partitions.extend(found.partitions().iter().map(|partition| (topic.clone(), partition.id())));
+                partitions.extend(found.partitions().iter().map(|partition| (topic.clone(), partition.id() as u32)));
             }
         }
-        let list = |offset| -> Result<TopicPartitionList> {
-            let mut list = TopicPartitionList::new();
-            for (topic, partition) in &partitions {
-                list.add_partition_offset(topic, *partition, offset)?;
-            }
-            Ok(list)
-        };
-        let committed = known(&self.client.committed_offsets(list(Offset::Invalid)?, QUESTION)?)?;
-        let starts = known(&self.client.offsets_for_times(list(Offset::Beginning)?, QUESTION)?)?;
-        let ends = known(&self.client.offsets_for_times(list(Offset::End)?, QUESTION)?)?;
+        Ok(partitions)
+    }
+
+    fn at(&self, partitions: &[(String, u32)], offset: Offset) -> Result<BTreeMap<(String, u32), u64>> {
+        known(&self.client.offsets_for_times(list(partitions, |_| offset)?, QUESTION)?)
+    }
+}
+
+impl Offsets for KafkaOffsets {
+    fn ask(&self) -> Result<BTreeMap<(String, u32), Lag>> {
+        let partitions = self.partitions()?;
+        let committed = known(&self.client.committed_offsets(list(&partitions, |_| Offset::Invalid)?, QUESTION)?)?;
+        let (starts, ends) = (self.at(&partitions, Offset::Beginning)?, self.at(&partitions, Offset::End)?);
         partitions
             .into_iter()
             .map(|partition| {
@@ -78,36 +66,44 @@ impl Offsets {
             })
             .collect()
     }
-}
 
-impl Offsets {
-    /// Chooses where a group without any offsets begins, for all of its partitions at once; in vain when it has members
-    /// by now, who choose for themselves.
-    pub fn choose(&self, start: Start) -> Result<()> {
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), lag) in self.ask()? {
-            let at = match start {
-                Start::Timestamp(time) => {
-                    let mut asked = TopicPartitionList::new();
-                    asked.add_partition_offset(&topic, partition, Offset::Offset(time))?;
-                    let found = known(&self.client.offsets_for_times(asked, QUESTION)?)?;
-                    found.values().next().copied().unwrap_or(lag.end)
-                }
-                _ => lag.end,
-            };
-            list.add_partition_offset(&topic, partition, Offset::Offset(i64::try_from(at)?))?;
-        }
+    fn find(&self, start: Start) -> Result<BTreeMap<(String, u32), u64>> {
+        let partitions = self.partitions()?;
+        let mut found = match start {
+            Start::Earliest => self.at(&partitions, Offset::Beginning)?,
+            Start::Timestamp(time) => self.at(&partitions, Offset::Offset(time))?,
+            Start::Latest | Start::Refuse => BTreeMap::new(),
+        };
+        // Where nothing is that late, the end.
+        self.at(&partitions, Offset::End)?.into_iter().for_each(|(partition, end)| {
+            found.entry(partition).or_insert(end);
+        });
+        Ok(found)
+    }
+
+    fn set(&self, offsets: &BTreeMap<(String, u32), u64>) -> Result<()> {
+        let partitions: Vec<_> = offsets.keys().cloned().collect();
+        let list =
+            list(&partitions, |partition| Offset::Offset(i64::try_from(offsets[partition]).unwrap_or(i64::MAX)))?;
         Ok(self.client.commit(&list, CommitMode::Sync)?)
     }
 }
 
+fn list(partitions: &[(String, u32)], at: impl Fn(&(String, u32)) -> Offset) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition_offset(&partition.0, i32::try_from(partition.1)?, at(partition))?;
+    }
+    Ok(list)
+}
+
 /// The offsets that were found; an error in the place of one is an error of all.
-fn known(list: &TopicPartitionList) -> Result<BTreeMap<(String, i32), u64>> {
+fn known(list: &TopicPartitionList) -> Result<BTreeMap<(String, u32), u64>> {
     let mut all = BTreeMap::new();
     for element in list.elements() {
         element.error()?;
         if let Offset::Offset(offset) = element.offset() {
-            all.insert((element.topic().to_owned(), element.partition()), u64::try_from(offset)?);
+            all.insert((element.topic().to_owned(), u32::try_from(element.partition())?), u64::try_from(offset)?);
         }
     }
     Ok(all)

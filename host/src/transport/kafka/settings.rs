@@ -1,11 +1,11 @@
 //! What the clients are told. What the host must decide itself for its promises to hold stands here, once.
 
 use crate::{
-    manifest::{Delivery, OnLostOffset, Start},
-    worker::control::Control,
+    manifest::{Delivery, Properties},
+    transport::LinkSettings,
 };
 use rdkafka::config::ClientConfig;
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt};
 
 /// Which log it is, and how to reach it.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +24,12 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
+    /// The cluster of these brokers, reached with these properties.
+    pub fn new(brokers: &str, properties: &Properties) -> Cluster {
+        let properties = properties.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+        Cluster { brokers: brokers.to_owned(), properties: properties.collect() }
+    }
+
     /// A client that only asks.
     pub(super) fn plain(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -47,43 +53,10 @@ impl Cluster {
             other => other.to_string(),
         })
     }
-}
 
-/// Everything that one worker's link to Kafka needs to know.
-#[derive(Clone, Debug)]
-pub struct LinkSettings {
-    /// The cluster, the stage's own properties included.
-    pub cluster: Cluster,
-    /// The group.
-    pub group: String,
-    /// This worker's name in the cluster: its `transactional.id`, and the stem of its `group.instance.id`.
-    pub name: String,
-    /// What tells this instance apart from one with other inputs: a member that comes back under the same name but
-    /// with other topics would trigger no rebalance, and their partitions would stay unread.
-    pub inputs_digest: String,
-    /// The topics to read.
-    pub inputs: Vec<String>,
-    /// The topics to write, dead letters among them.
-    pub outputs: Vec<String>,
-    /// How records are delivered.
-    pub delivery: Delivery,
-    /// Where to begin without an offset.
-    pub from: Start,
-    /// Where to go on when the offset is gone.
-    pub on_lost_offset: OnLostOffset,
-    /// The largest record that an output takes.
-    pub largest_record: usize,
-    /// The largest batch that every output takes.
-    pub largest_batch: usize,
-    /// How long a transaction may take before the broker ends it.
-    pub transaction_timeout: Duration,
-    /// How the worker is told to end.
-    pub control: Arc<Control>,
-}
-
-impl LinkSettings {
-    pub(super) fn reader(&self) -> ClientConfig {
-        let mut config = self.cluster.plain();
+    /// What a worker reads with.
+    pub(super) fn reader(&self, settings: &LinkSettings) -> ClientConfig {
+        let mut config = self.plain();
         default(&mut config, "session.timeout.ms", "6000");
         default(&mut config, "heartbeat.interval.ms", "1500");
         default(&mut config, "queued.max.messages.kbytes", "16384");
@@ -95,8 +68,8 @@ impl LinkSettings {
         // A broker that is stopped in its tracks must not hold back an orderly end.
         default(&mut config, "socket.timeout.ms", "6000");
         config
-            .set("group.id", &self.group)
-            .set("group.instance.id", format!("{}.{}", self.name, self.inputs_digest))
+            .set("group.id", &settings.group)
+            .set("group.instance.id", format!("{}.{}", settings.name, settings.inputs_digest))
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "range,roundrobin")
             .set("isolation.level", "read_committed")
@@ -108,8 +81,9 @@ impl LinkSettings {
         config
     }
 
-    pub(super) fn writer(&self) -> ClientConfig {
-        let mut config = self.cluster.plain();
+    /// What a worker writes with.
+    pub(super) fn writer(&self, settings: &LinkSettings) -> ClientConfig {
+        let mut config = self.plain();
         if config.get("queue.buffering.max.ms").is_none() {
             default(&mut config, "linger.ms", "5");
         }
@@ -118,17 +92,17 @@ impl LinkSettings {
         default(&mut config, "queue.buffering.max.kbytes", "65536");
         default(&mut config, "partitioner", "murmur2_random");
         default(&mut config, "socket.timeout.ms", "6000");
-        default(&mut config, "message.max.bytes", &self.largest_record.clamp(1_000_000, 1_000_000_000).to_string());
+        default(&mut config, "message.max.bytes", &settings.largest_record.clamp(1_000_000, 1_000_000_000).to_string());
         // A transaction that begins right behind another finds that one's markers not written yet, and asks again.
         default(&mut config, "retry.backoff.ms", "10");
         // A batch over a topic's limit is refused as a whole, and the library does not split it.
-        default(&mut config, "batch.size", &self.largest_batch.clamp(1, 1_000_000).to_string());
+        default(&mut config, "batch.size", &settings.largest_batch.clamp(1, 1_000_000).to_string());
         config.set("enable.idempotence", "true").set("delivery.report.only.error", "true");
-        match self.delivery {
+        match settings.delivery {
             Delivery::ExactlyOnce => {
-                let timeout = self.transaction_timeout.as_millis();
+                let timeout = settings.transaction_timeout.as_millis();
                 config
-                    .set("transactional.id", &self.name)
+                    .set("transactional.id", settings.shared_writer.as_ref().unwrap_or(&settings.name))
                     .set("transaction.timeout.ms", timeout.to_string())
                     .set("message.timeout.ms", (timeout * 8 / 10).to_string());
             }

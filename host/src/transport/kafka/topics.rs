@@ -1,6 +1,7 @@
 //! A cluster's topics: what is there, made, grown and deleted.
 
 use super::settings::Cluster;
+use crate::transport::log::{NewTopic, PartitionFacts, TopicFacts, Topics};
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier, TopicReplication},
@@ -26,74 +27,17 @@ const OPERATION: Duration = Duration::from_secs(30);
 /// How long a client may take to say why it cannot reach a broker.
 const REASON: Duration = Duration::from_secs(1);
 
-/// What is known of a topic that is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TopicFacts {
-    /// How many partitions it has.
-    pub partitions: u32,
-    /// How many replicas each has.
-    pub replication: usize,
-    /// Its configuration, as far as it may be read.
-    pub config: BTreeMap<String, String>,
-    /// The keys of `config` that were set for this topic.
-    pub own_config: Vec<String>,
-}
-
-impl TopicFacts {
-    /// A number from its configuration.
-    pub fn number(&self, key: &str) -> Option<i64> {
-        self.config.get(key)?.parse().ok()
-    }
-}
-
-/// A topic that is to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewTopic {
-    /// Its name.
-    pub name: String,
-    /// How many partitions; the broker's default when not given.
-    pub partitions: Option<u32>,
-    /// How many replicas; the broker's default when not given.
-    pub replication: Option<u16>,
-    /// Its configuration.
-    pub config: BTreeMap<String, String>,
-}
-
-impl NewTopic {
-    /// How many partitions it has, for people, when that is not left to the broker.
-    pub fn shape(&self) -> String {
-        self.partitions.map_or_else(String::new, |n| format!(" with {}", crate::text::count(n.into(), "partition")))
-    }
-}
-
-/// One partition, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionFacts {
-    /// Its number.
-    pub number: u32,
-    /// The broker that leads it; below 0 when none does.
-    pub leader: i32,
-    /// The brokers that keep it.
-    pub replicas: Vec<i32>,
-    /// Those of them that are up to date.
-    pub in_sync: Vec<i32>,
-    /// The first offset that is there.
-    pub start: Option<u64>,
-    /// The offset of the next record.
-    pub end: Option<u64>,
-}
-
 /// A connection for questions about topics.
-pub struct Topics {
+pub struct KafkaTopics {
     cluster: Cluster,
     admin: AdminClient<Quiet>,
     runtime: runtime::Runtime,
 }
 
-impl Topics {
+impl KafkaTopics {
     /// A connection; nothing is asked yet.
-    pub fn new(cluster: &Cluster) -> Result<Topics> {
-        Ok(Topics {
+    pub fn new(cluster: &Cluster) -> Result<KafkaTopics> {
+        Ok(KafkaTopics {
             cluster: cluster.clone(),
             admin: AdminClient::from_config_and_context(&cluster.plain(), Quiet::default())?,
             runtime: runtime::Builder::new_current_thread().build()?,
@@ -102,117 +46,6 @@ impl Topics {
 
     fn asker(&self) -> Result<BaseConsumer<Quiet>, KafkaError> {
         BaseConsumer::from_config_and_context(&self.cluster.plain(), Quiet::default())
-    }
-
-    /// The cluster's topics with their partition counts.
-    pub fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
-        let metadata = self.admin.inner().fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
-        Ok(metadata
-            .topics()
-            .iter()
-            .filter(|topic| topic.error().is_none())
-            .map(|topic| (topic.name().to_owned(), facts(topic)))
-            .collect())
-    }
-
-    /// Which of these topics are there, with their configuration.
-    pub fn find<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<BTreeMap<String, TopicFacts>> {
-        let all = self.list()?;
-        let mut found: BTreeMap<_, _> =
-            names.into_iter().filter_map(|name| Some((name.to_owned(), all.get(name)?.clone()))).collect();
-        let asked: Vec<_> = found.keys().cloned().collect();
-        let specifiers: Vec<_> = asked.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-        if specifiers.is_empty() {
-            return Ok(found);
-        }
-        let configs =
-            self.wait(self.admin.describe_configs(&specifiers, &AdminOptions::new().request_timeout(Some(QUESTION))))?;
-        for (name, config) in asked.iter().zip(configs) {
-            // Without the right to read a configuration, what it would be by default is a good guess.
-            let (Ok(config), Some(topic)) = (config, found.get_mut(name)) else {
-                continue;
-            };
-            for entry in &config.entries {
-                if entry.source == rdkafka::admin::ConfigSource::DynamicTopic {
-                    topic.own_config.push(entry.name.clone());
-                }
-                if let Some(value) = &entry.value {
-                    topic.config.insert(entry.name.clone(), value.clone());
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// A topic's partitions, with where each begins and ends; `None` when there is no such topic.
-    pub fn partitions(&self, name: &str) -> Result<Option<Vec<PartitionFacts>>> {
-        let metadata = self.admin.inner().fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
-        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
-            return Ok(None);
-        };
-        let asker = self.asker()?;
-        let offsets = |at| -> Result<BTreeMap<i32, u64>> {
-            let mut list = TopicPartitionList::new();
-            for partition in topic.partitions() {
-                list.add_partition_offset(name, partition.id(), at)?;
-            }
-            let list = asker.offsets_for_times(list, QUESTION).map_err(|error| self.explain(error))?;
-            Ok(list
-                .elements()
-                .iter()
-                .filter_map(|element| match element.offset() {
-                    Offset::Offset(offset) => Some((element.partition(), u64::try_from(offset).ok()?)),
-                    _ => None,
-                })
-                .collect())
-        };
-        let (starts, ends) = (offsets(Offset::Beginning)?, offsets(Offset::End)?);
-        let mut all: Vec<_> = topic
-            .partitions()
-            .iter()
-            .map(|partition| PartitionFacts {
-                number: partition.id() as u32,
-                leader: partition.leader(),
-                replicas: partition.replicas().to_vec(),
-                in_sync: partition.isr().to_vec(),
-                start: starts.get(&partition.id()).copied(),
-                end: ends.get(&partition.id()).copied(),
-            })
-            .collect();
-        all.sort_by_key(|partition| partition.number);
-        Ok(Some(all))
-    }
-
-    /// Makes a topic, and waits until it is there; false when it was there already.
-    pub fn create(&self, topic: &NewTopic) -> Result<bool> {
-        let replication = topic.replication.map_or(-1, i32::from);
-        let partitions = topic.partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
-        let mut new = rdkafka::admin::NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(replication));
-        for (key, value) in &topic.config {
-            new = new.set(key, value);
-        }
-        match self.one(self.admin.create_topics([&new], &options()))? {
-            None => Ok(true),
-            Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
-            Some(code) => Err(refused(code)).with_context(|| format!("topic {} cannot be made", topic.name)),
-        }
-    }
-
-    /// Gives a topic more partitions.
-    pub fn grow(&self, name: &str, partitions: u32) -> Result<()> {
-        let new = NewPartitions::new(name, partitions as usize);
-        match self.one(self.admin.create_partitions([&new], &options()))? {
-            None => Ok(()),
-            Some(code) => Err(refused(code)).with_context(|| format!("topic {name} cannot be grown")),
-        }
-    }
-
-    /// Deletes a topic.
-    pub fn delete(&self, name: &str) -> Result<()> {
-        match self.one(self.admin.delete_topics(&[name], &options()))? {
-            None => Ok(()),
-            Some(code) => Err(refused(code)).with_context(|| format!("topic {name} cannot be deleted")),
-        }
     }
 
     /// Drives one admin call on one topic to its end.
@@ -260,6 +93,113 @@ impl Topics {
         match code {
             RDKafkaErrorCode::OperationTimedOut => anyhow!("no answer came in time"),
             _ => anyhow!("no broker can be reached"),
+        }
+    }
+}
+
+impl Topics for KafkaTopics {
+    fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
+        let metadata = self.admin.inner().fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
+        Ok(metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.error().is_none())
+            .map(|topic| (topic.name().to_owned(), facts(topic)))
+            .collect())
+    }
+
+    fn find(&self, names: &[&str]) -> Result<BTreeMap<String, TopicFacts>> {
+        let all = self.list()?;
+        let mut found: BTreeMap<_, _> =
+            names.iter().filter_map(|name| Some(((*name).to_owned(), all.get(*name)?.clone()))).collect();
+        let asked: Vec<_> = found.keys().cloned().collect();
+        let specifiers: Vec<_> = asked.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        if specifiers.is_empty() {
+            return Ok(found);
+        }
+        let configs =
+            self.wait(self.admin.describe_configs(&specifiers, &AdminOptions::new().request_timeout(Some(QUESTION))))?;
+        for (name, config) in asked.iter().zip(configs) {
+            // Without the right to read a configuration, what it would be by default is a good guess.
+            let (Ok(config), Some(topic)) = (config, found.get_mut(name)) else {
+                continue;
+            };
+            for entry in &config.entries {
+                if entry.source == rdkafka::admin::ConfigSource::DynamicTopic {
+                    topic.own_config.push(entry.name.clone());
+                }
+                if let Some(value) = &entry.value {
+                    topic.config.insert(entry.name.clone(), value.clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn partitions(&self, name: &str) -> Result<Option<Vec<PartitionFacts>>> {
+        let metadata = self.admin.inner().fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+            return Ok(None);
+        };
+        let asker = self.asker()?;
+        let offsets = |at| -> Result<BTreeMap<i32, u64>> {
+            let mut list = TopicPartitionList::new();
+            for partition in topic.partitions() {
+                list.add_partition_offset(name, partition.id(), at)?;
+            }
+            let list = asker.offsets_for_times(list, QUESTION).map_err(|error| self.explain(error))?;
+            Ok(list
+                .elements()
+                .iter()
+                .filter_map(|element| match element.offset() {
+                    Offset::Offset(offset) => Some((element.partition(), u64::try_from(offset).ok()?)),
+                    _ => None,
+                })
+                .collect())
+        };
+        let (starts, ends) = (offsets(Offset::Beginning)?, offsets(Offset::End)?);
+        let mut all: Vec<_> = topic
+            .partitions()
+            .iter()
+            .map(|partition| PartitionFacts {
+                number: partition.id() as u32,
+                leader: partition.leader(),
+                replicas: partition.replicas().to_vec(),
+                in_sync: partition.isr().to_vec(),
+                start: starts.get(&partition.id()).copied(),
+                end: ends.get(&partition.id()).copied(),
+            })
+            .collect();
+        all.sort_by_key(|partition| partition.number);
+        Ok(Some(all))
+    }
+
+    fn create(&self, topic: &NewTopic) -> Result<bool> {
+        let replication = topic.replication.map_or(-1, i32::from);
+        let partitions = topic.partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
+        let mut new = rdkafka::admin::NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(replication));
+        for (key, value) in &topic.config {
+            new = new.set(key, value);
+        }
+        match self.one(self.admin.create_topics([&new], &options()))? {
+            None => Ok(true),
+            Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
+            Some(code) => Err(refused(code)).with_context(|| format!("topic {} cannot be made", topic.name)),
+        }
+    }
+
+    fn grow(&self, name: &str, partitions: u32) -> Result<()> {
+        let new = NewPartitions::new(name, partitions as usize);
+        match self.one(self.admin.create_partitions([&new], &options()))? {
+            None => Ok(()),
+            Some(code) => Err(refused(code)).with_context(|| format!("topic {name} cannot be grown")),
+        }
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        match self.one(self.admin.delete_topics(&[name], &options()))? {
+            None => Ok(()),
+            Some(code) => Err(refused(code)).with_context(|| format!("topic {name} cannot be deleted")),
         }
     }
 }

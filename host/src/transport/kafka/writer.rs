@@ -5,10 +5,10 @@ use super::{
     health::Health,
     raw::{self, Answer, End, Headers, Parts, Topic},
     reader::notice,
-    settings::LinkSettings,
+    settings::Cluster,
 };
 use crate::manifest::Delivery;
-use crate::transport::{Fault, Outgoing};
+use crate::transport::{Fault, LinkSettings, Outgoing};
 use rdkafka::{
     client::ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -89,9 +89,9 @@ pub(super) struct Writer {
 
 impl Writer {
     /// A new writer under the worker's name. Whatever an earlier one left open is settled when this returns.
-    pub(super) fn open(settings: &Arc<LinkSettings>, health: &Arc<Health>) -> Result<Writer, Fault> {
+    pub(super) fn open(cluster: &Cluster, settings: &Arc<LinkSettings>, health: &Arc<Health>) -> Result<Writer, Fault> {
         let reports = Reports { failed: Mutex::default(), health: health.clone() };
-        let producer: BaseProducer<Reports> = BaseProducer::from_config_and_context(&settings.writer(), reports)
+        let producer: BaseProducer<Reports> = BaseProducer::from_config_and_context(&cluster.writer(settings), reports)
             .map_err(|error| Fault::Fatal(error.to_string()))?;
         let mut writer = Writer {
             topics: settings
@@ -161,8 +161,8 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn send(&mut self, record: &Outgoing<'_>, origin: &Queued) -> Result<(), Fault> {
-        let mut headers = if record.keep_headers { Headers::copy_of(origin) } else { None };
+    pub(super) fn send(&mut self, record: &Outgoing<'_>, origin: Option<&Queued>) -> Result<(), Fault> {
+        let mut headers = origin.filter(|_| record.keep_headers).and_then(Headers::copy_of);
         if !record.headers.is_empty() {
             let list = headers.get_or_insert_with(Headers::new);
             record.headers.iter().for_each(|header| list.push(&header.name, header.value.as_deref()));

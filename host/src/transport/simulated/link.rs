@@ -261,7 +261,7 @@ impl Link for SimulatedLink {
         })
     }
 
-    fn send(&mut self, record: &Outgoing<'_>, (batch, index): (&SimulatedBatch, usize)) -> Result<(), Fault> {
+    fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&SimulatedBatch, usize)>) -> Result<(), Fault> {
         self.call("send", |link| {
             let fails = link.fails_at(Moment::Send, Event::SendFailed)?;
             let (at_once, now) = (link.flip(), link.flip());
@@ -277,7 +277,7 @@ impl Link for SimulatedLink {
                 }
             }
             let mut world = simulation.world.borrow_mut();
-            writer.accept(record, batch.data(index), &mut world, at_once)?;
+            writer.accept(record, origin.map(|(batch, index)| &**batch.data(index)), &mut world, at_once)?;
             if now {
                 writer.flush(&name, &mut world, usize::MAX);
             }

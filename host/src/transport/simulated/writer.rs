@@ -42,14 +42,11 @@ impl Writer {
     pub(super) fn accept(
         &mut self,
         record: &Outgoing<'_>,
-        origin: &Data,
+        origin: Option<&Data>,
         world: &mut World,
         looks: bool,
     ) -> Result<(), Fault> {
-        let mut headers = match record.keep_headers {
-            true => origin.headers.clone(),
-            false => Vec::new(),
-        };
+        let mut headers = origin.filter(|_| record.keep_headers).map_or_else(Vec::new, |origin| origin.headers.clone());
         headers.extend_from_slice(record.headers);
         let data = Data {
             key: record.key.map(<[u8]>::to_vec),

@@ -1,6 +1,9 @@
 //! Topics and records, made by a client of the tests' own.
 
-use millstream::transport::kafka::{Cluster, NewTopic, Offsets, Topics};
+use millstream::transport::{
+    kafka::{Cluster, KafkaOffsets, KafkaTopics},
+    log::{NewTopic, Offsets, Topics},
+};
 use rdkafka::{
     config::ClientConfig,
     message::{Header, OwnedHeaders},
@@ -53,7 +56,7 @@ impl Kafka {
             replication: None,
             config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         };
-        assert!(Topics::new(&self.cluster()).unwrap().create(&topic).unwrap(), "{name} was there already");
+        assert!(KafkaTopics::new(&self.cluster()).unwrap().create(&topic).unwrap(), "{name} was there already");
         // It is known to every client a moment later.
         super::until("the topic is known", Duration::from_secs(10), || {
             self.topics().partitions(name).is_ok_and(|found| {
@@ -62,8 +65,8 @@ impl Kafka {
         });
     }
 
-    pub fn topics(&self) -> Topics {
-        Topics::new(&self.cluster()).unwrap()
+    pub fn topics(&self) -> Box<dyn Topics> {
+        Box::new(KafkaTopics::new(&self.cluster()).unwrap())
     }
 
     /// Deletes what stands before an offset in each partition, as retention would.
@@ -123,7 +126,7 @@ impl Kafka {
 
     /// What a group has left to read.
     pub fn lag(&self, group: &str, topic: &str) -> u64 {
-        let offsets = Offsets::new(&self.cluster(), group, &[topic.to_owned()]).unwrap();
+        let offsets = KafkaOffsets::new(&self.cluster(), group, &[topic.to_owned()]).unwrap();
         offsets.ask().unwrap().values().map(|lag| lag.end - lag.committed.unwrap_or(lag.start)).sum()
     }
 }

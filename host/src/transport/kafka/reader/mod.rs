@@ -9,9 +9,9 @@ use super::{
     batch::{KafkaBatch, Queued},
     health::Health,
     raw::{self, Queue},
-    settings::LinkSettings,
+    settings::Cluster,
 };
-use crate::transport::{Assignment, Fault, NextOffset, Partition, Progress, Taken};
+use crate::transport::{Assignment, Fault, LinkSettings, NextOffset, Partition, Progress, Taken};
 use rdkafka::{
     client::ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -111,12 +111,13 @@ impl Reader {
     /// Joins the group, without waiting for its answer.
     /// `lost` are the partitions whose offsets an earlier reader found to be gone.
     pub(super) fn open(
+        cluster: &Cluster,
         settings: &Arc<LinkSettings>,
         health: &Arc<Health>,
         lost: BTreeSet<Partition>,
     ) -> Result<Reader, Fault> {
         let events = Events { changes: Mutex::default(), closing: AtomicBool::new(false), health: health.clone() };
-        let consumer = BaseConsumer::from_config_and_context(&settings.reader(), events).map_err(fatal)?;
+        let consumer = BaseConsumer::from_config_and_context(&cluster.reader(settings), events).map_err(fatal)?;
         let topics: Vec<_> = settings.inputs.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(fatal)?;
         let consumer = Arc::new(consumer);

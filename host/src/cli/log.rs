@@ -1,0 +1,66 @@
+//! Which log a command works on: a manifest's, or that of some brokers.
+
+use super::{
+    client,
+    load::{Source, read},
+    terminal, wrong,
+};
+use crate::{
+    manifest::{Manifest, Properties},
+    transport::{kafka::Cluster, local::LocalLog, log::Log},
+};
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// The log of a command that needs no more of a manifest.
+#[derive(clap::Args)]
+pub(super) struct Which {
+    /// How the cluster is reached; also as MILLSTREAM_KAFKA
+    #[arg(
+        long,
+        global = true,
+        value_name = "BROKERS",
+        value_delimiter = ',',
+        hide_env = true,
+        env = "MILLSTREAM_KAFKA"
+    )]
+    kafka: Option<Vec<String>>,
+    /// A manifest that says it; also as MILLSTREAM_MANIFEST
+    #[arg(long, global = true, value_name = "FILE", hide_env = true, env = "MILLSTREAM_MANIFEST")]
+    manifest: Option<PathBuf>,
+}
+
+impl Which {
+    /// The log, or all mistakes of the manifest that should say which.
+    pub(super) fn open(&self) -> Result<Result<Log, String>> {
+        let Some(path) = &self.manifest else {
+            let Some(brokers) = &self.kafka else {
+                return Err(wrong("no log is given: add `--kafka HOST:PORT`, or `--manifest FILE`"));
+            };
+            return Ok(Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new()))));
+        };
+        let mut reading = read(&Source { manifest: path.clone(), kafka: self.kafka.clone() })?;
+        let found = reading.draft().map(|draft| client::check(draft, &reading)).unwrap_or_default();
+        found.into_iter().for_each(|mistake| reading.report.add(mistake));
+        Ok(match reading.finish() {
+            Ok((manifest, _)) => Ok(open(&manifest)?),
+            Err(report) => Err(report.render(terminal())),
+        })
+    }
+}
+
+/// The log of a manifest; an embedded one is made when it is missing.
+pub(super) fn open(manifest: &Manifest) -> Result<Log> {
+    Ok(match &manifest.kafka {
+        Some(kafka) => Log::kafka(kafka),
+        None => Log::Local(LocalLog::open(&manifest.state)?),
+    })
+}
+
+/// The log of a manifest; nothing when it is an embedded one that was not made yet.
+pub(super) fn existing(manifest: &Manifest) -> Result<Option<Log>> {
+    match &manifest.kafka {
+        None if !LocalLog::is_in(&manifest.state) => Ok(None),
+        _ => open(manifest).map(Some),
+    }
+}
