@@ -6,6 +6,7 @@ use super::{
     print, say, terminal, wrong,
 };
 use crate::{
+    manifest::check_topic_name,
     plan::cluster,
     text::{count, grouped, nearest},
     transport::kafka::{Cluster, NewTopic, Topics},
@@ -149,6 +150,7 @@ fn list(topics: &Topics, json: bool) -> Result<Exit> {
 }
 
 fn create(topics: &Topics, new: &NewTopic, json: bool) -> Result<Exit> {
+    check_topic_name(&new.name).map_err(wrong)?;
     if topics.list()?.contains_key(&new.name) || !topics.create(new)? {
         return Err(wrong(format!("topic {} is there already; `topics describe` shows it", new.name)));
     }
