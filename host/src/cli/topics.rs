@@ -2,6 +2,7 @@
 
 use super::{Exit, Wrong, log::Which, print, say, wrong};
 use crate::{
+    manifest::check_topic_name,
     text::{count, grouped, nearest},
     transport::log::{NewTopic, Topics},
 };
@@ -116,6 +117,7 @@ fn list(topics: &dyn Topics, json: bool) -> Result<Exit> {
 }
 
 fn create(topics: &dyn Topics, new: &NewTopic, json: bool) -> Result<Exit> {
+    check_topic_name(&new.name).map_err(wrong)?;
     if topics.list()?.contains_key(&new.name) || !topics.create(new)? {
         return Err(wrong(format!("topic {} is there already; `topics describe` shows it", new.name)));
     }

@@ -42,6 +42,11 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     measure::parse_millis(text).map(Duration::from_millis)
 }
 
+/// What is wrong with a topic's name, and the way out, in one line.
+pub fn check_topic_name(name: &str) -> Result<(), String> {
+    names::check_topic(name, &format!("`{name}`")).map_err(|(what, way_out)| format!("{what}: {way_out}"))
+}
+
 /// A manifest is written by hand.
 const LARGEST: usize = 1 << 20;
 
