@@ -1,15 +1,15 @@
 //! Builds stages with the commands that their manifest names.
 
 use super::{say, wrong};
-use crate::manifest::Module;
+use crate::manifest::NamedModule;
 use anyhow::{Context, Result};
 use std::{io, path::Path, process::Command};
 
 /// Runs the build commands of some stages in the manifest's folder.
-pub(super) fn build<'a>(manifest: &Path, modules: impl Iterator<Item = &'a (String, Module)>) -> Result<()> {
+pub(super) fn build<'a>(manifest: &Path, modules: impl Iterator<Item = &'a NamedModule>) -> Result<()> {
     let folder = manifest.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut done: Vec<&str> = Vec::new();
-    for (stage, module) in modules {
+    for NamedModule { name, module, .. } in modules {
         let Some(command) = &module.build else { continue };
         // Several stages may come from one build.
         if done.contains(&command.value.as_str()) {
@@ -17,7 +17,7 @@ pub(super) fn build<'a>(manifest: &Path, modules: impl Iterator<Item = &'a (Stri
         }
         done.push(&command.value);
         add_rust_target(folder, &command.value)?;
-        say(&format!("building {stage}: {}\n", command.written));
+        say(&format!("building {name}: {}\n", command.written));
         let status = Command::new("sh")
             .args(["-c", &command.value])
             .current_dir(folder)
@@ -26,9 +26,9 @@ pub(super) fn build<'a>(manifest: &Path, modules: impl Iterator<Item = &'a (Stri
             // What a build says is no result of this command.
             .stdout(io::stderr())
             .status()
-            .with_context(|| format!("the build of {stage} cannot be started"))?;
+            .with_context(|| format!("the build of {name} cannot be started"))?;
         if !status.success() {
-            return Err(wrong(format!("the build of {stage} failed ({status}): {}", command.written)));
+            return Err(wrong(format!("the build of {name} failed ({status}): {}", command.written)));
         }
     }
     Ok(())

@@ -3,10 +3,10 @@
 
 use super::{build::build, client, say, terminal, wrong};
 use crate::{
-    manifest::{self, Diagnostic, Manifest, Reading, Span, Stage},
+    manifest::{self, Diagnostic, Kind, Manifest, Reading, Secret, Span},
     plan,
     text::{hex, nearest},
-    wasm::{Cache, Compiled, Engine, Instance, Module, OpenError},
+    wasm::{Cache, Compiled, Engine, Instance, Module, OpenError, Setup},
 };
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -35,9 +35,9 @@ pub(super) struct Loaded {
 /// What is done with a manifest beside reading it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wishes {
-    /// Only these stages; all when empty.
+    /// Only these; all when empty.
     pub(super) only: Vec<String>,
-    /// Build the stages first.
+    /// Build the modules first.
     pub(super) build: bool,
 }
 
@@ -56,35 +56,36 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     let mut reading = read(source)?;
     let terminal = terminal();
     if let Some(draft) = reading.draft() {
-        let known: Vec<_> = draft.stages.iter().map(|stage| stage.name.as_str()).collect();
-        // In one that has no stage at all, that is what is wrong.
+        let known: Vec<_> = draft.parts().map(|(_, name)| name).collect();
+        // In one that has none at all, that is what is wrong.
         if let Some(stage) = wishes.only.iter().find(|stage| !known.is_empty() && !known.contains(&stage.as_str())) {
             let help = match nearest(stage, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("it has {}", known.join(", ")),
             };
-            return Err(wrong(format!("{} has no stage `{stage}`: {help}", path.display())));
+            return Err(wrong(format!("{} has no source, stage or sink `{stage}`: {help}", path.display())));
         }
     }
-    let chosen = |stage: &str| wishes.only.is_empty() || wishes.only.iter().any(|name| name == stage);
+    let chosen = |part: &str| wishes.only.is_empty() || wishes.only.iter().any(|name| name == part);
     // A wrong manifest starts nothing, and what would be built is not looked for yet.
     let builds = wishes.build && reading.report.mistakes() == 0;
     if builds {
-        build(path, reading.modules.iter().filter(|(stage, _)| chosen(stage)))?;
+        build(path, reading.modules.iter().filter(|named| chosen(&named.name)))?;
     }
     let engine = Engine::new().context("the wasm engine cannot be started")?;
     let mut modules = BTreeMap::new();
     let mut found = Vec::new();
-    for (stage, module) in reading.modules.iter().filter(|(stage, _)| chosen(stage)) {
+    for named in reading.modules.iter().filter(|named| chosen(&named.name)) {
+        let module = &named.module;
         if wishes.build && !builds && module.build.is_some() {
             continue;
         }
         match Module::load(&module.path.value) {
             Ok(loaded) => {
-                found.extend(unpinned(&loaded, module.sha256, reading.places.sha256(stage)));
-                modules.insert(stage.clone(), loaded);
+                found.extend(unpinned(&loaded, module.sha256, reading.places.sha256(named)));
+                modules.insert(named.name.clone(), loaded);
             }
-            Err(error) => found.push(Diagnostic::mistake(reading.places.module(stage), error.to_string())),
+            Err(error) => found.push(Diagnostic::mistake(reading.places.module(named), error.to_string())),
         }
     }
     let mut compiled = BTreeMap::new();
@@ -96,7 +97,8 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
         };
         for stage in draft.stages.iter().filter(|stage| chosen(&stage.name)) {
             let Some(module) = modules.get(&stage.name) else { continue };
-            match compile(&engine, module, &cache, stage, &reading) {
+            let told = Told { kind: Kind::Stage, name: &stage.name, config: &stage.config };
+            match compile(&engine, module, &cache, plan::setup(stage), &told, &reading) {
                 Ok(ready) => drop(compiled.insert(stage.name.clone(), ready)),
                 Err(mistake) => found.push(mistake),
             }
@@ -107,7 +109,9 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     }
     Ok(match reading.finish() {
         Ok((mut manifest, report)) => {
+            manifest.sources.retain(|source| chosen(&source.name));
             manifest.stages.retain(|stage| chosen(&stage.name));
+            manifest.sinks.retain(|sink| chosen(&sink.name));
             Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
         }
         Err(report) => Err(report.render(terminal)),
@@ -123,22 +127,31 @@ fn unpinned(module: &Module, pinned: Option<[u8; 32]>, at: Span) -> Option<Diagn
     })
 }
 
+/// Whose module it is, and what it is told.
+struct Told<'a> {
+    kind: Kind,
+    name: &'a str,
+    config: &'a BTreeMap<String, Secret>,
+}
+
 /// Compiles a module and opens it once, so that one that refuses its configuration is found before anything starts.
 fn compile(
     engine: &Engine,
     module: &Module,
     cache: &Cache,
-    stage: &Stage,
+    setup: Setup,
+    told: &Told<'_>,
     reading: &Reading,
 ) -> Result<Compiled, Diagnostic> {
-    let at = || reading.places.module(&stage.name);
+    let (section, name) = (told.kind.key(), told.name);
+    let at = || reading.places.of(&[section, name, "module"]);
     let mut slow = |name: &str| say(&format!("compiling {name}, once…\n"));
     let compiled =
         engine.compile(module, cache, &mut slow).map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
     // With values that are made up it would be refused for what was reported already.
-    if ["config", "limits"].iter().all(|key| reading.is_sound(&["stages", &stage.name, key])) {
-        Instance::new(&compiled, plan::setup(stage)).map_err(|error| {
-            let hidden = hidden_config(stage, reading);
+    if ["config", "limits"].iter().all(|key| reading.is_sound(&[section, name, key])) {
+        Instance::new(&compiled, setup).map_err(|error| {
+            let hidden = hidden_config(told, reading);
             let hidden: Vec<_> = hidden.iter().map(String::as_str).collect();
             let words = client::conceal(&error.to_string(), &hidden);
             let mistake = Diagnostic::mistake(at(), format!("{} {words}", module.name()));
@@ -152,10 +165,10 @@ fn compile(
 }
 
 /// What a module is told and nobody else: what does not stand in the manifest as it is.
-fn hidden_config(stage: &Stage, reading: &Reading) -> Vec<String> {
+fn hidden_config(told: &Told<'_>, reading: &Reading) -> Vec<String> {
     let mut hidden = Vec::new();
-    for (name, value) in &stage.config {
-        let path = ["stages", &stage.name, "config", name].map(str::to_owned);
+    for (name, value) in told.config {
+        let path = [told.kind.key(), told.name, "config", name].map(str::to_owned);
         let text = Value::from(value.reveal());
         add_hidden(&text, &path, reading, &mut hidden);
         // A mapping or a list reaches the module as JSON, and it may say any part of it.

@@ -2,22 +2,31 @@
 //! Values that are made up for a mistake (`at` is `None`) are passed over: they were reported.
 
 use super::{
-    checked::{AsWritten, Kafka, Manifest, Module, OnError, Secret, Stage, Start, Topic},
+    NamedModule,
+    checked::{
+        AsWritten, Kafka, Kind, Manifest, Module, OnError, Properties, Secret, Sink, Source, Stage, Start, Topic,
+    },
     measure::Count,
     names::{Wrong, check_broker, check_name, check_topic},
     places::Places,
     properties,
     report::Findings,
     rules,
+    scalars::Digest,
     secrets::starred,
-    shapes::Spanned,
+    shapes::{Named, Spanned},
+    values::{Config, Property},
     wires::{Wire, inputs, outputs},
     written,
 };
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// How long a transaction stays open when nobody says otherwise.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What is known besides the text.
 pub(super) struct Surroundings<'a> {
@@ -28,43 +37,52 @@ pub(super) struct Surroundings<'a> {
     pub(super) findings: &'a Findings,
 }
 
-/// A stage with the places of its topics, for the rules that hold between stages.
-pub(super) struct Placed<'a> {
+/// A source, a stage or a sink with the places of its topics, for the rules that hold between them.
+pub(super) struct Placed<'a, Written, Checked> {
     pub(super) name: &'a Spanned<String>,
-    pub(super) written: &'a written::Stage,
+    pub(super) written: &'a Written,
     pub(super) inputs: Vec<Wire>,
     pub(super) outputs: Vec<Wire>,
     /// How messages show the topic of its dead letters.
     pub(super) dead_letter_written: String,
-    pub(super) checked: Stage,
+    pub(super) checked: Checked,
 }
 
+pub(super) type PlacedSource<'a> = Placed<'a, written::Source, Source>;
+pub(super) type PlacedStage<'a> = Placed<'a, written::Stage, Stage>;
+pub(super) type PlacedSink<'a> = Placed<'a, written::Sink, Sink>;
+
 /// The checked manifest; fit for use only when nothing was found. With it the modules that are written.
-pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (Manifest, Vec<(String, Module)>) {
+pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (Manifest, Vec<NamedModule>) {
     around.named(check_name, &written.name);
     let kafka = around.kafka(written);
-    let mut topics = std::collections::BTreeMap::new();
+    let mut topics = BTreeMap::new();
     for (name, topic) in written.topics.iter() {
         around.named(check_topic, name);
         topics.insert(name.value.clone(), topic.as_ref().map(checked_topic).unwrap_or_default());
     }
-    if written.stages.value.0.is_empty() && !around.findings.is_cut_off() {
-        around.findings.mistake(&written.stages.at.as_ref().map(|_| around.places.of(&["stages"])), || {
-            ("there is no stage".to_owned(), "add one: `stages: {NAME: {module: …, input: …, output: …}}`".to_owned())
-        });
+    let none = Named::default();
+    let stages = written.stages.as_ref().map_or(&none, |stages| &stages.value);
+    let is_broken = written.stages.as_ref().is_some_and(|stages| stages.at.is_none());
+    if written.sources.0.is_empty() && stages.0.is_empty() && written.sinks.0.is_empty() {
+        around.nothing_runs(is_broken);
     }
-    let stages: Vec<_> = written
-        .stages
-        .value
-        .iter()
-        .map(|(name, stage)| around.stage(name, stage, &written.name, kafka.as_ref()))
-        .collect();
-    rules::check(&written.topics, &stages, around.findings);
+    let kafka = kafka.as_ref();
+    let sources: Vec<_> =
+        written.sources.iter().map(|(name, source)| around.source(name, source, &written.name, kafka)).collect();
+    let stages: Vec<_> = stages.iter().map(|(name, stage)| around.stage(name, stage, &written.name, kafka)).collect();
+    let sinks: Vec<_> =
+        written.sinks.iter().map(|(name, sink)| around.sink(name, sink, &written.name, kafka)).collect();
+    rules::check(&written.topics, &sources, &stages, &sinks, around.findings);
 
-    let modules = stages
-        .iter()
-        .filter(|stage| stage.written.module.at.is_some() && !stage.written.module.value.is_empty())
-        .map(|stage| (stage.name.value.clone(), stage.checked.module.clone()))
+    let sources_modules =
+        sources.iter().map(|source| (Kind::Source, &source.written.module, source.name, &source.checked.module));
+    let stages_modules =
+        stages.iter().map(|stage| (Kind::Stage, &stage.written.module, stage.name, &stage.checked.module));
+    let modules = sources_modules
+        .chain(stages_modules)
+        .filter(|(_, written, ..)| written.at.is_some() && !written.value.is_empty())
+        .map(|(kind, _, name, module)| NamedModule { kind, name: name.value.clone(), module: module.clone() })
         .collect();
     if let Some(state) = &written.state {
         around.not_empty("state", state, ".millstream");
@@ -74,11 +92,18 @@ pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (
         name: written.name.value.clone(),
         folder: around.folder.to_owned(),
         state: around.folder.join(state),
-        kafka,
+        kafka: kafka.cloned(),
         topics,
+        durability: written.durability.map(Into::into).unwrap_or_default(),
+        sources: sources.into_iter().map(|source| source.checked).collect(),
         stages: stages.into_iter().map(|stage| stage.checked).collect(),
+        sinks: sinks.into_iter().map(|sink| sink.checked).collect(),
     };
     (manifest, modules)
+}
+
+fn config(written: &Named<Config>) -> BTreeMap<String, Secret> {
+    written.iter().map(|(key, value)| (key.value.clone(), Secret::from(value.0.clone()))).collect()
 }
 
 fn checked_topic(written: &written::Topic) -> Topic {
@@ -144,45 +169,104 @@ impl Surroundings<'_> {
         brokers
     }
 
+    /// A pipeline in which nothing runs.
+    fn nothing_runs(&self, is_broken: bool) {
+        if !is_broken && !self.findings.is_cut_off() {
+            self.findings.mistake(&Some(self.places.of(&["stages"])), || {
+                let way_out = "add one: `stages: {NAME: {module: …, input: …, output: …}}`";
+                ("there is no source, no stage and no sink".to_owned(), way_out.to_owned())
+            });
+        }
+    }
+
+    fn source<'a>(
+        &self,
+        name: &'a Spanned<String>,
+        written: &'a written::Source,
+        pipeline: &Spanned<String>,
+        kafka: Option<&Kafka>,
+    ) -> PlacedSource<'a> {
+        self.named(check_name, name);
+        let outputs = outputs((Kind::Source, name), written.output.as_ref(), written.outputs.as_ref(), self);
+        let checked = Source {
+            name: name.value.clone(),
+            module: self.module(&written.module, written.sha256, written.build.as_ref()),
+            outputs: outputs.iter().map(Wire::port).collect(),
+            position: format!("{}.{}.position", pipeline.value, name.value),
+            every: written.every.map_or(Duration::ZERO, Into::into),
+            commit_interval: written.commit_interval.map_or(COMMIT_INTERVAL, Into::into),
+            properties: self.properties(&written.properties, kafka),
+            config: config(&written.config),
+            limits: written.limits.as_ref().map(written::Limits::checked).unwrap_or_default(),
+        };
+        Placed { name, written, inputs: Vec::new(), outputs, dead_letter_written: String::new(), checked }
+    }
+
+    fn sink<'a>(
+        &self,
+        name: &'a Spanned<String>,
+        written: &'a written::Sink,
+        pipeline: &Spanned<String>,
+        kafka: Option<&Kafka>,
+    ) -> PlacedSink<'a> {
+        self.named(check_name, name);
+        let inputs = inputs((Kind::Sink, name), written.input.as_ref(), written.inputs.as_ref(), self);
+        let checked = Sink {
+            name: name.value.clone(),
+            inputs: inputs.iter().map(Wire::port).collect(),
+            group: self.group(written.group.as_ref(), pipeline, name),
+            properties: self.properties(&written.properties, kafka),
+            from: written.from.map_or(Start::default(), |from| from.0),
+            on_lost_offset: written.on_lost_offset.map(Into::into).unwrap_or_default(),
+            format: written.stdout.format.map(Into::into).unwrap_or_default(),
+        };
+        Placed { name, written, inputs, outputs: Vec::new(), dead_letter_written: String::new(), checked }
+    }
+
+    fn group(&self, written: Option<&Spanned<String>>, pipeline: &Spanned<String>, name: &Spanned<String>) -> String {
+        if let Some(group) = written {
+            self.not_empty("group", group, &format!("{}.{}", pipeline.written, name.value));
+        }
+        written.map_or_else(|| format!("{}.{}", pipeline.value, name.value), |group| group.value.clone())
+    }
+
+    /// The pipeline's, and over them those that are written here.
+    fn properties(&self, written: &Named<Property>, kafka: Option<&Kafka>) -> Properties {
+        let mut properties = kafka.map(|kafka| kafka.properties.clone()).unwrap_or_default();
+        properties::put(written, self.folder, self.findings, &mut properties);
+        properties
+    }
+
     fn stage<'a>(
         &self,
         name: &'a Spanned<String>,
         written: &'a written::Stage,
         pipeline: &Spanned<String>,
         kafka: Option<&Kafka>,
-    ) -> Placed<'a> {
+    ) -> PlacedStage<'a> {
         self.named(check_name, name);
-        let inputs = inputs(name, written, self);
-        let outputs = outputs(name, written, self);
-        if let Some(group) = &written.group {
-            self.not_empty("group", group, &format!("{}.{}", pipeline.written, name.value));
-        }
+        let inputs = inputs((Kind::Stage, name), written.input.as_ref(), written.inputs.as_ref(), self);
+        let outputs = outputs((Kind::Stage, name), written.output.as_ref(), written.outputs.as_ref(), self);
         if let Some(dead_letter) = &written.dead_letter {
             self.named(check_topic, dead_letter);
         }
-        let mut properties = kafka.map(|kafka| kafka.properties.clone()).unwrap_or_default();
-        properties::put(&written.properties, self.folder, self.findings, &mut properties);
         let dead_letter_written = written
             .dead_letter
             .as_ref()
             .map_or_else(|| format!("{}.{}.dead-letter", pipeline.written, name.value), |topic| topic.written.clone());
-        let config = written.config.iter();
         let checked = Stage {
             name: name.value.clone(),
-            module: self.module(written),
+            module: self.module(&written.module, written.sha256, written.build.as_ref()),
             inputs: inputs.iter().map(Wire::port).collect(),
             outputs: outputs.iter().map(Wire::port).collect(),
-            group: written
-                .group
-                .as_ref()
-                .map_or_else(|| format!("{}.{}", pipeline.value, name.value), |group| group.value.clone()),
+            group: self.group(written.group.as_ref(), pipeline, name),
             workers: written.workers.map_or(1, Count::get),
             delivery: written.delivery.map(Into::into).unwrap_or_default(),
-            commit_interval: written.commit_interval.map_or(Duration::from_millis(50), Into::into),
-            properties,
+            commit_interval: written.commit_interval.map_or(COMMIT_INTERVAL, Into::into),
+            properties: self.properties(&written.properties, kafka),
             from: written.from.map_or(Start::default(), |from| from.0),
             on_lost_offset: written.on_lost_offset.map(Into::into).unwrap_or_default(),
-            config: config.map(|(key, value)| (key.value.clone(), Secret::from(value.0.clone()))).collect(),
+            config: config(&written.config),
             limits: written.limits.as_ref().map(written::Limits::checked).unwrap_or_default(),
             on_error: written.on_error.as_ref().map_or(OnError::default(), |policy| policy.value.into()),
             dead_letter: written
@@ -193,21 +277,18 @@ impl Surroundings<'_> {
         Placed { name, written, inputs, outputs, dead_letter_written, checked }
     }
 
-    fn module(&self, written: &written::Stage) -> Module {
-        self.not_empty("module", &written.module, "guests/price.wasm");
-        if let Some(build) = &written.build {
+    fn module(&self, path: &Spanned<String>, sha256: Option<Digest>, build: Option<&Spanned<String>>) -> Module {
+        self.not_empty("module", path, "guests/price.wasm");
+        if let Some(build) = build {
             self.not_empty("build", build, "cargo build --release");
         }
         Module {
             path: AsWritten {
-                value: self.folder.join(PathBuf::from(&written.module.value)),
-                written: starred(&written.module.written, &[]),
+                value: self.folder.join(PathBuf::from(&path.value)),
+                written: starred(&path.written, &[]),
             },
-            sha256: written.sha256.map(|digest| digest.0),
-            build: written
-                .build
-                .as_ref()
-                .map(|build| AsWritten { value: build.value.clone(), written: starred(&build.written, &[]) }),
+            sha256: sha256.map(|digest| digest.0),
+            build: build.map(|build| AsWritten { value: build.value.clone(), written: starred(&build.written, &[]) }),
         }
     }
 }

@@ -17,19 +17,135 @@ pub struct Manifest {
     pub kafka: Option<Kafka>,
     /// What the manifest says of topics, by their names.
     pub topics: BTreeMap<String, Topic>,
-    /// The stages, in the order in which they are written; at least one.
+    /// What the embedded log keeps its promises against.
+    pub durability: Durability,
+    /// The sources, in the order in which they are written.
+    pub sources: Vec<Source>,
+    /// The stages, in the order in which they are written.
     pub stages: Vec<Stage>,
+    /// The sinks, in the order in which they are written. There is at least one source, stage or sink.
+    pub sinks: Vec<Sink>,
+}
+
+/// What the embedded log keeps its promises against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The loss of power, too: each commit waits for the disk.
+    #[default]
+    Fsync,
+    /// The end of any process; power that is lost may take the latest transactions, whole and in order.
+    Os,
+}
+
+/// What stands under `sources`, `stages` or `sinks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// It brings records.
+    Source,
+    /// It makes records of records.
+    Stage,
+    /// It takes records away.
+    Sink,
+}
+
+impl Kind {
+    /// The key that it stands under.
+    pub fn key(self) -> &'static str {
+        match self {
+            Kind::Source => "sources",
+            Kind::Stage => "stages",
+            Kind::Sink => "sinks",
+        }
+    }
+
+    /// What one of them is called.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Source => "source",
+            Kind::Stage => "stage",
+            Kind::Sink => "sink",
+        }
+    }
+}
+
+/// One source.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub module: Module,
+    /// What it writes; at least one. The first takes the records that name no output.
+    pub outputs: Vec<Port>,
+    /// The topic that keeps its position.
+    pub position: String,
+    /// The time from one poll to the next.
+    pub every: Duration,
+    /// How long a transaction stays open.
+    pub commit_interval: Duration,
+    /// librdkafka's properties: the pipeline's, and over them the source's own.
+    pub properties: Properties,
+    /// What its module may ask for: scalars as they are written, mappings and lists as JSON.
+    pub config: BTreeMap<String, Secret>,
+    /// What a poll may cost.
+    pub limits: Limits,
+}
+
+/// One sink.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// Its name.
+    pub name: String,
+    /// What it reads; at least one, no topic twice.
+    pub inputs: Vec<Port>,
+    /// Its consumer group.
+    pub group: String,
+    /// librdkafka's properties: the pipeline's, and over them the sink's own.
+    pub properties: Properties,
+    /// Where it starts when its group has no offset.
+    pub from: Start,
+    /// Where it goes on when the offset that it had is gone.
+    pub on_lost_offset: OnLostOffset,
+    /// What its lines on the standard output show.
+    pub format: LineFormat,
+}
+
+/// What a line shows of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineFormat {
+    /// Its value.
+    #[default]
+    Value,
+    /// Its key, a tab, its value.
+    KeyValue,
+    /// All of it, as JSON.
+    Json,
+    /// Key and value as hexadecimal digits.
+    Hex,
 }
 
 impl Manifest {
+    /// Everything that runs: its kind and its name.
+    pub fn parts(&self) -> impl Iterator<Item = (Kind, &str)> {
+        let sources = self.sources.iter().map(|source| (Kind::Source, source.name.as_str()));
+        let stages = self.stages.iter().map(|stage| (Kind::Stage, stage.name.as_str()));
+        let sinks = self.sinks.iter().map(|sink| (Kind::Sink, sink.name.as_str()));
+        sources.chain(stages).chain(sinks)
+    }
+
     /// Every topic that it names, some of them more than once.
     pub fn topic_names(&self) -> impl Iterator<Item = &str> {
-        let ports = self.stages.iter().flat_map(|stage| {
+        let stages = self.stages.iter().flat_map(|stage| {
             let ports = stage.inputs.iter().chain(&stage.outputs).map(|port| port.topic.as_str());
             let letters = (stage.on_error == OnError::DeadLetter).then_some(stage.dead_letter.as_str());
             ports.chain(letters)
         });
-        self.topics.keys().map(String::as_str).chain(ports)
+        let sources = self
+            .sources
+            .iter()
+            .flat_map(|source| source.outputs.iter().map(|port| port.topic.as_str()).chain([source.position.as_str()]));
+        let sinks = self.sinks.iter().flat_map(|sink| sink.inputs.iter().map(|port| port.topic.as_str()));
+        self.topics.keys().map(String::as_str).chain(sources).chain(stages).chain(sinks)
     }
 }
 

@@ -29,7 +29,8 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    AsWritten, Delivery, Kafka, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Stage, Start, Topic,
+    AsWritten, Delivery, Durability, Kafka, Kind, LineFormat, Manifest, Module, OnError, OnLostOffset, Port,
+    Properties, Secret, Sink, Source, Stage, Start, Topic,
 };
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};
@@ -53,6 +54,17 @@ const LARGEST: usize = 1 << 20;
 /// Where `${VAR}` gets its value from.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// A module, and whose it is.
+#[derive(Clone, Debug)]
+pub struct NamedModule {
+    /// A source's or a stage's.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The module.
+    pub module: Module,
+}
+
 /// A manifest that was read. Whatever else turns out to be wrong, for instance with its modules, goes into its
 /// report, before [`Reading::finish`] tells whether it may be used.
 pub struct Reading {
@@ -60,8 +72,8 @@ pub struct Reading {
     pub report: Report,
     /// Where things stand in the text.
     pub places: Places,
-    /// The modules that it names, each with its stage's name; they are known whatever else is wrong.
-    pub modules: Vec<(String, Module)>,
+    /// The modules that it names, each with whose it is; they are known whatever else is wrong.
+    pub modules: Vec<NamedModule>,
     manifest: Option<Manifest>,
 }
 

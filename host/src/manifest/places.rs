@@ -1,6 +1,7 @@
 //! Where things stand in the text of a manifest, for those who find out later that something is wrong with them.
 
 use super::{
+    NamedModule,
     report::{Span, first_line},
     tree::{Content, Node},
 };
@@ -32,14 +33,14 @@ impl Places {
         }
     }
 
-    /// The place of a stage's `module`.
-    pub fn module(&self, stage: &str) -> Span {
-        self.of(&["stages", stage, "module"])
+    /// The place of a module.
+    pub fn module(&self, of: &NamedModule) -> Span {
+        self.of(&[of.kind.key(), &of.name, "module"])
     }
 
-    /// The place of a stage's `sha256`.
-    pub fn sha256(&self, stage: &str) -> Span {
-        self.of(&["stages", stage, "sha256"])
+    /// The place of a module's `sha256`.
+    pub fn sha256(&self, of: &NamedModule) -> Span {
+        self.of(&[of.kind.key(), &of.name, "sha256"])
     }
 
     pub(super) fn read(root: &Node, source: &str) -> Self {

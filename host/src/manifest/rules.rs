@@ -1,8 +1,8 @@
 //! What only the whole shows: loops, groups that split their records, topics that nobody writes.
 
 use super::{
-    check::Placed,
-    checked::OnError,
+    check::{PlacedSink, PlacedSource, PlacedStage},
+    checked::{Kind, OnError},
     names::check_topic,
     report::{Diagnostic, Findings, Span},
     shapes::{Named, Spanned},
@@ -10,23 +10,91 @@ use super::{
     written,
 };
 use crate::text::nearest;
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 /// Among more topics, none is suggested: comparing takes its time.
 const MOST_COMPARED: usize = 1_000;
 
 /// Checks all of them.
-pub(super) fn check(topics: &Named<Option<written::Topic>>, stages: &[Placed<'_>], findings: &Findings) {
+pub(super) fn check(
+    topics: &Named<Option<written::Topic>>,
+    sources: &[PlacedSource<'_>],
+    stages: &[PlacedStage<'_>],
+    sinks: &[PlacedSink<'_>],
+    findings: &Findings,
+) {
     for stage in stages {
         check_loop(stage, findings);
         check_dead_letter(stage, findings);
     }
-    check_groups(stages, findings);
-    check_inputs_are_known(topics, stages, findings);
+    check_names(sources, stages, sinks, findings);
+    let readers: Vec<_> = stages.iter().map(Reader::stage).chain(sinks.iter().map(Reader::sink)).collect();
+    check_groups(&readers, findings);
+    check_inputs_are_known(topics, sources, stages, &readers, findings);
+}
+
+/// A stage or a sink, as the member of a group.
+struct Reader<'a> {
+    name: &'a Spanned<String>,
+    inputs: &'a [Wire],
+    group: &'a str,
+    group_written: Option<&'a Spanned<String>>,
+    module: Option<&'a Path>,
+}
+
+impl<'a> Reader<'a> {
+    fn stage(stage: &'a PlacedStage<'_>) -> Reader<'a> {
+        Reader {
+            name: stage.name,
+            inputs: &stage.inputs,
+            group: &stage.checked.group,
+            group_written: stage.written.group.as_ref(),
+            module: Some(&stage.checked.module.path.value),
+        }
+    }
+
+    fn sink(sink: &'a PlacedSink<'_>) -> Reader<'a> {
+        Reader {
+            name: sink.name,
+            inputs: &sink.inputs,
+            group: &sink.checked.group,
+            group_written: sink.written.group.as_ref(),
+            module: None,
+        }
+    }
+
+    /// Where its group is said, or else it itself.
+    fn group_place(&self) -> Option<Span> {
+        self.group_written.map_or_else(|| self.name.at.clone(), |group| group.at.clone())
+    }
+}
+
+/// Groups, writers and messages are named after them, whatever they are.
+fn check_names(
+    sources: &[PlacedSource<'_>],
+    stages: &[PlacedStage<'_>],
+    sinks: &[PlacedSink<'_>],
+    findings: &Findings,
+) {
+    let mut known: HashMap<&str, (Kind, &Spanned<String>)> = HashMap::new();
+    let sources = sources.iter().map(|source| (Kind::Source, source.name));
+    let stages = stages.iter().map(|stage| (Kind::Stage, stage.name));
+    let sinks = sinks.iter().map(|sink| (Kind::Sink, sink.name));
+    for (kind, name) in sources.chain(stages).chain(sinks) {
+        let Some((first_kind, first)) = known.insert(&name.value, (kind, name)) else { continue };
+        // Twice under one key is said already.
+        let (true, Some(at), Some(first_at)) = (first_kind != kind, &name.at, &first.at) else { continue };
+        let message = format!("there is a {} {} already", first_kind.word(), name.shown());
+        findings.add(
+            Diagnostic::mistake(at.clone(), message)
+                .also(first_at.clone(), "here")
+                .help("give each source, stage and sink a name of its own"),
+        );
+    }
 }
 
 /// A stage that reads what it writes may never come to rest.
-fn check_loop(stage: &Placed<'_>, findings: &Findings) {
+fn check_loop(stage: &PlacedStage<'_>, findings: &Findings) {
     let outputs: HashMap<_, _> = stage.outputs.iter().map(|output| (&output.topic.value, output)).collect();
     let looped = stage.inputs.iter().find_map(|input| {
         let output = outputs.get(&input.topic.value)?;
@@ -57,7 +125,7 @@ fn all_known(wires: &[Wire]) -> bool {
 }
 
 /// Dead letters have a topic of their own.
-fn check_dead_letter(stage: &Placed<'_>, findings: &Findings) {
+fn check_dead_letter(stage: &PlacedStage<'_>, findings: &Findings) {
     let letters = &stage.checked.dead_letter;
     let (at, given) = match &stage.written.dead_letter {
         Some(written) => (&written.at, true),
@@ -93,19 +161,19 @@ fn check_dead_letter(stage: &Placed<'_>, findings: &Findings) {
 }
 
 /// Two stages that read one topic as one group would each get a part of its records.
-fn check_groups(stages: &[Placed<'_>], findings: &Findings) {
-    let mut readers: HashMap<(&str, &str), &Placed<'_>> = HashMap::new();
-    for stage in stages {
+fn check_groups(all: &[Reader<'_>], findings: &Findings) {
+    let mut readers: HashMap<(&str, &str), &Reader<'_>> = HashMap::new();
+    for reader in all {
         let mut reported = false;
-        for input in &stage.inputs {
-            let reading = (&*stage.checked.group, &*input.topic.value);
+        for input in reader.inputs {
+            let reading = (reader.group, &*input.topic.value);
             match readers.get(&reading) {
                 None => {
-                    readers.insert(reading, stage);
+                    readers.insert(reading, reader);
                 }
-                Some(first) if !reported && !std::ptr::eq(*first, stage) => {
+                Some(first) if !reported && !std::ptr::eq(*first, reader) => {
                     reported = true;
-                    report_group(first, stage, &input.topic, findings);
+                    report_group(first, reader, &input.topic, findings);
                 }
                 Some(_) => {}
             }
@@ -113,8 +181,8 @@ fn check_groups(stages: &[Placed<'_>], findings: &Findings) {
     }
 }
 
-fn report_group(first: &Placed<'_>, second: &Placed<'_>, topic: &Spanned<String>, findings: &Findings) {
-    let (Some(at), Some(first_at), Some(_)) = (group_place(second), group_place(first), &topic.at) else {
+fn report_group(first: &Reader<'_>, second: &Reader<'_>, topic: &Spanned<String>, findings: &Findings) {
+    let (Some(at), Some(first_at), Some(_)) = (second.group_place(), first.group_place(), &topic.at) else {
         return;
     };
     let message = format!(
@@ -124,7 +192,7 @@ fn report_group(first: &Placed<'_>, second: &Placed<'_>, topic: &Spanned<String>
         topic.shown(),
     );
     // Copies of one module may be meant to share the work, though `workers` is there for that.
-    let same_module = first.checked.module.path.value == second.checked.module.path.value;
+    let same_module = first.module.is_some() && first.module == second.module;
     let diagnostic = match same_module {
         true => Diagnostic::warning(at, message).help("to share the work, write `workers: 2` in one stage"),
         false => Diagnostic::mistake(at, message).help("leave `group` out, or give each its own"),
@@ -132,13 +200,15 @@ fn report_group(first: &Placed<'_>, second: &Placed<'_>, topic: &Spanned<String>
     findings.add(diagnostic.also(first_at, "the other one"));
 }
 
-fn group_place(stage: &Placed<'_>) -> Option<Span> {
-    stage.written.group.as_ref().map_or_else(|| stage.name.at.clone(), |group| group.at.clone())
-}
-
 /// An input that nothing here makes is waited for. That may be meant, or a slip of the pen.
-fn check_inputs_are_known(topics: &Named<Option<written::Topic>>, stages: &[Placed<'_>], findings: &Findings) {
-    let outputs = stages.iter().flat_map(|stage| &stage.outputs);
+fn check_inputs_are_known(
+    topics: &Named<Option<written::Topic>>,
+    sources: &[PlacedSource<'_>],
+    stages: &[PlacedStage<'_>],
+    readers: &[Reader<'_>],
+    findings: &Findings,
+) {
+    let outputs = sources.iter().flat_map(|source| &source.outputs).chain(stages.iter().flat_map(|s| &s.outputs));
     let letters = stages.iter().flat_map(|stage| &stage.written.dead_letter);
     let here: Vec<_> = outputs.map(|wire| &wire.topic).chain(letters).collect();
     if findings.is_incomplete() || here.iter().any(|topic| topic.at.is_none()) {
@@ -152,7 +222,7 @@ fn check_inputs_are_known(topics: &Named<Option<written::Topic>>, stages: &[Plac
         .map(|topic| (&*topic.value, &*topic.written))
         .chain(stages.iter().map(|stage| (&*stage.checked.dead_letter, &*stage.dead_letter_written)))
         .collect();
-    for topic in stages.iter().flat_map(|stage| &stage.inputs).map(|input| &input.topic) {
+    for topic in readers.iter().flat_map(|reader| reader.inputs).map(|input| &input.topic) {
         let Some(at) = &topic.at else { continue };
         if known.contains_key(&*topic.value) || check_topic(&topic.value, "").is_err() {
             continue;

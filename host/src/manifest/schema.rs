@@ -13,7 +13,9 @@ pub fn schema() -> Value {
     AsRead.transform(&mut schema);
     let mut schema = schema.to_value();
     schema["title"] = json!("A Millstream manifest");
-    for definition in ["Kafka", "Stage"] {
+    let some = |key: &str| json!({ "required": [key], "properties": { key: { "minProperties": 1 } } });
+    schema["anyOf"] = json!([some("stages"), some("sources"), some("sinks")]);
+    for definition in ["Kafka", "Source", "Stage", "Sink"] {
         let owned: Vec<_> = properties::owned().collect();
         schema["$defs"][definition]["properties"]["properties"]["propertyNames"] = json!({ "not": { "enum": owned } });
     }

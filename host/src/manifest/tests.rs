@@ -132,7 +132,7 @@ fn the_environment_is_put_in() {
 #[test]
 fn brokers_from_the_command_line_stand_over_the_written_ones() {
     let brokers = ["other:9092".to_owned()];
-    for file in ["minimal.yaml", "no-brokers.yaml"] {
+    for file in ["minimal.yaml", "embedded.yaml"] {
         let path = Path::new(FOLDER).join(file);
         let reading = read(&path, &fs::read_to_string(&path).unwrap(), &environment, Some(&brokers));
         let (manifest, warnings) = reading.finish().ok().unwrap();
@@ -144,8 +144,9 @@ fn brokers_from_the_command_line_stand_over_the_written_ones() {
 fn what_is_wrong_with_modules_is_shown_with_the_rest() {
     let path = Path::new("tests/manifests/groups.yaml");
     let mut reading = read_file(path);
-    let (stage, module) = reading.modules[1].clone();
-    let missing = Diagnostic::mistake(reading.places.module(&stage), format!("there is no file `{}`", module.path));
+    let named = reading.modules[1].clone();
+    let missing =
+        Diagnostic::mistake(reading.places.module(&named), format!("there is no file `{}`", named.module.path));
     reading.report.add(missing.clone().help("build it"));
     reading.report.add(missing.help("build it"));
     let Err(report) = reading.finish() else { panic!("there are mistakes") };
@@ -177,7 +178,7 @@ fn a_place_that_is_not_written_is_the_nearest_above() {
     let source = "name: x\nstages:\n  a: {module: m.wasm, sha256: 1, inputs: [x, y]}\n";
     let places = read_text(source).places;
     let shown = |span: Span| &source[span];
-    assert_eq!(shown(places.sha256("a")), "1");
+    assert_eq!(shown(places.of(&["stages", "a", "sha256"])), "1");
     assert_eq!(shown(places.of(&["stages", "a", "build"])), "a");
     assert_eq!(shown(places.of(&["stages", "a", "inputs", "1"])), "y");
     assert_eq!(shown(places.of(&["topics", "t"])), "name: x");

@@ -1,12 +1,11 @@
-//! The topics of one stage, with their places: its inputs and outputs in their short and their long form.
+//! The topics of a source, a stage or a sink, with their places: its inputs and outputs in their short and their long form.
 
 use super::{
     check::Surroundings,
-    checked::Port,
+    checked::{Kind, Port},
     names::check_topic,
     report::{Diagnostic, Span},
-    shapes::{Spanned, Topics},
-    written::Stage,
+    shapes::{Inputs, Named, One, Outputs, Spanned, Topics},
 };
 use std::collections::HashMap;
 
@@ -28,22 +27,27 @@ impl Wire {
     }
 }
 
-/// What the stage reads.
-pub(super) fn inputs(name: &Spanned<String>, stage: &Stage, around: &Surroundings<'_>) -> Vec<Wire> {
-    let short = stage.input.as_ref().map(|input| input.with(input.value.0.clone()));
+/// What it reads, in either form.
+pub(super) fn inputs(
+    (kind, name): (Kind, &Spanned<String>),
+    input: Option<&Spanned<One<Inputs>>>,
+    inputs: Option<&Spanned<Topics>>,
+    around: &Surroundings<'_>,
+) -> Vec<Wire> {
+    let short = input.map(|input| input.with(input.value.0.clone()));
     let mut wires: Vec<_> = short.iter().map(|topic| Wire::new(&topic.value, topic)).collect();
-    match stage.inputs.as_ref().map(|inputs| &inputs.value) {
+    match inputs.map(|inputs| &inputs.value) {
         Some(Topics::List(topics)) => wires.extend(topics.iter().map(|topic| Wire::new(&topic.value, topic))),
         Some(Topics::Named(topics)) => wires.extend(topics.iter().map(|(name, topic)| Wire::new(&name.value, topic))),
         None => {}
     }
     let given = Given {
         key: "input",
-        short: stage.input.as_ref().map(|input| input.at.clone()),
-        long: stage.inputs.as_ref().map(|inputs| inputs.at.clone()),
+        short: input.map(|input| input.at.clone()),
+        long: inputs.map(|inputs| inputs.at.clone()),
         long_form: "inputs: [TOPIC, TOPIC]",
     };
-    given.check(name, wires.len(), around);
+    given.check((kind, name), wires.len(), around);
     check_topics(&wires, around);
     let mut seen: HashMap<&str, &Span> = HashMap::new();
     for topic in wires.iter().map(|wire| &wire.topic) {
@@ -62,20 +66,25 @@ pub(super) fn inputs(name: &Spanned<String>, stage: &Stage, around: &Surrounding
     wires
 }
 
-/// What the stage writes.
-pub(super) fn outputs(name: &Spanned<String>, stage: &Stage, around: &Surroundings<'_>) -> Vec<Wire> {
-    let short = stage.output.as_ref().map(|output| output.with(output.value.0.clone()));
+/// What it writes, in either form.
+pub(super) fn outputs(
+    (kind, name): (Kind, &Spanned<String>),
+    output: Option<&Spanned<One<Outputs>>>,
+    outputs: Option<&Spanned<Named<Spanned<String>>>>,
+    around: &Surroundings<'_>,
+) -> Vec<Wire> {
+    let short = output.map(|output| output.with(output.value.0.clone()));
     let mut wires: Vec<_> = short.iter().map(|topic| Wire::new("main", topic)).collect();
-    if let Some(outputs) = &stage.outputs {
+    if let Some(outputs) = outputs {
         wires.extend(outputs.value.iter().map(|(name, topic)| Wire::new(&name.value, topic)));
     }
     let given = Given {
         key: "output",
-        short: stage.output.as_ref().map(|output| output.at.clone()),
-        long: stage.outputs.as_ref().map(|outputs| outputs.at.clone()),
+        short: output.map(|output| output.at.clone()),
+        long: outputs.map(|outputs| outputs.at.clone()),
         long_form: "outputs: {NAME: TOPIC}",
     };
-    given.check(name, wires.len(), around);
+    given.check((kind, name), wires.len(), around);
     check_topics(&wires, around);
     wires
 }
@@ -96,9 +105,9 @@ struct Given {
 
 impl Given {
     /// One of the two must be there, with at least one topic, and not both.
-    fn check(&self, name: &Spanned<String>, count: usize, around: &Surroundings<'_>) {
+    fn check(&self, (kind, name): (Kind, &Spanned<String>), count: usize, around: &Surroundings<'_>) {
         let key = self.key;
-        let place = |key: &str| around.places.of(&["stages", &name.value, key]);
+        let place = |key: &str| around.places.of(&[kind.key(), &name.value, key]);
         match (&self.short, &self.long) {
             (Some(_), Some(_)) => around.findings.add(
                 Diagnostic::mistake(place(&format!("{key}s")), format!("`{key}s` and `{key}` are both given"))

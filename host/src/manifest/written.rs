@@ -15,11 +15,7 @@ use std::time::Duration;
 
 /// What runs between which topics.
 #[derive(Deserialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a mapping with `name`, `kafka`, `topics` and `stages`"
-)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping with `name` and `stages`")]
 pub(super) struct Manifest {
     /// The pipeline's name: ASCII letters, digits, `-` and `_`. Groups and dead letters are named after it.
     #[schemars(extend("not" = { "pattern": "^[^$]*[^A-Za-z0-9_$-]" }))]
@@ -32,9 +28,122 @@ pub(super) struct Manifest {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,249}$" }))]
     pub(super) topics: Named<Option<Topic>>,
+    /// What the embedded log keeps its promises against.
+    pub(super) durability: Option<Durability>,
+    /// The sources: each asks a module for records, and writes them.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,80}$" }))]
+    pub(super) sources: Named<Source>,
     /// The stages: each takes records from topics, hands them to a module, and writes what comes back.
-    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,80}$" }, "minProperties" = 1))]
-    pub(super) stages: Spanned<Named<Stage>>,
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,80}$" }))]
+    pub(super) stages: Option<Spanned<Named<Stage>>>,
+    /// The sinks: each takes records from topics and gives them to something that is no topic.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,80}$" }))]
+    pub(super) sinks: Named<Sink>,
+}
+
+/// What the embedded log keeps its promises against. A Kafka has settings of its own.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Durability {
+    /// What is committed outlives a loss of power: the disk is waited for.
+    Fsync,
+    /// What is committed outlives the end of any process; a loss of power may take the latest transactions, whole.
+    Os,
+}
+
+impl From<Durability> for checked::Durability {
+    fn from(written: Durability) -> Self {
+        match written {
+            Durability::Fsync => checked::Durability::Fsync,
+            Durability::Os => checked::Durability::Os,
+        }
+    }
+}
+
+impl From<LineFormat> for checked::LineFormat {
+    fn from(written: LineFormat) -> Self {
+        match written {
+            LineFormat::Value => checked::LineFormat::Value,
+            LineFormat::KeyValue => checked::LineFormat::KeyValue,
+            LineFormat::Json => checked::LineFormat::Json,
+            LineFormat::Hex => checked::LineFormat::Hex,
+        }
+    }
+}
+
+/// One source.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{module: …, output: …}`")]
+pub(super) struct Source {
+    /// The WebAssembly component, seen from the manifest's folder.
+    pub(super) module: Spanned<String>,
+    /// The module's SHA-256 digest: another module is refused.
+    pub(super) sha256: Option<Digest>,
+    /// The command that makes the module, run in the manifest's folder by `build` and `run --build`.
+    pub(super) build: Option<Spanned<String>>,
+    /// The topic that it writes: short for `outputs: {main: …}`.
+    pub(super) output: Option<Spanned<One<Outputs>>>,
+    /// The topics that it writes, by the names that the module knows. The first takes records that name none.
+    pub(super) outputs: Option<Spanned<Named<Spanned<String>>>>,
+    /// The time from one poll to the next, from `1ms` to a day. Default: none, it is polled again and again.
+    pub(super) every: Option<Millis<1, 86_400_000>>,
+    /// How long a transaction stays open, from `1ms` to `10s`. Default: `50ms`.
+    pub(super) commit_interval: Option<Millis<1, 10_000>>,
+    /// librdkafka's properties for this source; they stand over the pipeline's.
+    #[serde(default)]
+    pub(super) properties: Named<Property>,
+    /// What the module may ask for: scalars reach it as they are written, mappings and lists as JSON.
+    #[serde(default)]
+    pub(super) config: Named<Config>,
+    /// What one poll may cost.
+    pub(super) limits: Option<Limits>,
+}
+
+/// One sink.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{input: …, stdout: {}}`")]
+pub(super) struct Sink {
+    /// The topic that it reads.
+    pub(super) input: Option<Spanned<One<Inputs>>>,
+    /// The topics that it reads.
+    pub(super) inputs: Option<Spanned<Topics>>,
+    /// The consumer group. Default: the pipeline's name, a dot, the sink's name.
+    pub(super) group: Option<Spanned<String>>,
+    /// librdkafka's properties for this sink; they stand over the pipeline's.
+    #[serde(default)]
+    pub(super) properties: Named<Property>,
+    /// Where it starts when its group has no offset: `earliest` (the default), `latest`, `none` (refuse), milliseconds
+    /// since 1970, or a time such as `2026-01-01T00:00:00Z`.
+    pub(super) from: Option<Start>,
+    /// What to do when the offset that it had is gone: `stop` (the default), or go on with the `earliest` or the
+    /// `latest` there is.
+    pub(super) on_lost_offset: Option<OnLostOffset>,
+    /// Each record is a line on the standard output.
+    pub(super) stdout: Stdout,
+}
+
+/// How records are shown on the standard output.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{format: value}`")]
+pub(super) struct Stdout {
+    /// What is shown of a record. Default: value.
+    pub(super) format: Option<LineFormat>,
+}
+
+/// What a line shows of a record.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LineFormat {
+    /// Its value.
+    Value,
+    /// Its key, a tab, its value.
+    KeyValue,
+    /// All of it, as JSON.
+    Json,
+    /// Key and value as hexadecimal digits.
+    Hex,
 }
 
 /// How the cluster is reached.
