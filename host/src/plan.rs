@@ -239,35 +239,38 @@ impl Wanted {
                 None => wanted.create.push(declared(manifest, name, topic)),
             }
         }
-        let outputs: Vec<_> = manifest.stages.iter().flat_map(|s| &s.outputs).map(|port| &port.topic).collect();
-        for stage in &manifest.stages {
-            for input in stage.inputs.iter().map(|port| &port.topic) {
-                let made_here = outputs.contains(&input) || manifest.topics.contains_key(input);
-                if !made_here && !there.contains_key(input) && !wanted.missing.contains(input) {
-                    wanted.missing.push(input.clone());
-                }
+        let by_sources = manifest.sources.iter().flat_map(|source| &source.outputs);
+        let by_stages = manifest.stages.iter().flat_map(|stage| &stage.outputs);
+        let made_here: Vec<_> = by_sources.chain(by_stages).map(|port| &port.topic).collect();
+        let stages = manifest.stages.iter().flat_map(|stage| &stage.inputs);
+        for input in stages.chain(manifest.sinks.iter().flat_map(|sink| &sink.inputs)).map(|port| &port.topic) {
+            let is_made = made_here.contains(&input) || manifest.topics.contains_key(input);
+            if !is_made && !there.contains_key(input) && !wanted.missing.contains(input) {
+                wanted.missing.push(input.clone());
+            }
+        }
+        for source in &manifest.sources {
+            for output in source.outputs.iter().map(|port| &port.topic) {
+                wanted.add(manifest, there, output);
+            }
+            if !there.contains_key(&source.position) && !manifest.topics.contains_key(&source.position) {
+                wanted.create.push(position_topic(&source.position));
             }
         }
         for stage in &manifest.stages {
             for output in stage.outputs.iter().map(|port| &port.topic) {
-                wanted.add(manifest, there, output, |stage| stage.outputs.iter().any(|port| port.topic == *output));
+                wanted.add(manifest, there, output);
             }
             if stage.on_error == OnError::DeadLetter {
-                let name = &stage.dead_letter;
-                wanted.add(manifest, there, name, |other| other.dead_letter == *name);
+                wanted.add(manifest, there, &stage.dead_letter);
             }
         }
         wanted
     }
 
-    /// An output that nobody declared gets as many partitions as the largest input of the stages that write it.
-    fn add(
-        &mut self,
-        manifest: &Manifest,
-        there: &BTreeMap<String, TopicFacts>,
-        name: &str,
-        writes: impl Fn(&manifest::Stage) -> bool,
-    ) {
+    /// An output that nobody declared gets as many partitions as the largest input of the stages that write it; one that
+    /// only sources write, as many as the log gives.
+    fn add(&mut self, manifest: &Manifest, there: &BTreeMap<String, TopicFacts>, name: &str) {
         let known = |list: &[String]| list.iter().any(|other| other == name);
         if there.contains_key(name)
             || manifest.topics.contains_key(name)
@@ -276,6 +279,8 @@ impl Wanted {
         {
             return;
         }
+        let buries = |stage: &manifest::Stage| stage.on_error == OnError::DeadLetter && stage.dead_letter == name;
+        let writes = |stage: &manifest::Stage| stage.outputs.iter().any(|port| port.topic == name) || buries(stage);
         let writers: Vec<_> = manifest.stages.iter().filter(|stage| writes(stage)).collect();
         let inputs: Option<Vec<_>> =
             writers.iter().flat_map(|stage| &stage.inputs).map(|port| there.get(&port.topic)).collect();
@@ -283,7 +288,7 @@ impl Wanted {
             return self.later.push(name.to_owned());
         };
         let mut config = BTreeMap::new();
-        if writers.iter().any(|stage| stage.dead_letter == name) {
+        if writers.iter().any(|stage| buries(stage)) {
             let room = inputs.iter().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST);
             let room = room.saturating_add(LETTER_HEADROOM).min(i32::MAX as usize);
             config.insert("retention.ms".into(), "-1".into());
@@ -297,6 +302,12 @@ impl Wanted {
             config,
         });
     }
+}
+
+/// Of a position only the last counts, so the topic is compacted; one partition gives it one holder.
+fn position_topic(name: &str) -> NewTopic {
+    let config = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+    NewTopic { name: name.to_owned(), partitions: Some(1), replication: None, config }
 }
 
 /// A declared topic, as it says; dead letters stay for ever unless it says otherwise.
@@ -314,7 +325,9 @@ fn differences(name: &str, topic: &manifest::Topic, facts: &TopicFacts) -> Vec<S
     if let Some(partitions) = topic.partitions.filter(|count| *count != facts.partitions) {
         found.push(format!("topic {name} has {} partitions, the manifest says {partitions}", facts.partitions));
     }
-    if let Some(replication) = topic.replication.filter(|count| usize::from(*count) != facts.replication) {
+    // A log without replicas says 0: what a manifest asks for is meant for a Kafka.
+    let is_other = |count: &u16| facts.replication > 0 && usize::from(*count) != facts.replication;
+    if let Some(replication) = topic.replication.filter(is_other) {
         found.push(format!("topic {name} has {} replicas, the manifest says {replication}", facts.replication));
     }
     for (key, value) in &topic.config {

@@ -8,6 +8,7 @@ mod load;
 mod log;
 mod run;
 mod schema;
+mod starts;
 mod topics;
 
 use clap::{Parser, Subcommand, error::ContextKind};

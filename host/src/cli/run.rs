@@ -4,23 +4,19 @@ use super::{
     Exit,
     load::{Source, Wishes, load},
     log, print, say,
+    starts::{Groups, end_aside},
 };
 use crate::{
-    manifest::{Manifest, Stage, Start},
+    manifest::Manifest,
     plan::{Plan, Wanted},
     supervisor::{self, Format, Options},
-    text::{count, nearest},
-    transport::log::{Lag, Log, TopicFacts},
+    text::nearest,
+    transport::log::{Log, TopicFacts},
     worker::control::Control,
 };
 use anyhow::Result;
 use clap::builder::BoolishValueParser;
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Run a manifest: consume, transform, produce, commit
 #[derive(clap::Args)]
@@ -88,13 +84,13 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     tracing::info!("{} on {log}", manifest.name);
     let control = Arc::new(Control::default());
     supervisor::listen_to_signals(control.clone())?;
-    let asked = ask_early(manifest, &log);
+    let groups = Groups::ask(manifest, &log, &control);
     let Some(facts) = prepare_topics(manifest, &log, &control)? else { return Ok(Exit::Done) };
     let plan = Plan::new(manifest, &log, &loaded.compiled, &facts, &control);
     for stage in &plan.parts {
         tracing::info!("{}", stage.describe());
     }
-    say_starts(manifest, &log, asked, &control);
+    groups.settle(&control);
     let options = Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
     let outcome = supervisor::run(plan, &control, &options)?;
     print("")?;
@@ -139,7 +135,7 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
         }
         if wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty() {
             wanted.differences.iter().for_each(|line| tracing::warn!("{line}"));
-            let_go(topics);
+            end_aside(topics);
             return Ok(Some(there));
         }
         if !wanted.missing.is_empty() && wanted.create.is_empty() {
@@ -156,96 +152,6 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
         }
     }
     Ok(None)
-}
-
-/// Ends a client's connections in a thread of their own: that takes a tenth of a second, and there is more to do.
-fn let_go<T: Send + 'static>(client: T) {
-    thread::spawn(move || drop(client));
-}
-
-/// Where a group stands.
-type Standing = BTreeMap<(String, u32), Lag>;
-
-/// Asks where each group stands, while other things are found out.
-fn ask_early(manifest: &Manifest, log: &Log) -> Vec<JoinHandle<Option<Standing>>> {
-    let ask = |stage: &Stage| {
-        let (log, group, inputs) = (log.with(&stage.properties), stage.group.clone(), input_topics(stage));
-        thread::spawn(move || {
-            let offsets = log.offsets(&group, &inputs).ok()?;
-            let standing = offsets.ask().ok();
-            let_go(offsets);
-            standing
-        })
-    };
-    manifest.stages.iter().map(ask).collect()
-}
-
-fn input_topics(stage: &Stage) -> Vec<String> {
-    stage.inputs.iter().map(|port| port.topic.clone()).collect()
-}
-
-/// Says where each group goes on, or what it starts from.
-fn say_starts(manifest: &Manifest, log: &Log, asked: Vec<JoinHandle<Option<Standing>>>, control: &Control) {
-    for (stage, asked) in manifest.stages.iter().zip(asked) {
-        let inputs = input_topics(stage);
-        if control.stopping() {
-            return;
-        }
-        // It may have been asked too early, of topics that were not there yet.
-        let early = asked.join().ok().flatten();
-        let log = log.with(&stage.properties);
-        let ask = || ask(&log, &stage.group, &inputs, control);
-        let Some(partitions) = early.or_else(ask) else {
-            continue;
-        };
-        let group = &stage.group;
-        if partitions.values().all(|lag| lag.committed.is_none())
-            && matches!(stage.from, Start::Latest | Start::Timestamp(_))
-            && let Err(error) = log.offsets(group, &inputs).and_then(|offsets| offsets.set(&offsets.find(stage.from)?))
-        {
-            tracing::debug!("group {group} chooses its start by itself: {error:#}");
-        }
-        let left = |from: &dyn Fn(&Lag) -> u64| {
-            count(partitions.values().map(|lag| lag.end.saturating_sub(from(lag))).sum(), "record")
-        };
-        if partitions.values().any(|lag| lag.committed.is_some()) {
-            tracing::info!(
-                "group {group} goes on: up to {} left to read",
-                left(&|lag| lag.committed.unwrap_or(lag.start))
-            );
-            continue;
-        }
-        match stage.from {
-            Start::Earliest => {
-                tracing::info!("group {group} has no offsets: reads {} from earliest", left(&|lag| lag.start));
-            }
-            Start::Latest => tracing::info!(
-                "group {group} has no offsets: reads what comes from now on, not the {} before",
-                left(&|lag| lag.start)
-            ),
-            Start::Timestamp(time) => {
-                tracing::info!("group {group} has no offsets: reads from the first record at {time} ms since 1970");
-            }
-            Start::Refuse => {}
-        }
-    }
-}
-
-/// A group's offsets. On a young cluster the group's coordinator is a moment away.
-fn ask(log: &Log, group: &str, inputs: &[String], control: &Control) -> Option<Standing> {
-    let offsets = log.offsets(group, inputs).ok()?;
-    let since = Instant::now();
-    loop {
-        match offsets.ask() {
-            Ok(partitions) => return Some(partitions),
-            Err(error) if since.elapsed() > Duration::from_secs(10) => {
-                tracing::warn!("group {group}: where it stands cannot be said: {error:#}");
-                return None;
-            }
-            Err(_) if control.stopping() => return None,
-            Err(_) => control.wait(Duration::from_millis(100)),
-        }
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -166,11 +166,11 @@ fn describe(topics: &dyn Topics, name: &str, json: bool) -> Result<Exit> {
         print(&format!("{all}\n"))?;
         return Ok(Exit::Done);
     }
-    let mut text = format!(
-        "{name}: {}, {}\n",
-        count(facts.partitions.into(), "partition"),
-        count(facts.replication as u64, "replica")
-    );
+    let mut text = format!("{name}: {}", count(facts.partitions.into(), "partition"));
+    if facts.replication > 0 {
+        write!(text, ", {}", count(facts.replication as u64, "replica"))?;
+    }
+    text.push('\n');
     for (key, value) in own {
         writeln!(text, "  {key}={value}")?;
     }

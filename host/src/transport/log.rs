@@ -91,7 +91,7 @@ pub trait Offsets: Send {
 pub struct TopicFacts {
     /// How many partitions it has.
     pub partitions: u32,
-    /// How many replicas each has.
+    /// How many replicas each has; 0 where there is no such thing.
     pub replication: usize,
     /// Its configuration, as far as it may be read.
     pub config: BTreeMap<String, String>,
