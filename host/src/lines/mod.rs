@@ -13,7 +13,7 @@ mod json;
 mod read;
 mod write;
 
-pub use read::{Input, InputFormat, LINE_BYTES, LineError, Lines, separator};
+pub use read::{Input, InputFormat, LINE_BYTES, LineError, Lines, Separator};
 pub use write::{OutputFormat, Shown, ShownHeader};
 
 /// A record that came in as text.

@@ -2,7 +2,10 @@
 
 use super::{Entry, json};
 use crate::text::count;
-use std::io::{self, BufRead, BufReader, Read};
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    str::FromStr,
+};
 
 /// The longest line: far more than a log takes as one record.
 pub const LINE_BYTES: usize = 128 << 20;
@@ -25,7 +28,7 @@ pub enum Input {
     /// It is a value, byte for byte; where there is a separator, what stands before the first one is the key.
     Lines {
         /// What parts key and value.
-        key_separator: Option<Vec<u8>>,
+        key_separator: Option<Separator>,
     },
     /// It is a record in JSON; a blank one is passed over.
     Json,
@@ -33,7 +36,7 @@ pub enum Input {
 
 impl Input {
     /// Puts together what was asked for.
-    pub fn new(format: InputFormat, key_separator: Option<Vec<u8>>) -> Result<Input, String> {
+    pub fn new(format: InputFormat, key_separator: Option<Separator>) -> Result<Input, String> {
         match (format, key_separator) {
             (InputFormat::Lines, key_separator) => Ok(Input::Lines { key_separator }),
             (InputFormat::Json, None) => Ok(Input::Json),
@@ -44,29 +47,37 @@ impl Input {
     }
 }
 
-/// What parts key and value, as typed: a shell makes it hard to type a tab, so `\t` is one, as `\xNN` is any byte.
-pub fn separator(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    loop {
-        let (byte, length) = match rest {
-            [b'\\', b't', ..] => (b'\t', 2),
-            [b'\\', b'\\', ..] => (b'\\', 2),
-            [b'\\', b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let digit = |byte: u8| char::from(byte).to_digit(16).map_or(0, |digit| digit as u8);
-                (digit(*high) << 4 | digit(*low), 4)
-            }
-            [b'\\', ..] => return Err(r"write `\t`, `\xNN` or `\\` where a backslash stands".into()),
-            [byte, ..] => (*byte, 1),
-            [] => break,
-        };
-        bytes.push(byte);
-        rest = &rest[length..];
-    }
-    match bytes.as_slice() {
-        [] => Err(r"write what stands between key and value, such as `:` or `\t`".into()),
-        bytes if bytes.contains(&b'\n') => Err("a line ends a record, so it parts no key from a value".into()),
-        _ => Ok(bytes),
+/// What parts key and value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Separator(Vec<u8>);
+
+/// As typed: a shell makes it hard to type a tab, so `\t` is one, as `\xNN` is any byte.
+impl FromStr for Separator {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Separator, String> {
+        let mut bytes = Vec::new();
+        let mut rest = text.as_bytes();
+        loop {
+            let (byte, length) = match rest {
+                [b'\\', b't', ..] => (b'\t', 2),
+                [b'\\', b'\\', ..] => (b'\\', 2),
+                [b'\\', b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                    let digit = |byte: u8| char::from(byte).to_digit(16).map_or(0, |digit| digit as u8);
+                    (digit(*high) << 4 | digit(*low), 4)
+                }
+                [b'\\', ..] => return Err(r"write `\t`, `\xNN` or `\\` where a backslash stands".into()),
+                [byte, ..] => (*byte, 1),
+                [] => break,
+            };
+            bytes.push(byte);
+            rest = &rest[length..];
+        }
+        match bytes.as_slice() {
+            [] => Err(r"write what stands between key and value, such as `:` or `\t`".into()),
+            bytes if bytes.contains(&b'\n') => Err("a line ends a record, so it parts no key from a value".into()),
+            _ => Ok(Separator(bytes)),
+        }
     }
 }
 
@@ -152,8 +163,8 @@ fn whole(line: Vec<u8>) -> Entry {
     Entry { value: Some(line), ..Entry::default() }
 }
 
-fn parted(line: &[u8], separator: &[u8]) -> Result<Entry, String> {
-    let at = line.windows(separator.len()).position(|window| window == separator).ok_or_else(|| {
+fn parted(line: &[u8], Separator(separator): &Separator) -> Result<Entry, String> {
+    let at = line.windows(separator.len()).position(|window| window == &separator[..]).ok_or_else(|| {
         let shown = separator.escape_ascii();
         format!("it has no `{shown}`: write `KEY{shown}VALUE`, or leave `--key-separator` out")
     })?;
@@ -167,7 +178,7 @@ mod tests {
     use super::*;
 
     fn lines(separator: Option<&str>) -> Input {
-        Input::Lines { key_separator: separator.map(|text| text.as_bytes().to_vec()) }
+        Input::Lines { key_separator: separator.map(|text| text.parse().unwrap()) }
     }
 
     fn read(input: Input, bytes: &[u8]) -> Vec<Result<Entry, String>> {
@@ -227,12 +238,12 @@ mod tests {
     #[test]
     fn separators_are_typed_as_a_shell_lets_them() {
         for (text, bytes) in [(":", &b":"[..]), (r"\t", b"\t"), (r"\x00|\\", b"\0|\\"), ("→", "→".as_bytes())] {
-            assert_eq!(separator(text).unwrap(), bytes);
+            assert_eq!(text.parse(), Ok(Separator(bytes.to_vec())));
         }
         for text in ["", "\n", r"\x0a", r"\n", r"\x", r"\x+1", r"a\"] {
-            assert!(separator(text).is_err(), "{text:?}");
+            assert!(text.parse::<Separator>().is_err(), "{text:?}");
         }
-        assert!(Input::new(InputFormat::Json, Some(vec![b':'])).is_err());
+        assert!(Input::new(InputFormat::Json, Some(Separator(vec![b':']))).is_err());
     }
 
     #[test]
