@@ -1,7 +1,7 @@
 //! The manifest as the rest of the host uses it: complete, checked, with every default filled in. No places in the
 //! text are left here, and nothing that came from the environment or a file shows in `Debug`.
 
-use crate::wasm::Limits;
+use crate::{lines::OutputFormat, wasm::Limits};
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// A checked manifest.
@@ -107,21 +107,7 @@ pub struct Sink {
     /// Where it goes on when the offset that it had is gone.
     pub on_lost_offset: OnLostOffset,
     /// What its lines on the standard output show.
-    pub format: LineFormat,
-}
-
-/// What a line shows of a record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LineFormat {
-    /// Its value.
-    #[default]
-    Value,
-    /// Its key, a tab, its value.
-    KeyValue,
-    /// All of it, as JSON.
-    Json,
-    /// Key and value as hexadecimal digits.
-    Hex,
+    pub format: OutputFormat,
 }
 
 impl Manifest {

@@ -8,7 +8,7 @@ use super::{
     shapes::{Inputs, Many, Named, One, Outputs, Spanned, Topics},
     values::{Config, Property},
 };
-use crate::wasm;
+use crate::{lines::OutputFormat, wasm};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -62,13 +62,13 @@ impl From<Durability> for checked::Durability {
     }
 }
 
-impl From<LineFormat> for checked::LineFormat {
+impl From<LineFormat> for OutputFormat {
     fn from(written: LineFormat) -> Self {
         match written {
-            LineFormat::Value => checked::LineFormat::Value,
-            LineFormat::KeyValue => checked::LineFormat::KeyValue,
-            LineFormat::Json => checked::LineFormat::Json,
-            LineFormat::Hex => checked::LineFormat::Hex,
+            LineFormat::Value => OutputFormat::Value,
+            LineFormat::KeyValue => OutputFormat::KeyValue,
+            LineFormat::Json => OutputFormat::Json,
+            LineFormat::Hex => OutputFormat::Hex,
         }
     }
 }

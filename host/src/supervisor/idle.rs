@@ -2,8 +2,15 @@
 //! its inputs, whoever holds them. A worker that is idle itself says nothing of a dead one that still holds records.
 
 use super::{Event, Running};
-use crate::worker::control::Control;
+use crate::{
+    plan::Part,
+    stage::Tally,
+    transport::log::{Lag, Log, Offsets},
+    worker::control::Control,
+};
+use anyhow::{Context, Result};
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -12,38 +19,83 @@ use tokio::sync::mpsc;
 
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How long there may be no answer before that is said.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Watches in a thread of its own, and tells when there has been nothing to do for `quiet`.
 pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>, events: mpsc::Sender<Event>) {
-    let groups: Vec<_> = running
-        .iter()
-        .map(|stage| {
-            let link = &stage.plan.link;
-            (stage.plan.log.clone(), link.group.clone(), link.inputs.clone(), stage.tally.clone())
-        })
-        .collect();
+    let mut watch = Watch {
+        groups: running.iter().map(|stage| Group::new(&stage.plan)).collect(),
+        tallies: running.iter().map(|stage| stage.tally.clone()).collect(),
+    };
     thread::spawn(move || {
-        let questions: Vec<_> =
-            groups.iter().filter_map(|(log, group, inputs, _)| log.offsets(group, inputs).ok()).collect();
         let mut since: Option<(Instant, u64)> = None;
+        let (mut answered, mut said) = (Instant::now(), false);
         while !control.stopping() {
-            let done = questions.len() == groups.len()
-                && questions.iter().all(|offsets| {
-                    offsets
-                        .ask()
-                        .is_ok_and(|partitions| !partitions.is_empty() && partitions.values().all(|lag| lag.is_none()))
-                });
-            let taken = groups.iter().map(|(.., tally)| tally.counts().taken).sum();
+            let done = match watch.is_done() {
+                Ok(done) => {
+                    answered = Instant::now();
+                    done
+                }
+                Err(error) => {
+                    if answered.elapsed() > SILENCE && !std::mem::replace(&mut said, true) {
+                        tracing::warn!("whether anything is left to do cannot be told: {error:#}");
+                    }
+                    false
+                }
+            };
+            let taken = watch.tallies.iter().map(|tally| tally.counts().taken).sum();
             since = match (done, since) {
                 (false, _) => None,
+                // Answers of one moment may not belong together: it takes two that agree.
+                (true, Some((since, before))) if before == taken && since.elapsed() >= quiet => {
+                    events.blocking_send(Event::Idle).ok();
+                    return;
+                }
                 (true, Some((since, before))) if before == taken => Some((since, before)),
                 (true, _) => Some((Instant::now(), taken)),
             };
-            if since.is_some_and(|(since, _)| since.elapsed() >= quiet) {
-                events.blocking_send(Event::Idle).ok();
-                return;
-            }
             control.wait(INTERVAL);
         }
     });
+}
+
+struct Watch {
+    groups: Vec<Group>,
+    tallies: Vec<Arc<Tally>>,
+}
+
+impl Watch {
+    fn is_done(&mut self) -> Result<bool> {
+        for group in &mut self.groups {
+            let standing = group.ask()?;
+            if standing.is_empty() || !standing.values().all(Lag::is_none) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A group, and the connection that asks about it.
+struct Group {
+    log: Log,
+    name: String,
+    topics: Vec<String>,
+    offsets: Option<Box<dyn Offsets>>,
+}
+
+impl Group {
+    fn new(part: &Part) -> Group {
+        let link = &part.link;
+        Group { log: part.log.clone(), name: link.group.clone(), topics: link.inputs.clone(), offsets: None }
+    }
+
+    fn ask(&mut self) -> Result<BTreeMap<(String, u32), Lag>> {
+        let offsets = match &mut self.offsets {
+            Some(offsets) => offsets,
+            none => none.insert(self.log.offsets(&self.name, &self.topics)?),
+        };
+        offsets.ask().with_context(|| format!("group {}", self.name))
+    }
 }
