@@ -2,6 +2,7 @@
 //! into everything that a worker needs.
 
 use crate::{
+    lines::OutputFormat,
     manifest::{self, Delivery, Manifest, OnError},
     stage::{LETTER_HEADROOM, Output, Retry, StageSettings},
     text::hex,
@@ -19,6 +20,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 const DEFAULT_LARGEST: usize = 1_048_588;
 /// What a batch adds to its records.
 const BATCH_OVERHEAD: usize = 1024;
+/// How long a sink collects before it prints.
+const SINK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a transaction may take, unless a stage's limits need more.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,9 +46,11 @@ pub enum Work {
         /// What its instances are told.
         setup: Setup,
     },
+    /// Each is a line on the standard output.
+    Sink(OutputFormat),
 }
 
-/// One part of a plan: a stage with all of its workers.
+/// One part of a plan: a source, a stage or a sink with all of its workers.
 pub struct Part {
     /// What is done with its records.
     pub work: Work,
@@ -70,14 +75,15 @@ impl Plan {
         topics: &BTreeMap<String, TopicFacts>,
         control: &Arc<Control>,
     ) -> Plan {
-        let parts = manifest
+        let stages = manifest
             .stages
             .iter()
             .filter_map(|stage| {
                 let compiled = compiled.get(&stage.name)?.clone();
                 Some(Part::stage(manifest, stage, log, compiled, topics, control))
-            })
-            .collect();
+            });
+        let sinks = manifest.sinks.iter().map(|sink| Part::sink(manifest, sink, log, topics, control));
+        let parts = stages.chain(sinks).collect();
         Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), log: log.clone(), parts }
     }
 }
@@ -135,8 +141,54 @@ impl Part {
         }
     }
 
+    /// A sink is a stage whose function keeps what it gets.
+    fn sink(
+        manifest: &Manifest,
+        sink: &manifest::Sink,
+        log: &Log,
+        topics: &BTreeMap<String, TopicFacts>,
+        control: &Arc<Control>,
+    ) -> Part {
+        let inputs: Vec<_> = sink.inputs.iter().map(|port| port.topic.clone()).collect();
+        Part {
+            work: Work::Sink(sink.format),
+            settings: Arc::new(StageSettings {
+                pipeline: manifest.name.clone(),
+                stage: sink.name.clone(),
+                module: "stdout".into(),
+                inputs: inputs.clone(),
+                outputs: Vec::new(),
+                on_error: OnError::Stop,
+                retry: Retry::default(),
+            }),
+            workers: 1,
+            commit_interval: SINK_INTERVAL,
+            log: log.with(&sink.properties),
+            link: LinkSettings {
+                group: sink.group.clone(),
+                name: String::new(),
+                shared_writer: None,
+                inputs_digest: inputs_digest(&inputs, topics),
+                inputs,
+                outputs: Vec::new(),
+                // What was printed is no part of a transaction.
+                delivery: Delivery::AtLeastOnce,
+                from: sink.from,
+                on_lost_offset: sink.on_lost_offset,
+                largest_record: DEFAULT_LARGEST,
+                largest_batch: DEFAULT_LARGEST,
+                transaction_timeout: TRANSACTION_TIMEOUT,
+                place: (0, 1),
+                control: control.clone(),
+            },
+        }
+    }
+
     /// One line for people.
     pub fn describe(&self) -> String {
+        if let Work::Sink(_) = self.work {
+            return format!("{}: {} → standard output", self.settings.stage, self.settings.inputs.join(", "));
+        }
         let settings = &self.settings;
         let delivery = match self.link.delivery {
             Delivery::ExactlyOnce => "exactly once",

@@ -53,7 +53,7 @@ impl Which {
 pub(super) fn open(manifest: &Manifest) -> Result<Log> {
     Ok(match &manifest.kafka {
         Some(kafka) => Log::kafka(kafka),
-        None => Log::Local(LocalLog::open(&manifest.state)?),
+        None => Log::Local(LocalLog::open_with(&manifest.state, manifest.durability)?),
     })
 }
 

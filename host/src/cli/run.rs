@@ -7,14 +7,17 @@ use super::{
     starts::{Groups, end_aside},
 };
 use crate::{
-    manifest::Manifest,
+    manifest::{Durability, Manifest},
     plan::{Plan, Wanted},
     supervisor::{self, Format, Options},
     text::nearest,
-    transport::log::{Log, TopicFacts},
+    transport::{
+        local::{HostLock, LocalLog},
+        log::{Log, TopicFacts},
+    },
     worker::control::Control,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::builder::BoolishValueParser;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -42,6 +45,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
           value_parser = duration, hide_env = true, env = "MILLSTREAM_UNTIL_IDLE")]
     until_idle: Option<Duration>,
+    /// On a new embedded log in a temporary folder, which is gone at the end
+    #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with = "kafka", hide_env = true,
+          env = "MILLSTREAM_SCRATCH")]
+    scratch: bool,
     /// What this host is called in the cluster, such as a pod's name, in place of the id in its state folder
     #[arg(long, value_name = "NAME", value_parser = instance, hide_env = true, env = "MILLSTREAM_INSTANCE")]
     instance: Option<String>,
@@ -80,10 +87,25 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     say(&loaded.warnings);
     supervisor::start_log(arguments.log_format, arguments.quiet);
     let manifest = &loaded.manifest;
-    let log = log::open(manifest)?;
-    tracing::info!("{} on {log}", manifest.name);
     let control = Arc::new(Control::default());
     supervisor::listen_to_signals(control.clone())?;
+    let scratch = match arguments.scratch {
+        true => Some(tempfile::tempdir().context("there is no room for a scratch log")?),
+        false => None,
+    };
+    let log = match &scratch {
+        Some(folder) => {
+            tracing::info!("{} on a scratch log, which is gone at the end", manifest.name);
+            // Whatever happens to the machine, nobody will look for it.
+            Log::Local(LocalLog::open_with(folder.path(), Durability::Os)?)
+        }
+        None => {
+            let log = log::open(manifest)?;
+            tracing::info!("{} on {log}", manifest.name);
+            log
+        }
+    };
+    let Some(_host) = be_the_host(&log, &control)? else { return Ok(Exit::Done) };
     let groups = Groups::ask(manifest, &log, &control);
     let Some(facts) = prepare_topics(manifest, &log, &control)? else { return Ok(Exit::Done) };
     let plan = Plan::new(manifest, &log, &loaded.compiled, &facts, &control);
@@ -99,6 +121,26 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         outcome if arguments.fail_on_dead_letter && outcome.dead_letters() > 0 => Exit::DeadLetters,
         _ => Exit::Done,
     })
+}
+
+/// An embedded log has one host at a time: another one stands by until it is gone. Nothing when this one was told to end
+/// meanwhile.
+fn be_the_host(log: &Log, control: &Control) -> Result<Option<Option<HostLock>>> {
+    let Log::Local(local) = log else { return Ok(Some(None)) };
+    let mut said = false;
+    while !control.stopping() {
+        if let Some(lock) = local.host()? {
+            if said {
+                tracing::info!("the other host is gone: taking over");
+            }
+            return Ok(Some(Some(lock)));
+        }
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!("another host runs on {log}: standing by until it is gone");
+        }
+        control.wait(Duration::from_millis(200));
+    }
+    Ok(None)
 }
 
 /// Makes the topics that are missing, waits for those that somebody else has to make, and says where declared and
