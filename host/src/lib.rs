@@ -9,6 +9,7 @@ pub mod clock;
 pub mod manifest;
 pub mod plan;
 pub mod record;
+pub mod source;
 pub mod stage;
 pub mod supervisor;
 pub mod text;

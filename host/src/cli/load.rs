@@ -6,7 +6,7 @@ use crate::{
     manifest::{self, Diagnostic, Manifest, Reading, Span, Stage},
     plan,
     text::{hex, nearest},
-    wasm::{Cache, Compiled, Engine, Instance, Module, OpenError},
+    wasm::{Cache, Compiled, Engine, Instance, Kind, Module, OpenError},
 };
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -79,7 +79,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
         if wishes.build && !builds && module.build.is_some() {
             continue;
         }
-        match Module::load(&module.path.value) {
+        match Module::load(&module.path.value, Kind::Stage) {
             Ok(loaded) => {
                 found.extend(unpinned(&loaded, module.sha256, reading.places.sha256(stage)));
                 modules.insert(stage.clone(), loaded);
