@@ -11,6 +11,22 @@ mod wit {
     });
 }
 
+/// The other world, over the same types.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+mod wit_source {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "source",
+        with: {
+            "millstream:stage/types": super::wit::millstream::stage::types,
+            "millstream:stage/config": super::wit::millstream::stage::config,
+            "millstream:stage/log": super::wit::millstream::stage::log,
+        },
+    });
+}
+
 pub use wit::millstream::stage::types::{Failure, Header, HeaderEdit, Later, Reason, Record};
 pub use wit::millstream::stage::{config, context, log, types};
 pub use wit::{Stage as StageWorld, StagePre as StageWorldPre};
+pub use wit_source::exports::millstream::stage::poller::{Batch as Polled, PollFailure};
+pub use wit_source::{Source as SourceWorld, SourcePre as SourceWorldPre};

@@ -6,7 +6,7 @@ use crate::{
     manifest::{self, Diagnostic, Kind, Manifest, Reading, Secret, Span},
     plan,
     text::{hex, nearest},
-    wasm::{Cache, Compiled, Engine, Instance, Module, OpenError, Setup},
+    wasm::{self, Cache, Compiled, Engine, Instance, Module, OpenError, Setup, SourceInstance},
 };
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -80,7 +80,11 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
         if wishes.build && !builds && module.build.is_some() {
             continue;
         }
-        match Module::load(&module.path.value) {
+        let kind = match named.kind {
+            Kind::Source => wasm::Kind::Source,
+            Kind::Stage | Kind::Sink => wasm::Kind::Stage,
+        };
+        match Module::load(&module.path.value, kind) {
             Ok(loaded) => {
                 found.extend(unpinned(&loaded, module.sha256, reading.places.sha256(named)));
                 modules.insert(named.name.clone(), loaded);
@@ -95,11 +99,18 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
             true => Cache::new(draft.state.join("modules")),
             false => Cache::none(),
         };
-        for stage in draft.stages.iter().filter(|stage| chosen(&stage.name)) {
-            let Some(module) = modules.get(&stage.name) else { continue };
+        let sources = draft.sources.iter().map(|source| {
+            let told = Told { kind: Kind::Source, name: &source.name, config: &source.config };
+            (told, plan::source_setup(source))
+        });
+        let stages = draft.stages.iter().map(|stage| {
             let told = Told { kind: Kind::Stage, name: &stage.name, config: &stage.config };
-            match compile(&engine, module, &cache, plan::setup(stage), &told, &reading) {
-                Ok(ready) => drop(compiled.insert(stage.name.clone(), ready)),
+            (told, plan::setup(stage))
+        });
+        for (told, setup) in sources.chain(stages).filter(|(told, _)| chosen(told.name)) {
+            let Some(module) = modules.get(told.name) else { continue };
+            match compile(&engine, module, &cache, setup, &told, &reading) {
+                Ok(ready) => drop(compiled.insert(told.name.to_owned(), ready)),
                 Err(mistake) => found.push(mistake),
             }
         }
@@ -150,7 +161,11 @@ fn compile(
         engine.compile(module, cache, &mut slow).map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
     // With values that are made up it would be refused for what was reported already.
     if ["config", "limits"].iter().all(|key| reading.is_sound(&[section, name, key])) {
-        Instance::new(&compiled, setup).map_err(|error| {
+        let opened = match compiled.kind() {
+            wasm::Kind::Source => SourceInstance::new(&compiled, setup).map(drop),
+            wasm::Kind::Stage => Instance::new(&compiled, setup).map(drop),
+        };
+        opened.map_err(|error| {
             let hidden = hidden_config(told, reading);
             let hidden: Vec<_> = hidden.iter().map(String::as_str).collect();
             let words = client::conceal(&error.to_string(), &hidden);

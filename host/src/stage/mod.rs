@@ -2,40 +2,26 @@
 
 mod dead_letter;
 pub mod guest;
+mod output;
 mod retry;
 mod tally;
 
 pub use dead_letter::HEADROOM as LETTER_HEADROOM;
+pub use output::Output;
+pub(crate) use output::{Router, outgoing};
 pub use retry::Retry;
 pub use tally::{Counts, Tally};
 
 use crate::{
     clock::Clock,
     manifest::OnError,
-    record::{HeaderEdit, Later, Reason, Record},
+    record::{Later, Reason, Record},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress},
 };
 use guest::{Failed, Guest, InHand};
 use retry::Retries;
-use std::{cell::Cell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 use tally::Notices;
-
-/// A topic that a stage writes, and what its broker would refuse to take.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Its name in the manifest.
-    pub name: String,
-    /// The topic.
-    pub topic: String,
-    /// How many partitions it has.
-    pub partitions: u32,
-    /// The largest record that it takes, in bytes.
-    pub largest: usize,
-    /// Compacted: a record needs a key.
-    pub compacted: bool,
-    /// How far ahead of the present a timestamp may be.
-    pub ahead: Option<Duration>,
-}
 
 /// What a stage needs to know.
 #[derive(Clone, Debug)]
@@ -85,8 +71,7 @@ pub struct Stage {
     retries: Retries,
     /// Records that the log refuses, and why: whatever the guest makes of them is not sent.
     condemned: BTreeMap<(Partition, Offset), String>,
-    /// The present, when somebody last looked: what was not too late then is not too late now.
-    seen_ms: Cell<i64>,
+    router: Router,
     /// Which output each record of the call in hand goes to.
     routes: Vec<usize>,
     notices: Notices,
@@ -99,12 +84,12 @@ impl Stage {
         Stage {
             settings,
             guest,
+            router: Router::new(clock.clone()),
             clock,
             tally,
             counts: Counts::default(),
             retries,
             condemned: BTreeMap::new(),
-            seen_ms: Cell::new(i64::MIN),
             routes: Vec::new(),
             notices: Notices::default(),
         }
@@ -160,53 +145,9 @@ impl Stage {
         })?;
         self.routes.clear();
         for output in &records {
-            self.routes.push(self.route(output, record)?);
+            self.routes.push(self.router.route(self.outputs().0, output, record.timestamp).map_err(Failed::Fault)?);
         }
         Ok(records)
-    }
-
-    /// Which output a record goes to; a failure of the guest's when that output would not take it.
-    fn route(&self, record: &Record, origin: Incoming<'_>) -> Result<usize, Failed> {
-        let (outputs, _) = self.outputs();
-        let index = match &record.output {
-            None => 0,
-            Some(name) => outputs.iter().position(|output| output.name == *name).ok_or_else(|| {
-                let known: Vec<_> = outputs.iter().map(|output| format!("`{}`", output.name)).collect();
-                fault("unknown-output", format!("no output is named `{name}`: known are {}", known.join(", ")))
-            })?,
-        };
-        let output = outputs.get(index).ok_or_else(|| fault("unknown-output", "the stage has no output".into()))?;
-        if let Some(partition) = record.partition.filter(|partition| *partition >= output.partitions) {
-            let (topic, count) = (&output.topic, output.partitions);
-            return Err(fault("unknown-partition", format!("{topic} has no partition {partition}, it has {count}")));
-        }
-        if output.compacted && record.key.is_none() {
-            return Err(fault("no-key", format!("{} is compacted, and takes no record without a key", output.topic)));
-        }
-        let size = size_of(record);
-        if size > output.largest {
-            let (topic, largest) = (&output.topic, output.largest);
-            return Err(fault("too-large", format!("{topic} takes records of {largest} bytes, this one has {size}")));
-        }
-        if let (Some(time), Some(ahead)) = (record.timestamp.or(origin.timestamp), output.ahead)
-            && self.is_too_late(time, ahead)
-        {
-            return Err(fault("future-timestamp", format!("{} takes no timestamp as late as {time}", output.topic)));
-        }
-        if record.timestamp.is_some_and(|time| time < 0) {
-            return Err(fault("negative-timestamp", "a timestamp counts milliseconds since 1970".into()));
-        }
-        Ok(index)
-    }
-
-    /// Looks at the clock only when it must: for each record that would cost as much as all other checks together.
-    fn is_too_late(&self, time: i64, ahead: Duration) -> bool {
-        let ahead_ms = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
-        let is_late = || time > self.seen_ms.get().saturating_add(ahead_ms);
-        is_late() && {
-            self.seen_ms.set(self.clock.wall_ms());
-            is_late()
-        }
     }
 
     fn send_all(
@@ -216,20 +157,7 @@ impl Stage {
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
         for (record, output) in records.iter().zip(&self.routes) {
-            let (keep_headers, headers) = match &record.headers {
-                HeaderEdit::Keep => (true, &[][..]),
-                HeaderEdit::Add(headers) => (true, &headers[..]),
-                HeaderEdit::Replace(headers) => (false, &headers[..]),
-            };
-            send(&Outgoing {
-                output: *output,
-                partition: record.partition,
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-                timestamp: record.timestamp.or(origin.timestamp),
-                keep_headers,
-                headers,
-            })?;
+            send(&outgoing(record, *output, origin.timestamp))?;
         }
         self.counts.sent += records.len() as u64;
         Ok(Fate::Done)
@@ -330,26 +258,10 @@ fn reason(code: &str, message: String) -> Reason {
     Reason { code: Some(code.into()), message }
 }
 
-fn fault(code: &str, message: String) -> Failed {
-    Failed::Fault(reason(code, message))
-}
-
-fn words(reason: &Reason) -> String {
+/// A reason in one line.
+pub(crate) fn words(reason: &Reason) -> String {
     match &reason.code {
         Some(code) => format!("{code}: {}", reason.message),
         None => reason.message.clone(),
     }
-}
-
-/// About what a record takes in a batch, its kept headers aside.
-fn size_of(record: &Record) -> usize {
-    const OVERHEAD: usize = 96;
-    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-    let own = match &record.headers {
-        HeaderEdit::Keep => 0,
-        HeaderEdit::Add(list) | HeaderEdit::Replace(list) => {
-            list.iter().map(|header| header.name.len() + bytes(&header.value) + 8).sum()
-        }
-    };
-    OVERHEAD + bytes(&record.key) + bytes(&record.value) + own
 }

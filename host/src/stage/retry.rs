@@ -24,6 +24,17 @@ impl Default for Retry {
     }
 }
 
+impl Retry {
+    /// How long to wait after so many failed attempts, the guest's own wish first; never longer than all of it may take.
+    pub(crate) fn delay(&self, attempts: u32, after_ms: Option<u64>) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(20);
+        let grown = self.backoff.saturating_mul(1 << doublings).min(self.max_backoff);
+        // Up to a fifth more, so that what failed together does not come back together.
+        let delay = after_ms.map_or_else(|| grown + grown.mul_f64(fastrand::f64() / 5.0), Duration::from_millis);
+        delay.min(self.give_up_after)
+    }
+}
+
 /// The record that a partition waits for: at most one, as the others behind it wait too.
 struct Waiting {
     offset: Offset,
@@ -58,11 +69,7 @@ impl Retries {
         if now.saturating_sub(since) >= self.rules.give_up_after {
             return None;
         }
-        let doublings = (attempts - 1).min(20);
-        let grown = self.rules.backoff.saturating_mul(1 << doublings).min(self.rules.max_backoff);
-        // Up to a fifth more, so that partitions that failed together do not come back together.
-        let delay = after_ms.map_or(grown + grown.mul_f64(fastrand::f64() / 5.0), Duration::from_millis);
-        let due = now + delay.min(self.rules.give_up_after);
+        let due = now + self.rules.delay(attempts, after_ms);
         self.waiting.insert(at.0, Waiting { offset: at.1, attempts, since, due });
         Some(due)
     }

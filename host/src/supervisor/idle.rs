@@ -1,9 +1,10 @@
 //! Finds out when nothing is left to do: every group's committed offsets stand at the end of all partitions of all of
-//! its inputs, whoever holds them. A worker that is idle itself says nothing of a dead one that still holds records.
+//! its inputs, whoever holds them, and every source has said that nothing more will come. A worker that is idle itself says nothing of a dead one that still holds records.
 
 use super::{Event, Running};
 use crate::{
-    plan::Part,
+    plan::{Part, Work},
+    source::SourceState,
     stage::Tally,
     transport::log::{Lag, Log, Offsets},
     worker::control::Control,
@@ -25,8 +26,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Watches in a thread of its own, and tells when there has been nothing to do for `quiet`.
 pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>, events: mpsc::Sender<Event>) {
     let mut watch = Watch {
-        groups: running.iter().map(|stage| Group::new(&stage.plan)).collect(),
-        tallies: running.iter().map(|stage| stage.tally.clone()).collect(),
+        sources: running.iter().filter_map(|running| source(&running.part)).collect(),
+        groups: running.iter().filter_map(|running| Group::of(&running.part)).collect(),
+        tallies: running.iter().map(|running| running.tally.clone()).collect(),
     };
     thread::spawn(move || {
         let mut since: Option<(Instant, u64)> = None;
@@ -61,12 +63,16 @@ pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>,
 }
 
 struct Watch {
+    sources: Vec<Arc<SourceState>>,
     groups: Vec<Group>,
     tallies: Vec<Arc<Tally>>,
 }
 
 impl Watch {
     fn is_done(&mut self) -> Result<bool> {
+        if !self.sources.iter().all(|source| source.is_done()) {
+            return Ok(false);
+        }
         for group in &mut self.groups {
             let standing = group.ask()?;
             if standing.is_empty() || !standing.values().all(Lag::is_none) {
@@ -74,6 +80,13 @@ impl Watch {
             }
         }
         Ok(true)
+    }
+}
+
+fn source(part: &Part) -> Option<Arc<SourceState>> {
+    match &part.work {
+        Work::Source { state, .. } => Some(state.clone()),
+        Work::Stage { .. } | Work::Sink { .. } => None,
     }
 }
 
@@ -86,9 +99,15 @@ struct Group {
 }
 
 impl Group {
-    fn new(part: &Part) -> Group {
+    /// That of a stage or a sink. What a source's group has committed tells nothing.
+    fn of(part: &Part) -> Option<Group> {
         let link = &part.link;
-        Group { log: part.log.clone(), name: link.group.clone(), topics: link.inputs.clone(), offsets: None }
+        source(part).is_none().then(|| Group {
+            log: part.log.clone(),
+            name: link.group.clone(),
+            topics: link.inputs.clone(),
+            offsets: None,
+        })
     }
 
     fn ask(&mut self) -> Result<BTreeMap<(String, u32), Lag>> {

@@ -4,35 +4,26 @@ mod idle;
 mod log;
 mod signals;
 mod status;
+mod work;
 
 pub use log::{Format, start as start_log};
 pub use signals::listen as listen_to_signals;
 
 use crate::{
-    clock::SystemClock,
     plan::{Part, Plan, Work},
-    stage::{Counts, Stage, Tally},
+    stage::{Counts, Tally},
     text::{count, grouped},
-    transport::{
-        Link,
-        kafka::{Health, KafkaLink},
-        local::LocalLink,
-        log::Log,
-    },
-    wasm::Instance,
-    worker::{
-        Ended, Worker, WorkerSettings,
-        control::Control,
-        identity::{Identities, Identity},
-    },
+    transport::{kafka::Health, log::Log},
+    worker::{Ended, control::Control, identity::Identities},
 };
 use anyhow::{Context, Result};
 use status::Status;
-use std::{rc::Rc, sync::Arc, thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
+use work::{Place, work};
 
 /// How often the status line renews itself.
 const TICK: Duration = Duration::from_secs(1);
@@ -74,9 +65,9 @@ enum Event {
     Idle,
 }
 
-/// A stage at work.
+/// A source, a stage or a sink at work.
 struct Running {
-    plan: Arc<Part>,
+    part: Arc<Part>,
     tally: Arc<Tally>,
     control: Arc<Control>,
     workers: u32,
@@ -132,7 +123,7 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
     }
     control.stop();
     status.clear();
-    let stages = running.iter().map(|stage| (stage.plan.settings.stage.clone(), stage.tally.counts())).collect();
+    let stages = running.iter().map(|stage| (stage.part.name.clone(), stage.tally.counts())).collect();
     summarize(&running, options.quiet);
     Ok(Outcome { failures, stages })
 }
@@ -147,90 +138,73 @@ fn start(
 ) -> Result<Vec<Running>> {
     let identities = Identities::open(&plan.state, options.instance.as_deref())?;
     let mut running = Vec::new();
-    for (index, stage) in plan.parts.into_iter().enumerate() {
-        let stage = Arc::new(stage);
-        let tally = Arc::new(Tally::default());
-        let control = control.part();
-        for number in 0..stage.workers {
-            let identity = identities.take(&plan.pipeline, &stage.settings.stage)?;
-            let place = Place { number, part: stage.clone(), tally: tally.clone(), control: control.clone() };
+    for (index, part) in plan.parts.into_iter().enumerate() {
+        let (part, tally, own) = (Arc::new(part), Arc::new(Tally::default()), control.part());
+        for number in 0..part.workers {
+            let identity = identities.take(&plan.pipeline, &part.name)?;
+            let (part, tally) = (part.clone(), tally.clone());
+            let name = part.name.clone();
+            let place = Place { number, part, tally, control: own.clone(), run: control.clone() };
             let (health, events) = (health.cloned(), events.clone());
-            let name = stage.settings.stage.clone();
             thread::Builder::new()
                 .name(name.clone())
                 .spawn(move || {
-                    let how = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(place, identity, health)))
-                        .unwrap_or_else(|_| Ended::Failed("a defect of the host: the worker panicked".into()));
+                    let how =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&place, &identity, health)))
+                            .unwrap_or_else(|_| Ended::Failed("a defect of the host: the worker panicked".into()));
                     // Nobody hears it when the process is already ending.
                     events.blocking_send(Event::Ended { stage: index, worker: name, how }).ok();
                 })
                 .context("a worker's thread cannot be started")?;
         }
-        running.push(Running { workers: stage.workers, plan: stage, tally, control, failed: false });
+        running.push(Running { workers: part.workers, part, tally, control: own, failed: false });
     }
     Ok(running)
 }
 
-/// Where a worker stands.
-struct Place {
-    number: u32,
-    part: Arc<Part>,
-    tally: Arc<Tally>,
-    control: Arc<Control>,
-}
-
-/// A worker's thread, from its beginning to its end.
-fn work(place: Place, identity: Identity, health: Option<Arc<Health>>) -> Ended {
-    let mut link = place.part.link.clone();
-    link.name = identity.name().to_owned();
-    link.place.0 = place.number;
-    link.control = place.control.clone();
-    match (&place.part.log, health) {
-        (Log::Kafka(cluster), Some(health)) => work_on(KafkaLink::new(cluster.clone(), link, health), &place),
-        (Log::Kafka(_), None) => Ended::Failed("a defect of the host: nobody watches over its cluster".into()),
-        (Log::Local(log), _) => work_on(LocalLink::new(log.clone(), link), &place),
+/// What became of the records of a run.
+fn summarize(running: &[Running], quiet: bool) {
+    for running in running.iter().filter(|_| !quiet) {
+        tracing::info!("{}: {}", running.part.name, running.summary());
     }
 }
 
-fn work_on(link: impl Link, place: &Place) -> Ended {
-    let Place { part, tally, control, .. } = place;
-    let guest = match &part.work {
-        Work::Stage { compiled, setup } => match Instance::new(compiled, setup.clone()) {
-            Ok(instance) => Box::new(instance),
-            Err(error) => return Ended::Failed(error.to_string()),
-        },
-    };
-    let clock = Rc::new(SystemClock::new(control.clone()));
-    #[cfg(feature = "mutants")]
-    let link = match std::env::var("MILLSTREAM_MUTANT").unwrap_or_default().parse() {
-        Ok(mutant) => crate::transport::mutants::Broken::new(link, mutant),
-        Err(why) => return Ended::Failed(why),
-    };
-    let settings = WorkerSettings {
-        name: part.settings.stage.clone(),
-        commit_interval: part.commit_interval,
-        control: control.clone(),
-    };
-    let stage = Stage::new(part.settings.clone(), guest, clock.clone(), tally.clone());
-    Worker::new(link, stage, clock, settings).run()
-}
+impl Running {
+    /// What it has done, counted by what comes in, or, of a source, by what it brought.
+    fn done(&self) -> u64 {
+        match &self.part.work {
+            Work::Source { state, .. } => state.counts().records,
+            Work::Stage { .. } | Work::Sink { .. } => self.tally.counts().taken,
+        }
+    }
 
-/// What became of the records of a run.
-fn summarize(running: &[Running], quiet: bool) {
-    for stage in running.iter().filter(|_| !quiet) {
-        let (counts, settings) = (stage.tally.counts(), &stage.plan.settings);
-        let mut parts =
-            vec![format!("{} done", count(counts.taken, "record")), format!("{} sent", grouped(counts.sent))];
+    fn summary(&self) -> String {
+        let counts = self.tally.counts();
+        let mut parts = Vec::new();
+        match &self.part.work {
+            Work::Source { state, .. } => {
+                let counts = state.counts();
+                parts.push(format!("{} brought", count(counts.records, "record")));
+                if counts.failures > 0 {
+                    parts.push(format!("{} failed and tried again", count(counts.failures, "poll")));
+                }
+            }
+            Work::Stage { .. } => {
+                parts.push(format!("{} done", count(counts.taken, "record")));
+                parts.push(format!("{} sent", grouped(counts.sent)));
+            }
+            Work::Sink { .. } => parts.push(format!("{} printed", count(counts.taken, "record"))),
+        }
         if counts.dead_letters > 0 {
-            let topic = settings.outputs.last().map_or("", |output| output.topic.as_str());
+            let topic = self.part.link.outputs.last().map_or("", String::as_str);
             parts.push(format!("{} in {topic}", count(counts.dead_letters, "dead letter")));
         }
         if counts.skipped > 0 {
             parts.push(format!("{} failed and skipped", grouped(counts.skipped)));
         }
-        if stage.tally.retries() > 0 {
-            parts.push(format!("{} put off to be tried again", grouped(stage.tally.retries())));
+        if self.tally.retries() > 0 {
+            parts.push(format!("{} put off to be tried again", grouped(self.tally.retries())));
         }
-        tracing::info!("{}: {}", settings.stage, parts.join(", "));
+        parts.join(", ")
     }
 }

@@ -37,15 +37,15 @@ impl Status {
         let mut all = 0;
         self.last.resize(running.len(), (now, 0));
         for (stage, last) in running.iter().zip(&mut self.last) {
-            let counts = stage.tally.counts();
+            let done = stage.done();
             let seconds = (now - last.0).as_secs_f64().max(0.001);
-            let rate = ((counts.taken - last.1) as f64 / seconds) as u64;
-            *last = (now, counts.taken);
-            (letters, all) = (letters + counts.dead_letters, all + counts.taken);
-            let name = &stage.plan.settings.stage;
+            let rate = ((done - last.1) as f64 / seconds) as u64;
+            *last = (now, done);
+            (letters, all) = (letters + stage.tally.counts().dead_letters, all + done);
+            let name = &stage.part.name;
             let separator = if line.is_empty() { "" } else { " · " };
             let state = if stage.failed { "stopped".into() } else { format!("{}/s", grouped(rate)) };
-            write!(line, "{separator}{name} {state}, {} done", grouped(counts.taken)).ok();
+            write!(line, "{separator}{name} {state}, {} done", grouped(done)).ok();
         }
         if letters > 0 {
             write!(line, " · {}", count(letters, "dead letter")).ok();

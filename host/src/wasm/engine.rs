@@ -4,9 +4,10 @@ use super::{
     cache::Cache,
     failure::one_line,
     imports::{self, Host},
+    interface::Kind,
     load::{LoadError, Module},
 };
-use crate::record::StageWorldPre;
+use crate::record::{SourceWorldPre, StageWorldPre};
 use std::{
     io,
     panic::resume_unwind,
@@ -21,7 +22,7 @@ use std::{
 };
 use wasmtime::{
     Config,
-    component::{Component, ComponentExportIndex, Linker},
+    component::{Component, ComponentExportIndex, InstancePre, Linker},
 };
 
 /// How often a running guest is looked at.
@@ -73,7 +74,12 @@ impl Engine {
             }
         };
         let unfit = |error: wasmtime::Error| LoadError::Unfit { path: module.path().into(), why: one_line(&error) };
-        let pre = self.linker.instantiate_pre(&component).and_then(StageWorldPre::new).map_err(unfit)?;
+        let pre = self.linker.instantiate_pre(&component).map_err(unfit)?;
+        match module.kind() {
+            Kind::Stage => StageWorldPre::new(pre.clone()).map(drop),
+            Kind::Source => SourceWorldPre::new(pre.clone()).map(drop),
+        }
+        .map_err(unfit)?;
         let open = component
             .get_export_index(None, "millstream:stage/lifecycle@0.1.0")
             .and_then(|lifecycle| component.get_export_index(Some(&lifecycle), "open"));
@@ -108,12 +114,17 @@ pub struct Compiled(Arc<Parts>);
 
 struct Parts {
     module: Module,
-    pre: StageWorldPre<Host>,
+    pre: InstancePre<Host>,
     open: Option<ComponentExportIndex>,
     ticks: Ticks,
 }
 
 impl Compiled {
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        self.0.module.kind()
+    }
+
     /// The file that it was read from.
     pub fn path(&self) -> &Path {
         self.0.module.path()
@@ -134,7 +145,7 @@ impl Compiled {
         self.0.module.exports()
     }
 
-    pub(super) fn pre(&self) -> &StageWorldPre<Host> {
+    pub(super) fn pre(&self) -> &InstancePre<Host> {
         &self.0.pre
     }
 

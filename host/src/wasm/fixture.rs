@@ -1,7 +1,7 @@
 //! What tests need of modules: the real guests, small ones in text, records to hand them, and a notation for what
 //! comes back.
 
-use super::{Cache, Compiled, Engine, Input, Instance, Limits, LoadError, Module, OpenError, Setup};
+use super::{Cache, Compiled, Engine, Input, Instance, Kind, Limits, LoadError, Module, OpenError, Setup};
 use crate::{
     record::{Header, HeaderEdit, Reason, Record},
     stage::guest::{Failed, Guest, InHand},
@@ -41,7 +41,7 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 
 /// A guest, ready to be started.
 pub(crate) fn compiled(name: &str) -> Compiled {
-    let module = Module::load(&guest(name)).unwrap();
+    let module = Module::load(&guest(name), Kind::Stage).unwrap();
     ENGINE.compile(&module, &Cache::none(), &mut |_| {}).unwrap()
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn compiled(name: &str) -> Compiled {
 pub(crate) fn written(folder: &Path, wat: &str) -> Result<Compiled, LoadError> {
     let path = folder.join("written.wasm");
     fs::write(&path, stage(wat)).unwrap();
-    ENGINE.compile(&Module::load(&path)?, &Cache::none(), &mut |_| {})
+    ENGINE.compile(&Module::load(&path, Kind::Stage)?, &Cache::none(), &mut |_| {})
 }
 
 /// A core module in text, marked as a stage.

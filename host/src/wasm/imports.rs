@@ -61,6 +61,12 @@ impl Host {
         self.hand = Some(Hand { batch, index, partition, offset, timestamp, attempt });
     }
 
+    /// A poll begins, with nothing in hand.
+    pub(super) fn begin_poll(&mut self) {
+        self.stopwatch.reset();
+        self.last_words = None;
+    }
+
     /// The call is over: nothing is in hand.
     pub(super) fn end(&mut self) {
         self.hand = None;

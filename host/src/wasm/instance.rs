@@ -1,4 +1,4 @@
-//! A module at work: one record in, what came of it out.
+//! A module at work, whatever it is for: started, called within its limits, and started afresh after it was spoilt.
 
 use super::{
     engine::Compiled,
@@ -7,20 +7,16 @@ use super::{
     limits::{Limits, Memory},
     log::{GuestLog, escaped},
 };
-use crate::{
-    record::{Failure, Later, Reason, Record, StageWorld},
-    stage::guest::{Failed, Guest, InHand},
-    transport::Incoming,
-};
+use crate::{record::Reason, stage::guest::Failed};
 use std::{cell::RefCell, rc::Rc};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline, component};
 
-/// What an instance is told of its stage.
+/// What an instance is told of its stage, or its source.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
-    /// The stage's name.
+    /// The stage's name, or the source's.
     pub stage: String,
-    /// Its inputs, in the order that `Partition::input` counts.
+    /// Its inputs, in the order that `Partition::input` counts. A source has none.
     pub inputs: Vec<Input>,
     /// Its configuration.
     pub config: Vec<(String, String)>,
@@ -51,33 +47,52 @@ pub enum OpenError {
     Limit(Reason),
 }
 
-/// A module that takes records. After a failure that spoils it, it starts afresh at the next record.
-pub struct Instance {
+/// The typed functions of a world, found in an instance.
+pub(super) trait World: Sized {
+    fn find(store: &mut Store<Host>, instance: &component::Instance) -> wasmtime::Result<Self>;
+}
+
+/// A module that is called. After a failure that spoils it, it starts afresh at the next call.
+pub(super) struct Life<W: World> {
     compiled: Compiled,
-    limits: Limits,
+    pub(super) limits: Limits,
     shared: Rc<Shared>,
-    running: Option<Running>,
+    running: Option<Running<W>>,
 }
 
-struct Running {
-    store: Store<Host>,
-    world: StageWorld,
+/// An instance, from its start to the failure that spoils it.
+pub(super) struct Running<W> {
+    pub(super) store: Store<Host>,
+    pub(super) world: W,
 }
 
-impl Instance {
+impl<W: World> Life<W> {
     /// Starts the module, and calls its `open` if it has one.
-    pub fn new(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
+    pub(super) fn begin(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
         let Setup { stage, inputs, mut config, limits } = setup;
         config.sort();
         let log = RefCell::new(GuestLog::new());
         let wasi_config = config.iter().cloned().collect();
         let shared = Rc::new(Shared { stage, inputs, config, wasi_config, log });
-        let mut instance = Self { compiled: compiled.clone(), limits, shared, running: None };
-        instance.running = Some(instance.start()?);
-        Ok(instance)
+        let mut life = Self { compiled: compiled.clone(), limits, shared, running: None };
+        life.running = Some(life.start()?);
+        Ok(life)
     }
 
-    fn start(&self) -> Result<Running, OpenError> {
+    /// The instance, or a fresh one. Whoever takes it gives it back, unless it is spoilt.
+    pub(super) fn take(&mut self) -> Result<Running<W>, OpenError> {
+        match self.running.take() {
+            Some(running) => Ok(running),
+            None => self.start(),
+        }
+    }
+
+    /// The instance may be called again.
+    pub(super) fn give_back(&mut self, running: Running<W>) {
+        self.running = Some(running);
+    }
+
+    fn start(&self) -> Result<Running<W>, OpenError> {
         let mut store = self.store();
         let started = self.open(&mut store);
         let last_words = store.data_mut().last_words();
@@ -107,8 +122,8 @@ impl Instance {
         store
     }
 
-    fn open(&self, store: &mut Store<Host>) -> wasmtime::Result<(StageWorld, Result<(), String>)> {
-        let instance = self.compiled.pre().instance_pre().instantiate(&mut *store)?;
+    fn open(&self, store: &mut Store<Host>) -> wasmtime::Result<(W, Result<(), String>)> {
+        let instance = self.compiled.pre().instantiate(&mut *store)?;
         let opened = match self.compiled.open() {
             Some(open) => {
                 let open = instance.get_typed_func::<(), (Result<(), String>,)>(&mut *store, open)?;
@@ -116,55 +131,17 @@ impl Instance {
             }
             None => Ok(()),
         };
-        Ok((StageWorld::new(store, &instance)?, opened))
+        Ok((W::find(store, &instance)?, opened))
     }
 }
 
-impl Guest for Instance {
-    fn transform(&mut self, record: InHand<'_>) -> Result<Vec<Record>, Failed> {
-        let mut running = match self.running.take() {
-            Some(running) => running,
-            None => self.start()?,
-        };
-        let store = &mut running.store;
-        let Incoming { key, value, .. } = record.record;
-        store.data_mut().begin(record);
-        let called = running.world.millstream_stage_transformer().call_transform(&mut *store, key, value);
-        store.data_mut().end();
-
-        let fate = match called {
-            Ok(Ok(records)) => self.limits.check(&records).map(|()| records).map_err(Failed::from),
-            Ok(Err(Failure::Reject(reason))) => Err(Failed::Reject(tame(reason))),
-            Ok(Err(Failure::Retry(later))) => {
-                Err(Failed::Retry(Later { reason: tame(later.reason), after_ms: later.after_ms }))
-            }
-            Ok(Err(Failure::Fault(reason))) => Err(Failed::Fault(tame(reason))),
-            Err(error) => Err(failed(&error, &self.limits, store.data_mut().last_words().as_deref())),
-        };
-        if !matches!(fate, Err(Failed::Fault(_) | Failed::Limit(_))) {
-            self.running = Some(running);
-        }
-        fate
-    }
-}
-
-impl Drop for Instance {
+impl<W: World> Drop for Life<W> {
     fn drop(&mut self) {
         self.shared.log.borrow_mut().tell(&self.shared.stage);
     }
 }
 
-/// A module that started before, and does not now.
-impl From<OpenError> for Failed {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Limit(reason) => Failed::Limit(reason),
-            error => Failed::Fault(Reason { code: Some("open".into()), message: error.to_string() }),
-        }
-    }
-}
-
 /// A guest's words as they may stand in a log and in a header: of bounded length, and nothing that moves a cursor.
-fn tame(reason: Reason) -> Reason {
+pub(super) fn tame(reason: Reason) -> Reason {
     Reason { code: reason.code.map(|code| escaped(&code)), message: escaped(&reason.message) }
 }

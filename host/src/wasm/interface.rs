@@ -1,5 +1,6 @@
 //! What a module asks for and offers, read from its file without compiling it.
 
+use std::fmt;
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
 /// The export that makes a module a stage, and the one that makes it a source.
@@ -10,9 +11,10 @@ const POLLER: &str = "millstream:stage/poller";
 pub(super) const VERSION: &str = "0.1.0";
 const COMPATIBLE: &str = "0.1.";
 
-/// What a stage may import from the WIT package.
-const INTERFACES: [&str; 4] =
-    ["millstream:stage/types", "millstream:stage/context", "millstream:stage/config", "millstream:stage/log"];
+/// What a module may import from the WIT package.
+const INTERFACES: [&str; 3] = ["millstream:stage/types", "millstream:stage/config", "millstream:stage/log"];
+/// What a stage may import beside it: a source has no record in hand.
+const CONTEXT: &str = "millstream:stage/context";
 
 /// The draft of `wasi:config` that is there for guests whose tools bring it.
 const WASI_CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
@@ -26,12 +28,50 @@ pub(super) struct Interface {
     pub(super) exports: Vec<String>,
 }
 
-/// What a module's exports make it.
-pub(super) enum Kind {
+/// What a module is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It takes records.
     Stage,
+    /// It is polled.
     Source,
-    /// A stage for a package of another version, which is given.
+}
+
+impl Kind {
+    /// What makes a module this.
+    pub(super) fn export(self) -> &'static str {
+        match self {
+            Kind::Stage => TRANSFORMER,
+            Kind::Source => POLLER,
+        }
+    }
+
+    /// The other one.
+    pub(super) fn other(self) -> Kind {
+        match self {
+            Kind::Stage => Kind::Source,
+            Kind::Source => Kind::Stage,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Stage => "stage",
+            Kind::Source => "source",
+        })
+    }
+}
+
+/// What a module's exports make it.
+pub(super) enum Fit {
+    /// What is wanted.
+    Fits,
+    /// What is wanted, for a package of another version, which is given.
     OtherVersion(String),
+    /// The other kind.
+    Other,
     Unknown,
 }
 
@@ -74,11 +114,12 @@ impl Interface {
         Ok(interface)
     }
 
-    /// The imports that nothing allows.
-    pub(super) fn foreign(&self) -> Vec<String> {
+    /// The imports that nothing allows to a module of this kind.
+    pub(super) fn foreign(&self, kind: Kind) -> Vec<String> {
+        let known = |interface: &str| INTERFACES.contains(&interface) || (kind == Kind::Stage && interface == CONTEXT);
         let allowed = |import: &str| match import.split_once('@') {
             Some((interface, version)) => {
-                import == WASI_CONFIG || (INTERFACES.contains(&interface) && version.starts_with(COMPATIBLE))
+                import == WASI_CONFIG || (known(interface) && version.starts_with(COMPATIBLE))
             }
             // Names of a core module that are no interface: what the encoding itself provides.
             None => !self.component && (import.starts_with(['$', '[']) || import == "__main_module__"),
@@ -86,17 +127,17 @@ impl Interface {
         self.imports.iter().filter(|import| !allowed(import)).cloned().collect()
     }
 
-    /// What it is.
-    pub(super) fn kind(&self) -> Kind {
-        let version = |interface: &str| {
+    /// Whether it is of this kind.
+    pub(super) fn fits(&self, kind: Kind) -> Fit {
+        let version = |kind: Kind| {
             let exports = || self.exports.iter().filter_map(|export| export.split_once('@'));
-            exports().find(|(name, _)| *name == interface).map(|(_, version)| version)
+            exports().find(|(name, _)| *name == kind.export()).map(|(_, version)| version)
         };
-        match (version(TRANSFORMER), version(POLLER)) {
-            (Some(version), _) if version.starts_with(COMPATIBLE) => Kind::Stage,
-            (Some(version), _) => Kind::OtherVersion(version.into()),
-            (None, Some(_)) => Kind::Source,
-            (None, None) => Kind::Unknown,
+        match (version(kind), version(kind.other())) {
+            (Some(version), _) if version.starts_with(COMPATIBLE) => Fit::Fits,
+            (Some(version), _) => Fit::OtherVersion(version.into()),
+            (None, Some(_)) => Fit::Other,
+            (None, None) => Fit::Unknown,
         }
     }
 }

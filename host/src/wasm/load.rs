@@ -1,9 +1,9 @@
-//! From a file to a module that is known to be a stage. What is wrong with a file is said in one line, and what to do
+//! From a file to a module that is known to be a stage, or a source. What is wrong with a file is said in one line, and what to do
 //! instead.
 
 use super::{
     failure::clean,
-    interface::{Interface, Kind, VERSION},
+    interface::{Fit, Interface, Kind, VERSION},
     limits::Bytes,
 };
 use crate::text::hex;
@@ -21,12 +21,14 @@ const FILE_BYTES: u64 = 128 << 20;
 
 const MAGIC: [u8; 4] = *b"\0asm";
 
-/// A file that was read and is a stage: it exports a transformer, and imports nothing that is not allowed.
+/// A file that was read and is what it is to be: a stage exports a transformer, a source a poller, and neither imports
+/// what is not allowed.
 #[derive(Clone, Debug)]
 pub struct Module(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
+    kind: Kind,
     path: PathBuf,
     digest: String,
     imports: Vec<String>,
@@ -58,12 +60,12 @@ pub enum LoadError {
     Untyped { path: PathBuf },
     #[error("{} imports {}, which nothing allows: build it without, as Rust does for wasm32-unknown-unknown", .path.display(), list(.imports))]
     NotAllowed { path: PathBuf, imports: Vec<String> },
-    #[error("{} is a source: it exports {}, and this version runs stages only", .path.display(), list(.exports))]
-    Source { path: PathBuf, exports: Vec<String> },
+    #[error("{} is a {}, not a {wanted}: it stands under `{}s:`, or a module that exports {} takes its place", .path.display(), .wanted.other(), .wanted.other(), .wanted.export())]
+    OtherKind { path: PathBuf, wanted: Kind },
     #[error("{} is made for millstream:stage@{version}, and this version runs {VERSION}: build it with an SDK of this version", .path.display())]
     OtherVersion { path: PathBuf, version: String },
-    #[error("{} is not a stage: it exports {}, where millstream:stage/transformer@{VERSION} is needed", .path.display(), list(.exports))]
-    NotAStage { path: PathBuf, exports: Vec<String> },
+    #[error("{} is not a {wanted}: it exports {}, where {}@{VERSION} is needed", .path.display(), list(.exports), .wanted.export())]
+    Neither { path: PathBuf, wanted: Kind, exports: Vec<String> },
     #[error("{} is not valid WebAssembly ({why}): build the module again", .path.display())]
     Invalid { path: PathBuf, why: String },
     #[error("{} does not fit millstream:stage@{VERSION} ({why}): build it with an SDK of this version", .path.display())]
@@ -71,8 +73,8 @@ pub enum LoadError {
 }
 
 impl Module {
-    /// Reads a file and finds out what it is. Nothing is compiled yet.
-    pub fn load(path: &Path) -> Result<Self, LoadError> {
+    /// Reads a file and finds out whether it is of this kind. Nothing is compiled yet.
+    pub fn load(path: &Path, kind: Kind) -> Result<Self, LoadError> {
         let bytes = read(path)?;
         let path = path.to_path_buf();
         let digest = hex(&Sha256::digest(&bytes));
@@ -84,18 +86,26 @@ impl Module {
             (self::interface(&path, &component)?, component)
         };
 
-        let foreign = interface.foreign();
+        let fit = interface.fits(kind);
+        // That it stands in the wrong place is said first: what it may import depends on that.
+        if let Fit::Other = fit {
+            return Err(LoadError::OtherKind { path, wanted: kind });
+        }
+        let foreign = interface.foreign(kind);
         if !foreign.is_empty() {
             return Err(LoadError::NotAllowed { path, imports: foreign });
         }
-        let kind = interface.kind();
         let Interface { imports, exports, .. } = interface;
-        match kind {
-            Kind::Stage => Ok(Self(Arc::new(Parts { path, digest, imports, exports, component }))),
-            Kind::Source => Err(LoadError::Source { path, exports }),
-            Kind::OtherVersion(version) => Err(LoadError::OtherVersion { path, version }),
-            Kind::Unknown => Err(LoadError::NotAStage { path, exports }),
+        match fit {
+            Fit::Fits => Ok(Self(Arc::new(Parts { kind, path, digest, imports, exports, component }))),
+            Fit::OtherVersion(version) => Err(LoadError::OtherVersion { path, version }),
+            Fit::Other | Fit::Unknown => Err(LoadError::Neither { path, wanted: kind, exports }),
         }
+    }
+
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
     }
 
     /// The file that it was read from.
@@ -175,7 +185,8 @@ fn encode(path: &Path, interface: &Interface, bytes: &[u8]) -> Result<Vec<u8>, L
     if !interface.typed {
         return Err(LoadError::Untyped { path: path.into() });
     }
-    let foreign = interface.foreign();
+    // A core module's names do not tell what it exports, so the more is allowed; the component's are looked at again.
+    let foreign = interface.foreign(Kind::Stage);
     if !foreign.is_empty() {
         return Err(LoadError::NotAllowed { path: path.into(), imports: foreign });
     }

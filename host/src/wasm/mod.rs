@@ -1,8 +1,8 @@
-//! Modules: from a file to something that takes records.
+//! Modules: from a file to something that takes records, or is polled for them.
 //!
-//! A [`Module`] is a file that was read and found to be a stage. The [`Engine`] compiles it, once, and the [`Cache`]
-//! keeps what came of it. A worker makes an [`Instance`] of what is [`Compiled`] and hands it records; the [`Limits`]
-//! bound what one record may cost. What a guest may ask of the host is in `imports`.
+//! A [`Module`] is a file that was read and found to be a stage, or a source. The [`Engine`] compiles it, once, and the
+//! [`Cache`] keeps what came of it. A worker makes an [`Instance`] of what is [`Compiled`] and hands it records, or a
+//! [`SourceInstance`] and polls it; the [`Limits`] bound what one call may cost. What a guest may ask of the host is in `imports`.
 
 #[allow(unsafe_code, reason = "compiled modules of our own are loaded as they are")]
 mod cache;
@@ -14,6 +14,8 @@ mod interface;
 mod limits;
 mod load;
 mod log;
+mod source;
+mod stage;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -24,6 +26,9 @@ mod tests;
 
 pub use cache::Cache;
 pub use engine::{Compiled, Engine};
-pub use instance::{Input, Instance, OpenError, Setup};
+pub use instance::{Input, OpenError, Setup};
+pub use interface::Kind;
 pub use limits::Limits;
 pub use load::{LoadError, Module};
+pub use source::SourceInstance;
+pub use stage::Instance;

@@ -4,6 +4,10 @@
 
 pub mod control;
 pub mod identity;
+mod source;
+mod survive;
+
+pub use source::SourceWorker;
 
 use crate::{
     clock::Clock,
@@ -17,6 +21,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use survive::{Trouble, Writes};
 
 /// How many records are taken at once.
 const BATCH: usize = 4096;
@@ -24,10 +29,6 @@ const BATCH: usize = 4096;
 const LARGEST_TRANSACTION: usize = 100_000;
 /// How long to wait for records before looking at what else there is to do.
 const IDLE: Duration = Duration::from_millis(100);
-/// A worker that is fenced, or replaced, twice within this time has a double.
-const DOUBLE: Duration = Duration::from_secs(60);
-/// The longest delay between two attempts to go on.
-const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
 /// How a worker ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,18 +89,10 @@ struct Open {
     in_hand: Option<(Partition, Offset)>,
 }
 
-/// What went wrong since the last commit.
-#[derive(Default)]
-struct Trouble {
-    failures: u32,
-    said: bool,
-    fenced: Option<Duration>,
-    replaced: Option<Duration>,
-}
-
 impl<L: Link> Worker<L> {
     /// A worker that is not at work yet.
     pub fn new(link: L, stage: Stage, clock: Rc<dyn Clock>, settings: WorkerSettings) -> Worker<L> {
+        let trouble = Trouble::none(&settings.name, Writes::Alone, &settings.control, &clock);
         Worker {
             link,
             stage,
@@ -112,7 +105,7 @@ impl<L: Link> Worker<L> {
             span: LARGEST_TRANSACTION,
             careful: 0,
             open: Open::default(),
-            trouble: Trouble::default(),
+            trouble,
         }
     }
 
@@ -297,9 +290,7 @@ impl<L: Link> Worker<L> {
             self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
         }
         self.open.clear();
-        if std::mem::take(&mut self.trouble.failures) > 0 && std::mem::take(&mut self.trouble.said) {
-            tracing::info!("{}: goes on", self.settings.name);
-        }
+        self.trouble.end();
     }
 
     /// Everything known of partitions before is void.
@@ -314,57 +305,23 @@ impl<L: Link> Worker<L> {
         }
     }
 
-    /// What to do about a fault: this table, and then back to what is committed.
-    fn survive(&mut self, mut fault: Fault) -> Option<Ended> {
-        loop {
-            self.stage.aborted();
-            self.rest = None;
-            if self.settings.control.stopping() {
-                return Some(match fault {
-                    Fault::Fatal(why) => Ended::Failed(why),
-                    // Nothing was open, so nothing is left undone.
-                    _ if self.open.suspects().0 == 0 => Ended::Orderly,
-                    other => Ended::Unfinished(format!("{other}: what was not committed will be done again")),
-                });
-            }
-            match &fault {
-                Fault::Fatal(why) => return Some(Ended::Failed(why.clone())),
-                Fault::Replaced(why) | Fault::Fenced(why) if self.has_double(&fault) => {
-                    return Some(Ended::Failed(format!(
-                        "another host runs under this worker's name, again and again ({why}): was its state folder \
-                         copied? Give each host a state folder of its own, or a name by --instance"
-                    )));
-                }
-                Fault::Refused(why) => {
-                    if let Some(ended) = self.narrow(why) {
-                        return Some(ended);
-                    }
-                }
-                Fault::Replaced(_)
-                | Fault::Fenced(_)
-                | Fault::Aborted(_)
-                | Fault::Unknown(_)
-                | Fault::Unavailable(_) => {}
-            }
-            self.pause_after(&fault);
-            match self.link.recover() {
-                Ok(assignment) => {
-                    self.assign(&assignment);
-                    return None;
-                }
-                Err(next) => fault = next,
-            }
+    /// After a fault: back to what is committed, or how it ended.
+    fn survive(&mut self, fault: Fault) -> Option<Ended> {
+        self.stage.aborted();
+        self.rest = None;
+        if let Fault::Refused(why) = &fault
+            && !self.settings.control.stopping()
+            && let Some(ended) = self.narrow(why)
+        {
+            return Some(ended);
         }
-    }
-
-    /// Once may be an echo of this worker's own past, as after a broker that was away; twice is somebody else.
-    fn has_double(&mut self, fault: &Fault) -> bool {
-        let now = self.clock.now();
-        let last = match fault {
-            Fault::Replaced(_) => &mut self.trouble.replaced,
-            _ => &mut self.trouble.fenced,
-        };
-        last.replace(now).is_some_and(|before| now - before < DOUBLE)
+        match self.trouble.survive(&mut self.link, fault, self.open.suspects().0 > 0) {
+            Ok(assignment) => {
+                self.assign(&assignment);
+                None
+            }
+            Err(ended) => Some(ended),
+        }
     }
 
     /// Something in the transaction was refused: half of its records at the next try, and so on, until the record is
@@ -384,20 +341,6 @@ impl<L: Link> Worker<L> {
             }
         }
         None
-    }
-
-    /// The first failure is tried again at once, further ones after growing delays; the third is said.
-    fn pause_after(&mut self, fault: &Fault) {
-        self.trouble.failures += 1;
-        let failures = self.trouble.failures;
-        tracing::debug!("{}: {fault:?}", self.settings.name);
-        if failures >= 3 && !matches!(fault, Fault::Refused(_)) && !std::mem::replace(&mut self.trouble.said, true) {
-            tracing::warn!("{}: cannot go on: {fault}; trying until it can", self.settings.name);
-        }
-        if failures >= 2 && !matches!(fault, Fault::Refused(_)) {
-            let grown = Duration::from_millis(100).saturating_mul(1 << failures.min(10)).min(LONGEST_DELAY);
-            self.clock.wait(grown);
-        }
     }
 }
 

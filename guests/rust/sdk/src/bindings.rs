@@ -12,8 +12,24 @@ pub mod stage {
     });
 }
 
-/// A world of `lifecycle` alone: `open!` brings it beside `stage!`, and who makes the component merges the worlds
-/// that it finds. So one `stage!` serves both.
+/// The world of every source, over the same types.
+pub mod source {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "source",
+        pub_export_macro: true,
+        export_macro_name: "export_source",
+        with: {
+            "millstream:stage/types@0.1.0": crate::bindings::stage::millstream::stage::types,
+            "millstream:stage/config@0.1.0": crate::bindings::stage::millstream::stage::config,
+            "millstream:stage/log@0.1.0": crate::bindings::stage::millstream::stage::log,
+        },
+        additional_derives: [Clone, PartialEq],
+    });
+}
+
+/// A world of `lifecycle` alone: `open!` brings it beside `stage!` or `source!`, and who makes the component merges
+/// the worlds that it finds. So one macro serves both.
 pub mod open {
     wit_bindgen::generate!({
         path: "../../../wit",

@@ -1,6 +1,6 @@
-//! Ways to say that a record could not be transformed.
+//! Ways to say that a record could not be transformed, or a source not be polled.
 
-use crate::{Failure, Later, Reason};
+use crate::{Failure, Later, PollFailure, Reason};
 use std::fmt::Display;
 
 impl<E: Display> From<E> for Reason {
@@ -32,6 +32,16 @@ pub fn retry_after(after_ms: u64, reason: impl Into<Reason>) -> Failure {
 /// The stage's own code failed. Counts as a panic does.
 pub fn fault(reason: impl Into<Reason>) -> Failure {
     Failure::Fault(reason.into())
+}
+
+/// A source's: there may be something later.
+pub fn poll_later(reason: impl Into<Reason>) -> PollFailure {
+    PollFailure::Retry(Later { reason: reason.into(), after_ms: None })
+}
+
+/// A source's: there never will be anything more, and that is not as it should be. The source ends as failed.
+pub fn stop(reason: impl Into<Reason>) -> PollFailure {
+    PollFailure::Stop(reason.into())
 }
 
 #[cfg(test)]

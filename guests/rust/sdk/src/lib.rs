@@ -1,4 +1,4 @@
-//! What a stage in Rust is written against: a function between two topics.
+//! What a stage or a source in Rust is written against: a function between two topics, or in front of one.
 //!
 //! ```
 //! millstream::map_value!(|value| value.to_ascii_uppercase());
@@ -18,6 +18,8 @@
 //! }
 //! ```
 //!
+//! What brings records into a topic is a source: see [`source!`].
+//!
 //! Build it with `cargo build --release --target wasm32-unknown-unknown` as a `cdylib`; the file under
 //! `target/wasm32-unknown-unknown/release` is the module.
 //!
@@ -29,15 +31,17 @@ mod failure;
 mod logging;
 mod output;
 mod record;
+mod source;
 mod stage;
 
+pub use bindings::source::exports::millstream::stage::poller::{Batch, PollFailure};
 pub use bindings::stage::millstream::stage::{
     config, context,
     context::Metadata,
     log,
     types::{Failure, Header, HeaderEdit, Later, Reason, Record},
 };
-pub use failure::{code, fault, reject, retry, retry_after};
+pub use failure::{code, fault, poll_later, reject, retry, retry_after, stop};
 pub use output::Output;
 pub use record::{Bytes, IntoBytes, record};
 
@@ -45,8 +49,9 @@ pub use record::{Bytes, IntoBytes, record};
 #[doc(hidden)]
 pub mod macros {
     pub use crate::{
-        bindings::{open, stage},
+        bindings::{open, source, stage},
         logging::say_panics,
+        source::poll,
         stage::{map, run},
     };
 }

@@ -40,8 +40,8 @@ macro_rules! map_value {
     };
 }
 
-/// Beside [`stage!`] or [`map_value!`]: a function of `fn() -> Result<(), String>` that is called before the first
-/// record. An error refuses the module, with its words.
+/// Beside [`stage!`], [`map_value!`] or [`source!`](crate::source!): a function of `fn() -> Result<(), String>` that is
+/// called before the first record. An error refuses the module, with its words.
 #[macro_export]
 macro_rules! open {
     ($function:expr) => {

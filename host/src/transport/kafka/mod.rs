@@ -23,6 +23,10 @@ use reader::Reader;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use writer::Writer;
 
+/// How long a shared writer that had to give up listens to its group before it tries to be the writer again: more than
+/// a heartbeat.
+const NEWS: Duration = Duration::from_secs(2);
+
 /// A worker's connection to Kafka: one consumer, one producer.
 pub struct KafkaLink {
     cluster: Cluster,
@@ -72,7 +76,12 @@ impl Link for KafkaLink {
     }
 
     fn rebalance(&mut self) -> Result<Assignment, Fault> {
-        self.reader()?.rebalance()
+        self.reader()?.follow()?;
+        if self.settings.shared_writer.is_some() {
+            let health = self.health.clone();
+            return health.watch_over(|| self.take_over());
+        }
+        self.reader()?.start()
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
@@ -121,6 +130,7 @@ impl Link for KafkaLink {
 
 impl KafkaLink {
     fn connect(&mut self) -> Result<Assignment, Fault> {
+        let was_writer = self.writer.is_some();
         if let Some(writer) = self.writer.take() {
             writer.settle();
         }
@@ -139,8 +149,32 @@ impl KafkaLink {
             self.reader =
                 Some(Reader::open(&self.cluster, &self.settings, &self.health, std::mem::take(&mut self.lost))?);
         }
+        if self.settings.shared_writer.is_some() {
+            // If somebody else has become the writer, the group has something to say as well: heard in time, it saves
+            // the two from fencing each other.
+            if was_writer {
+                let heard = self.reader()?.await_change(NEWS);
+                heard.map_err(|fault| judge(&self.health, fault))?;
+            }
+            return self.take_over();
+        }
         // Before the offsets are read: only a new writer settles what became of the old one's last transaction.
         self.writer = Some(Writer::open(&self.cluster, &self.settings, &self.health)?);
+        let started = self.reader()?.start();
+        started.map_err(|fault| judge(&self.health, fault))
+    }
+
+    /// Becomes the writer that all hosts share the name of, if the group gave this one the input, and only then reads:
+    /// whatever the writer before it left open is settled by then, so that what is read is all there is. Without the
+    /// input the name is left alone.
+    fn take_over(&mut self) -> Result<Assignment, Fault> {
+        if let Some(writer) = self.writer.take() {
+            writer.settle();
+        }
+        let given = self.reader()?.is_given().map_err(|fault| judge(&self.health, fault))?;
+        if given {
+            self.writer = Some(Writer::open(&self.cluster, &self.settings, &self.health)?);
+        }
         let started = self.reader()?.start();
         started.map_err(|fault| judge(&self.health, fault))
     }

@@ -1,7 +1,7 @@
 //! What is said about a file that is no stage, to the letter.
 
 use crate::wasm::{
-    Cache, Engine, Module,
+    Cache, Engine, Kind, Module,
     fixture::{guest, stage},
 };
 use std::{fs, path::Path};
@@ -15,8 +15,8 @@ fn said(bytes: impl AsRef<[u8]>) -> String {
 }
 
 fn said_of(path: &Path, folder: &Path) -> String {
-    let compiled =
-        Module::load(path).and_then(|module| Engine::new().unwrap().compile(&module, &Cache::none(), &mut |_| {}));
+    let compiled = Module::load(path, Kind::Stage)
+        .and_then(|module| Engine::new().unwrap().compile(&module, &Cache::none(), &mut |_| {}));
     let said = compiled.err().map_or("a stage".into(), |error| error.to_string());
     said.replace(&format!("{}/", folder.display()), "")
 }
@@ -146,7 +146,7 @@ fn a_component_of_another_world() {
 
 #[test]
 fn a_stage_is_a_stage() {
-    let module = Module::load(&guest("trial")).unwrap();
+    let module = Module::load(&guest("trial"), Kind::Stage).unwrap();
     assert_eq!(module.name(), "trial.wasm");
     assert_eq!(module.digest().len(), 64);
     let exports = ["millstream:stage/lifecycle@0.1.0", "millstream:stage/transformer@0.1.0"];

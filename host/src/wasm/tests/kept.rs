@@ -1,7 +1,7 @@
 //! Compiled modules are kept, and never trusted for being there.
 
 use crate::wasm::{
-    Cache, Engine, Instance, Module,
+    Cache, Engine, Instance, Kind, Module,
     fixture::{One, guest, lines, setup, show},
 };
 use std::{
@@ -13,7 +13,7 @@ use std::{
 
 /// Compiles `upper` by an engine of its own, as another run would, and sees that it works; gives what was logged.
 fn run(folder: &Path) -> Vec<String> {
-    let module = Module::load(&guest("upper")).unwrap();
+    let module = Module::load(&guest("upper"), Kind::Stage).unwrap();
     let (compiled, lines) =
         lines(|| Engine::new().unwrap().compile(&module, &Cache::new(folder), &mut |_| {}).unwrap());
     let mut upper = Instance::new(&compiled, setup()).unwrap();

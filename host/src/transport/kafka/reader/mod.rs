@@ -223,12 +223,27 @@ impl Reader {
         !self.consumer.context().changes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Lets the announced changes happen.
-    pub(super) fn rebalance(&mut self) -> Result<Assignment, Fault> {
+    /// Waits for changes to be announced, but not for long.
+    pub(super) fn await_change(&mut self, patience: Duration) -> Result<(), Fault> {
+        let since = Instant::now();
+        while !self.dead && !self.changed() && since.elapsed() < patience && !self.settings.control.stopping() {
+            self.poll(Duration::from_millis(100))?;
+        }
+        Ok(())
+    }
+
+    /// True when the group gives this member partitions, as far as it has said.
+    pub(super) fn is_given(&mut self) -> Result<bool, Fault> {
+        self.poll(Duration::ZERO)?;
+        Ok(!self.changed() && !self.given.is_empty())
+    }
+
+    /// Lets the announced changes happen. What is read then, begins with [`Reader::start`].
+    pub(super) fn follow(&mut self) -> Result<(), Fault> {
         loop {
             let change = self.consumer.context().changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             match change {
-                None => return self.start(),
+                None => return Ok(()),
                 Some(Change::Revoked) => {
                     self.given.clear();
                     (self.assigned, self.started) = (false, false);

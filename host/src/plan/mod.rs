@@ -1,0 +1,124 @@
+//! What should run: a checked manifest, its compiled modules and what the cluster knows of its topics, put together
+//! into everything that a worker needs.
+
+mod parts;
+mod wanted;
+
+pub use parts::{setup, source_setup};
+pub use wanted::Wanted;
+
+use crate::{
+    lines::OutputFormat,
+    manifest::{Delivery, Manifest, OnError},
+    source::{SourceSettings, SourceState},
+    stage::StageSettings,
+    text::count,
+    transport::{
+        LinkSettings,
+        log::{Log, TopicFacts},
+    },
+    wasm::{Compiled, Setup},
+    worker::control::Control,
+};
+use parts::Surroundings;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+/// What should run.
+pub struct Plan {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Where its state is kept.
+    pub state: PathBuf,
+    /// The log that it runs on.
+    pub log: Log,
+    /// What runs.
+    pub parts: Vec<Part>,
+}
+
+/// What is done with the records of a part.
+pub enum Work {
+    /// A module is polled for them.
+    Source {
+        /// The module.
+        compiled: Compiled,
+        /// What its instances are told.
+        setup: Setup,
+        /// Where its records go, and its pace.
+        settings: Arc<SourceSettings>,
+        /// How it is doing, for those who look at it.
+        state: Arc<SourceState>,
+    },
+    /// A module's function is called for each.
+    Stage {
+        /// The module.
+        compiled: Compiled,
+        /// What its instances are told.
+        setup: Setup,
+        /// What becomes of its records.
+        settings: Arc<StageSettings>,
+    },
+    /// Each is a line on the standard output.
+    Sink {
+        /// What is shown of them.
+        format: OutputFormat,
+        /// What becomes of those that cannot be shown.
+        settings: Arc<StageSettings>,
+    },
+}
+
+/// One part of a plan: a source, a stage or a sink with all of its workers.
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// What is done with its records.
+    pub work: Work,
+    /// How many workers it has.
+    pub workers: u32,
+    /// How long a transaction stays open.
+    pub commit_interval: Duration,
+    /// The log, reached as this part says.
+    pub log: Log,
+    /// How its workers are connected; each has a name, a place and a control of its own.
+    pub link: LinkSettings,
+}
+
+impl Plan {
+    /// Puts together what is known. Every topic that the manifest names is there.
+    pub fn new(
+        manifest: &Manifest,
+        log: &Log,
+        compiled: &BTreeMap<String, Compiled>,
+        topics: &BTreeMap<String, TopicFacts>,
+        control: &Arc<Control>,
+    ) -> Plan {
+        let around = Surroundings { manifest, log, compiled, topics, control };
+        let sources = manifest.sources.iter().filter_map(|source| around.source(source));
+        let stages = manifest.stages.iter().filter_map(|stage| around.stage(stage));
+        let sinks = manifest.sinks.iter().map(|sink| around.sink(sink));
+        let parts = sources.chain(stages).chain(sinks).collect();
+        Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), log: log.clone(), parts }
+    }
+}
+
+impl Part {
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        let Part { name, link, .. } = self;
+        let inputs = link.inputs.join(", ");
+        // The last one may be of no interest here: a position, or dead letters.
+        let outputs = |hidden: usize| link.outputs[..link.outputs.len().saturating_sub(hidden)].join(", ");
+        match &self.work {
+            Work::Source { .. } => format!("{name}: a source → {}", outputs(1)),
+            Work::Sink { .. } => format!("{name}: {inputs} → standard output"),
+            Work::Stage { settings, .. } => {
+                let delivery = match link.delivery {
+                    Delivery::ExactlyOnce => "exactly once",
+                    Delivery::AtLeastOnce => "at least once",
+                };
+                let workers = count(self.workers.into(), "worker");
+                let outputs = outputs(usize::from(settings.on_error == OnError::DeadLetter));
+                format!("{name}: {inputs} → {outputs}, {workers}, {delivery}")
+            }
+        }
+    }
+}

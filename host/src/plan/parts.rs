@@ -1,0 +1,214 @@
+//! The parts of a plan, made of what the manifest says and what is known of the log.
+
+use super::{Part, Work};
+use crate::{
+    manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Port, Properties, Start},
+    source::{SourceSettings, SourceState},
+    stage::{Output, Retry, StageSettings},
+    text::hex,
+    transport::{
+        LinkSettings,
+        log::{Log, TopicFacts},
+    },
+    wasm::{Compiled, Input, Limits, Setup},
+    worker::control::Control,
+};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// What Kafka takes when nobody says otherwise.
+pub(super) const DEFAULT_LARGEST: usize = 1_048_588;
+/// What a batch adds to its records.
+const BATCH_OVERHEAD: usize = 1024;
+/// How long a sink collects before it prints.
+const SINK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a transaction may take, unless limits need more.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is known when a plan is made.
+pub(super) struct Surroundings<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) log: &'a Log,
+    pub(super) compiled: &'a BTreeMap<String, Compiled>,
+    pub(super) topics: &'a BTreeMap<String, TopicFacts>,
+    pub(super) control: &'a Arc<Control>,
+}
+
+impl Surroundings<'_> {
+    /// A source; nothing when its module was not compiled.
+    pub(super) fn source(&self, source: &manifest::Source) -> Option<Part> {
+        let compiled = self.compiled.get(&source.name)?.clone();
+        let mut outputs = self.outputs(&source.outputs);
+        outputs.push(self.output("position", &source.position));
+        let name = format!("{}.{}", self.manifest.name, source.name);
+        let link = LinkSettings {
+            group: name.clone(),
+            shared_writer: Some(name),
+            from: Start::Earliest,
+            on_lost_offset: OnLostOffset::Earliest,
+            transaction_timeout: transaction_timeout(&source.limits, source.commit_interval),
+            ..self.link(&[source.position.clone()], &outputs)
+        };
+        let settings = Arc::new(SourceSettings {
+            source: source.name.clone(),
+            outputs,
+            every: source.every,
+            retry: Retry::default(),
+        });
+        let state = Arc::new(SourceState::default());
+        let work = Work::Source { compiled, setup: source_setup(source), settings, state };
+        Some(self.part(&source.name, work, source.commit_interval, &source.properties, link))
+    }
+
+    /// A stage; nothing when its module was not compiled.
+    pub(super) fn stage(&self, stage: &manifest::Stage) -> Option<Part> {
+        let compiled = self.compiled.get(&stage.name)?.clone();
+        let mut outputs = self.outputs(&stage.outputs);
+        if stage.on_error == OnError::DeadLetter {
+            outputs.push(self.output("dead-letter", &stage.dead_letter));
+        }
+        let inputs = topics_of(&stage.inputs);
+        let link = LinkSettings {
+            group: stage.group.clone(),
+            delivery: stage.delivery,
+            from: stage.from,
+            on_lost_offset: stage.on_lost_offset,
+            transaction_timeout: transaction_timeout(&stage.limits, stage.commit_interval),
+            place: (0, stage.workers),
+            ..self.link(&inputs, &outputs)
+        };
+        let settings = Arc::new(StageSettings {
+            pipeline: self.manifest.name.clone(),
+            stage: stage.name.clone(),
+            module: format!("sha256:{}", compiled.digest()),
+            inputs,
+            outputs,
+            on_error: stage.on_error,
+            retry: Retry::default(),
+        });
+        let work = Work::Stage { compiled, setup: setup(stage), settings };
+        Some(self.part(&stage.name, work, stage.commit_interval, &stage.properties, link))
+    }
+
+    /// A sink is a stage whose function keeps what it gets.
+    pub(super) fn sink(&self, sink: &manifest::Sink) -> Part {
+        let inputs = topics_of(&sink.inputs);
+        let link = LinkSettings {
+            group: sink.group.clone(),
+            // What was printed is no part of a transaction.
+            delivery: Delivery::AtLeastOnce,
+            from: sink.from,
+            on_lost_offset: sink.on_lost_offset,
+            ..self.link(&inputs, &[])
+        };
+        let settings = Arc::new(StageSettings {
+            pipeline: self.manifest.name.clone(),
+            stage: sink.name.clone(),
+            module: "stdout".into(),
+            inputs,
+            outputs: Vec::new(),
+            on_error: OnError::Stop,
+            retry: Retry::default(),
+        });
+        self.part(&sink.name, Work::Sink { format: sink.format, settings }, SINK_INTERVAL, &sink.properties, link)
+    }
+
+    fn part(
+        &self,
+        name: &str,
+        work: Work,
+        commit_interval: Duration,
+        properties: &Properties,
+        link: LinkSettings,
+    ) -> Part {
+        let (name, log, workers) = (name.to_owned(), self.log.with(properties), link.place.1);
+        Part { name, work, workers, commit_interval, log, link }
+    }
+
+    /// A link with everything that follows from its topics; what else it needs, its owner says.
+    fn link(&self, inputs: &[String], outputs: &[Output]) -> LinkSettings {
+        let largest_batch = outputs.iter().map(|output| output.largest.saturating_sub(BATCH_OVERHEAD)).min();
+        LinkSettings {
+            group: String::new(),
+            name: String::new(),
+            shared_writer: None,
+            inputs_digest: self.inputs_digest(inputs),
+            inputs: inputs.to_vec(),
+            outputs: outputs.iter().map(|output| output.topic.clone()).collect(),
+            delivery: Delivery::ExactlyOnce,
+            from: Start::default(),
+            on_lost_offset: OnLostOffset::default(),
+            largest_record: outputs.iter().map(|output| output.largest).max().unwrap_or(DEFAULT_LARGEST),
+            largest_batch: largest_batch.unwrap_or(DEFAULT_LARGEST),
+            transaction_timeout: TRANSACTION_TIMEOUT,
+            place: (0, 1),
+            control: self.control.clone(),
+        }
+    }
+
+    fn outputs(&self, ports: &[Port]) -> Vec<Output> {
+        ports.iter().map(|port| self.output(&port.name, &port.topic)).collect()
+    }
+
+    fn output(&self, name: &str, topic: &str) -> Output {
+        let unknown = TopicFacts::default();
+        let facts = self.topics.get(topic).unwrap_or(&unknown);
+        let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
+        let ahead = facts.number("message.timestamp.after.max.ms").and_then(|ms| u64::try_from(ms).ok());
+        Output {
+            name: name.to_owned(),
+            topic: topic.to_owned(),
+            partitions: facts.partitions,
+            largest: largest(facts),
+            compacted: says("cleanup.policy", "compact"),
+            // Where the broker puts in its own time it does not look at ours.
+            ahead: ahead
+                .filter(|ms| *ms < i64::MAX as u64 && !says("message.timestamp.type", "LogAppendTime"))
+                .map(Duration::from_millis),
+        }
+    }
+
+    fn inputs_digest(&self, inputs: &[String]) -> String {
+        let mut digest = Sha256::new();
+        for input in inputs {
+            let partitions = self.topics.get(input).map_or(0, |facts| facts.partitions);
+            digest.update(format!("{input}:{partitions},"));
+        }
+        hex(&digest.finalize()[..4])
+    }
+}
+
+fn topics_of(ports: &[Port]) -> Vec<String> {
+    ports.iter().map(|port| port.topic.clone()).collect()
+}
+
+/// What a source's instances are told.
+pub fn source_setup(source: &manifest::Source) -> Setup {
+    Setup {
+        stage: source.name.clone(),
+        inputs: Vec::new(),
+        config: source.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+        limits: source.limits,
+    }
+}
+
+/// What a stage's instances are told.
+pub fn setup(stage: &manifest::Stage) -> Setup {
+    Setup {
+        stage: stage.name.clone(),
+        inputs: stage.inputs.iter().map(|port| Input { topic: port.topic.clone(), name: port.name.clone() }).collect(),
+        config: stage.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+        limits: stage.limits,
+    }
+}
+
+pub(super) fn largest(facts: &TopicFacts) -> usize {
+    facts.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DEFAULT_LARGEST)
+}
+
+/// A transaction must outlive its slowest call: the commit interval may be over just before it, and a record may run
+/// twice.
+fn transaction_timeout(limits: &Limits, commit_interval: Duration) -> Duration {
+    let slowest = limits.time * 10 * 2;
+    TRANSACTION_TIMEOUT.max(slowest + commit_interval + Duration::from_secs(4))
+}

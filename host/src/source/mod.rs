@@ -1,0 +1,201 @@
+//! A source: when it is polled, what is made of its answers, and what is sent of them.
+
+pub mod poller;
+mod state;
+
+pub use state::{SourceCounts, SourceState};
+
+use crate::{
+    clock::Clock,
+    record::{Later, Polled},
+    stage::{Output, Retry, Router, outgoing, words},
+    transport::{Fault, Outgoing},
+};
+use poller::{PollFailed, Poller};
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+/// A poll that brought nothing is not repeated sooner.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a source needs to know.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// The source's name, which is the key of its position.
+    pub source: String,
+    /// The topics that it writes; that of its position stands last.
+    pub outputs: Vec<Output>,
+    /// From the beginning of one poll to that of the next.
+    pub every: Duration,
+    /// How soon a poll that failed is tried again; that is never given up.
+    pub retry: Retry,
+}
+
+/// What a poll came to.
+#[derive(Debug)]
+pub enum Answer {
+    /// Records, or a new position.
+    Batch(Batch),
+    /// Nothing for now. The next poll is due later.
+    Nothing,
+    /// Nothing more will ever come.
+    Done,
+    /// The source stops, for this reason.
+    Stop(String),
+}
+
+/// What a poll brought, with the output of each record.
+#[derive(Debug)]
+pub struct Batch {
+    polled: Polled,
+    routes: Vec<usize>,
+}
+
+impl Batch {
+    /// How many records.
+    pub fn records(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// True when nothing more will ever come behind it.
+    pub fn is_last(&self) -> bool {
+        self.polled.done
+    }
+
+    /// The position behind it, when it is another one.
+    pub fn into_position(self) -> Option<Vec<u8>> {
+        self.polled.position
+    }
+}
+
+/// A source's module, and its pace.
+pub struct Source {
+    settings: Arc<SourceSettings>,
+    poller: Box<dyn Poller>,
+    clock: Rc<dyn Clock>,
+    router: Router,
+    state: Arc<SourceState>,
+    /// When it is polled next.
+    due: Duration,
+    /// How often in a row it has failed.
+    failures: u32,
+}
+
+impl Source {
+    /// A source that tells `state` how it is doing.
+    pub fn new(
+        settings: Arc<SourceSettings>,
+        poller: Box<dyn Poller>,
+        clock: Rc<dyn Clock>,
+        state: Arc<SourceState>,
+    ) -> Source {
+        let router = Router::new(clock.clone());
+        Source { settings, poller, clock, router, state, due: Duration::ZERO, failures: 0 }
+    }
+
+    /// How others see it.
+    pub fn state(&self) -> &SourceState {
+        &self.state
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.settings.source
+    }
+
+    /// When it is to be polled next.
+    pub fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// Why it cannot work at all, when that is so.
+    pub fn flaw(&self) -> Option<String> {
+        let position = self.settings.outputs.last()?;
+        (position.partitions != 1).then(|| {
+            let (topic, count) = (&position.topic, position.partitions);
+            format!("{topic} has {count} partitions, and a source's position needs a topic with one: make it anew")
+        })
+    }
+
+    /// Asks the module for what comes behind a position.
+    pub fn poll(&mut self, position: Option<&[u8]>) -> Answer {
+        let begun = self.clock.now();
+        match self.poller.poll(position) {
+            Ok(polled) => self.look_at(polled, position, begun),
+            Err(PollFailed::Stop(reason)) => Answer::Stop(words(&reason)),
+            Err(PollFailed::Retry(Later { reason, after_ms })) => self.put_off(&words(&reason), after_ms),
+            Err(PollFailed::Fault(reason) | PollFailed::Limit(reason)) => self.put_off(&words(&reason), None),
+        }
+    }
+
+    fn look_at(&mut self, mut polled: Polled, position: Option<&[u8]>, begun: Duration) -> Answer {
+        if std::mem::take(&mut self.failures) > 0 {
+            tracing::info!("{}: can be polled again", self.settings.source);
+        }
+        self.due = begun + self.settings.every;
+        let (position_topic, outputs) = match self.settings.outputs.split_last() {
+            Some((last, outputs)) => (last, outputs),
+            None => return Answer::Stop("it has no topic for its position".into()),
+        };
+        let mut routes = Vec::with_capacity(polled.records.len());
+        for (index, record) in polled.records.iter().enumerate() {
+            match self.router.route(outputs, record, None) {
+                Ok(output) => routes.push(output),
+                Err(reason) => {
+                    let (nth, count) = (index + 1, polled.records.len());
+                    return Answer::Stop(format!("record {nth} of the {count} of a poll: {}", words(&reason)));
+                }
+            }
+        }
+        if polled.position.as_deref() == position {
+            polled.position = None;
+        }
+        if let Some(position) = polled.position.as_ref().filter(|bytes| bytes.len() + 1024 > position_topic.largest) {
+            let (topic, largest, size) = (&position_topic.topic, position_topic.largest, position.len());
+            return Answer::Stop(format!("{topic} takes records of {largest} bytes, a position has {size}"));
+        }
+        match (polled.records.is_empty() && polled.position.is_none(), polled.done) {
+            (false, _) => Answer::Batch(Batch { polled, routes }),
+            (true, true) => Answer::Done,
+            (true, false) => {
+                self.due = self.due.max(self.clock.now() + PAUSE);
+                Answer::Nothing
+            }
+        }
+    }
+
+    /// It is polled again after a delay that grows; said once, until it succeeds.
+    fn put_off(&mut self, why: &str, after_ms: Option<u64>) -> Answer {
+        self.failures = self.failures.saturating_add(1);
+        self.state.note_failure();
+        let line = format!("{}: a poll failed: {why}", self.settings.source);
+        match self.failures {
+            1 => tracing::warn!("{line}; trying until one succeeds"),
+            _ => tracing::debug!("{line}"),
+        }
+        self.due = self.clock.now() + self.settings.retry.delay(self.failures, after_ms).max(PAUSE);
+        Answer::Nothing
+    }
+
+    /// Sends a batch's records.
+    pub fn send(&self, batch: &Batch, send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+        let mut records = batch.polled.records.iter().zip(&batch.routes);
+        records.try_for_each(|(record, output)| send(&outgoing(record, *output, None)))
+    }
+
+    /// Sends a position.
+    pub fn send_position(
+        &self,
+        position: &[u8],
+        send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        send(&Outgoing {
+            output: self.settings.outputs.len() - 1,
+            partition: Some(0),
+            key: Some(self.settings.source.as_bytes()),
+            value: Some(position),
+            timestamp: None,
+            keep_headers: false,
+            headers: &[],
+        })
+    }
+}

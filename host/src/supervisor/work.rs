@@ -1,0 +1,72 @@
+//! A worker's thread: its link, its module, and the loop that they belong to.
+
+use crate::{
+    clock::SystemClock,
+    plan::{Part, Work},
+    source::Source,
+    stage::{Stage, StageSettings, Tally, guest::Guest},
+    transport::{
+        Link,
+        kafka::{Health, KafkaLink},
+        local::LocalLink,
+        log::Log,
+    },
+    wasm::{Instance, SourceInstance},
+    worker::{Ended, SourceWorker, Worker, WorkerSettings, control::Control, identity::Identity},
+};
+use std::{rc::Rc, sync::Arc};
+
+/// Where a worker stands.
+pub(super) struct Place {
+    /// Which of its part's workers it is.
+    pub(super) number: u32,
+    pub(super) part: Arc<Part>,
+    pub(super) tally: Arc<Tally>,
+    /// Its part's control, and that of the whole run.
+    pub(super) control: Arc<Control>,
+    pub(super) run: Arc<Control>,
+}
+
+/// A worker's thread, from its beginning to its end.
+pub(super) fn work(place: &Place, identity: &Identity, health: Option<Arc<Health>>) -> Ended {
+    let mut link = place.part.link.clone();
+    link.name = identity.name().to_owned();
+    link.place.0 = place.number;
+    link.control = place.control.clone();
+    match (&place.part.log, health) {
+        (Log::Kafka(cluster), Some(health)) => work_on(KafkaLink::new(cluster.clone(), link, health), place),
+        (Log::Kafka(_), None) => Ended::Failed("a defect of the host: nobody watches over its cluster".into()),
+        (Log::Local(log), _) => work_on(LocalLink::new(log.clone(), link), place),
+    }
+}
+
+fn work_on(link: impl Link, place: &Place) -> Ended {
+    #[cfg(feature = "mutants")]
+    let link = match std::env::var("MILLSTREAM_MUTANT").unwrap_or_default().parse() {
+        Ok(mutant) => crate::transport::mutants::Broken::new(link, mutant),
+        Err(why) => return Ended::Failed(why),
+    };
+    let Place { part, control, .. } = place;
+    let clock = Rc::new(SystemClock::new(control.clone()));
+    let worker_settings =
+        WorkerSettings { name: part.name.clone(), commit_interval: part.commit_interval, control: control.clone() };
+    let on_stage = |guest: Box<dyn Guest>, settings: &Arc<StageSettings>| {
+        let stage = Stage::new(settings.clone(), guest, clock.clone(), place.tally.clone());
+        Worker::new(link, stage, clock.clone(), worker_settings).run()
+    };
+    match &part.work {
+        Work::Source { compiled, setup, settings, state } => {
+            let poller = match SourceInstance::new(compiled, setup.clone()) {
+                Ok(instance) => Box::new(instance),
+                Err(error) => return Ended::Failed(error.to_string()),
+            };
+            let source = Source::new(settings.clone(), poller, clock.clone(), state.clone());
+            SourceWorker::new(link, source, clock, worker_settings).run()
+        }
+        Work::Stage { compiled, setup, settings } => match Instance::new(compiled, setup.clone()) {
+            Ok(instance) => on_stage(Box::new(instance), settings),
+            Err(error) => Ended::Failed(error.to_string()),
+        },
+        Work::Sink { format, settings } => on_stage(Box::new(StdoutSink::new(*format, place.run.clone())), settings),
+    }
+}

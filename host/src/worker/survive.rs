@@ -1,0 +1,117 @@
+//! What is done about each fault: one table, whoever works.
+
+use super::{Ended, control::Control};
+use crate::{
+    clock::Clock,
+    transport::{Assignment, Fault, Link},
+};
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+/// A worker that is fenced, or replaced, twice within this time has a double.
+const DOUBLE: Duration = Duration::from_secs(60);
+/// The longest delay between two attempts to go on.
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+/// Whose name a worker writes under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// Its own: who else has it is a double.
+    Alone,
+    /// That of whoever has the input: who else has it has taken over.
+    InTurn,
+}
+
+/// What went wrong since the last commit.
+pub(super) struct Trouble {
+    name: String,
+    writes: Writes,
+    control: Arc<Control>,
+    clock: Rc<dyn Clock>,
+    failures: u32,
+    said: bool,
+    fenced: Option<Duration>,
+    replaced: Option<Duration>,
+}
+
+impl Trouble {
+    /// None yet, for the worker of this name.
+    pub(super) fn none(name: &str, writes: Writes, control: &Arc<Control>, clock: &Rc<dyn Clock>) -> Trouble {
+        Trouble {
+            name: name.to_owned(),
+            writes,
+            control: control.clone(),
+            clock: clock.clone(),
+            failures: 0,
+            said: false,
+            fenced: None,
+            replaced: None,
+        }
+    }
+
+    /// What to do about a fault: this table, and then back to what is committed. `open` is true when something was
+    /// under way that will be done again.
+    pub(super) fn survive<L: Link>(&mut self, link: &mut L, mut fault: Fault, open: bool) -> Result<Assignment, Ended> {
+        loop {
+            if self.control.stopping() {
+                return Err(match fault {
+                    Fault::Fatal(why) => Ended::Failed(why),
+                    // Nothing was open, so nothing is left undone.
+                    _ if !open => Ended::Orderly,
+                    other => Ended::Unfinished(format!("{other}: what was not committed will be done again")),
+                });
+            }
+            match &fault {
+                Fault::Fatal(why) => return Err(Ended::Failed(why.clone())),
+                Fault::Fenced(_) if self.writes == Writes::InTurn => {}
+                Fault::Replaced(why) | Fault::Fenced(why) if self.has_double(&fault) => {
+                    return Err(Ended::Failed(format!(
+                        "another host runs under this worker's name, again and again ({why}): was its state folder \
+                         copied? Give each host a state folder of its own, or a name by --instance"
+                    )));
+                }
+                Fault::Replaced(_)
+                | Fault::Fenced(_)
+                | Fault::Refused(_)
+                | Fault::Aborted(_)
+                | Fault::Unknown(_)
+                | Fault::Unavailable(_) => {}
+            }
+            self.pause_after(&fault);
+            match link.recover() {
+                Ok(assignment) => return Ok(assignment),
+                Err(next) => fault = next,
+            }
+        }
+    }
+
+    /// It is over: something was committed, or there is nothing to do.
+    pub(super) fn end(&mut self) {
+        if std::mem::take(&mut self.failures) > 0 && std::mem::take(&mut self.said) {
+            tracing::info!("{}: goes on", self.name);
+        }
+    }
+
+    /// Once may be an echo of this worker's own past, as after a broker that was away; twice is somebody else.
+    fn has_double(&mut self, fault: &Fault) -> bool {
+        let now = self.clock.now();
+        let last = match fault {
+            Fault::Replaced(_) => &mut self.replaced,
+            _ => &mut self.fenced,
+        };
+        last.replace(now).is_some_and(|before| now - before < DOUBLE)
+    }
+
+    /// The first failure is tried again at once, further ones after growing delays; the third is said.
+    fn pause_after(&mut self, fault: &Fault) {
+        self.failures += 1;
+        let failures = self.failures;
+        tracing::debug!("{}: {fault:?}", self.name);
+        if failures >= 3 && !matches!(fault, Fault::Refused(_)) && !std::mem::replace(&mut self.said, true) {
+            tracing::warn!("{}: cannot go on: {fault}; trying until it can", self.name);
+        }
+        if failures >= 2 && !matches!(fault, Fault::Refused(_)) {
+            let grown = Duration::from_millis(100).saturating_mul(1 << failures.min(10)).min(LONGEST_DELAY);
+            self.clock.wait(grown);
+        }
+    }
+}
