@@ -4,12 +4,14 @@ mod build;
 mod check;
 mod client;
 mod completions;
+mod input;
 mod load;
 mod log;
 mod run;
 mod schema;
 mod starts;
 mod topics;
+mod r#try;
 
 use clap::{Parser, Subcommand, error::ContextKind};
 use std::{
@@ -32,6 +34,7 @@ const EXAMPLE: &str = "Example:\n  millstream run pipeline.yaml --kafka localhos
 enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
+    Try(r#try::Arguments),
     Topics(topics::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Try(arguments) => r#try::run(&arguments),
         Command::Topics(arguments) => topics::run(arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

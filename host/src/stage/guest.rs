@@ -1,10 +1,11 @@
 //! The seam to a module: what a stage asks of it, whatever it is made of.
 
+use super::words;
 use crate::{
     record::{Later, Reason, Record},
     transport::{Batch, Incoming},
 };
-use std::rc::Rc;
+use std::{fmt, rc::Rc};
 
 /// A record in the hands of a guest.
 pub struct InHand<'a> {
@@ -36,4 +37,31 @@ pub enum Failed {
     Fault(Reason),
     /// It hit one of its limits.
     Limit(Reason),
+}
+
+impl Failed {
+    /// What kind of failure it is, in one word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Failed::Reject(_) => "reject",
+            Failed::Retry(_) => "retry",
+            Failed::Fault(_) => "fault",
+            Failed::Limit(_) => "limit",
+        }
+    }
+
+    /// Why, as the guest or the host has it.
+    pub fn reason(&self) -> &Reason {
+        match self {
+            Failed::Retry(later) => &later.reason,
+            Failed::Reject(reason) | Failed::Fault(reason) | Failed::Limit(reason) => reason,
+        }
+    }
+}
+
+/// `reject unknown-currency: there is no XYZ`.
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), words(self.reason()))
+    }
 }

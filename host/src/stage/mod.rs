@@ -115,17 +115,31 @@ impl Stage {
         let fate = match outcome {
             Ok(records) => self.send_all(&records, record, send)?,
             Err(Failed::Retry(later)) => self.retry(record, later),
-            Err(Failed::Reject(reason)) => {
-                self.fail(batch, index, Failure { kind: "reject", reason, attempts }, send)?
+            Err(failed) => {
+                let (kind, reason) = (failed.kind(), failed.reason().clone());
+                self.fail(batch, index, Failure { kind, reason, attempts }, send)?
             }
-            Err(Failed::Fault(reason)) => self.fail(batch, index, Failure { kind: "fault", reason, attempts }, send)?,
-            Err(Failed::Limit(reason)) => self.fail(batch, index, Failure { kind: "limit", reason, attempts }, send)?,
         };
         if fate == Fate::Done {
             self.counts.taken += 1;
             self.retries.forget(record.partition);
         }
         Ok(fate)
+    }
+
+    /// Hands the record at `index` to the guest, and sends what comes of it. A failure has no consequence here: it is
+    /// the caller's to judge.
+    pub fn once<B: Batch>(
+        &mut self,
+        batch: &Rc<B>,
+        index: usize,
+        send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
+    ) -> Result<Result<(), Failed>, Fault> {
+        let record = batch.get(index);
+        match self.transform(batch, index, record) {
+            Ok(records) => self.send_all(&records, record, send).map(|_| Ok(())),
+            Err(failed) => Ok(Err(failed)),
+        }
     }
 
     /// The guest's answer, looked at for what the log would refuse.

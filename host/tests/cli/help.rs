@@ -2,10 +2,11 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "",
     "run",
     "check",
+    "try",
     "topics",
     "topics list",
     "topics create",

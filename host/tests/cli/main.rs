@@ -9,3 +9,4 @@ mod mistakes;
 mod secrets;
 mod shell;
 mod support;
+mod r#try;

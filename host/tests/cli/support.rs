@@ -1,7 +1,8 @@
 //! A folder of its own for each test, and what the command says in it.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -65,6 +66,7 @@ impl Folder {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.args(arguments).current_dir(self.folder.path()).env("COLUMNS", "80");
+        command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("MILLSTREAM_")) {
             command.env_remove(name);
         }
@@ -76,6 +78,14 @@ impl Folder {
     pub(crate) fn says(&self, words: &str) -> Said {
         let arguments: Vec<_> = words.split_whitespace().collect();
         Said::of(words, self.command(&arguments).output().unwrap())
+    }
+
+    /// The same, with this on stdin.
+    pub(crate) fn answers(&self, words: &str, stdin: impl AsRef<[u8]>) -> Said {
+        let arguments: Vec<_> = words.split_whitespace().collect();
+        let input = self.path(".stdin");
+        fs::write(&input, stdin).unwrap();
+        Said::of(words, self.command(&arguments).stdin(File::open(input).unwrap()).output().unwrap())
     }
 }
 
@@ -96,6 +106,13 @@ impl Said {
             out: text(output.stdout),
             err: text(output.stderr),
         }
+    }
+
+    /// Without the lines of the log, which begin with the time of day.
+    pub(crate) fn without_log(mut self) -> Self {
+        let is_log = |line: &&str| line.get(8..10) == Some("Z ") && line.starts_with(|c: char| c.is_ascii_digit());
+        self.err = self.err.lines().filter(|line| !is_log(line)).map(|line| format!("{line}\n")).collect();
+        self
     }
 
     /// As it would stand in a terminal: stdout, what goes to stderr, and the exit code.
