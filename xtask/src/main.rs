@@ -51,7 +51,7 @@ fn test(filter: &[&str]) -> Result<()> {
     kafka::fetch()?;
     if filter.is_empty() {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
-        for folder in ["guests/rust", "bench/native"] {
+        for folder in ["guests/rust", "examples/quickstart", "bench/native", "bench/plain"] {
             cargo_in(&root().join(folder), &["fmt", "--all", "--check"])?;
         }
     }

@@ -7,12 +7,12 @@ use super::{
     starts::{Groups, end_aside},
 };
 use crate::{
-    manifest::{Durability, Manifest},
+    manifest::Manifest,
     plan::{Plan, Wanted},
     supervisor::{self, Format, Options},
     text::nearest,
     transport::{
-        local::{HostLock, LocalLog},
+        local::{Durability, HostLock, LocalLog},
         log::{Log, TopicFacts},
     },
     worker::control::Control,

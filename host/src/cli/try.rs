@@ -101,7 +101,7 @@ fn open(engine: &Engine, arguments: &Arguments) -> Result<(String, Instance)> {
     if let Some(twice) = config.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(wrong(format!("`--config {}` is given twice: leave one out", twice[0].0)));
     }
-    let module = Module::load(&arguments.module).map_err(|error| wrong(error.to_string()))?;
+    let module = Module::load(&arguments.module, wasm::Kind::Stage).map_err(|error| wrong(error.to_string()))?;
     let mut slow = |name: &str| say(&format!("compiling {name}, once…\n"));
     let compiled = engine.compile(&module, &cache(), &mut slow).map_err(|error| wrong(error.to_string()))?;
     let setup = Setup {

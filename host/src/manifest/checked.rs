@@ -1,7 +1,7 @@
 //! The manifest as the rest of the host uses it: complete, checked, with every default filled in. No places in the
 //! text are left here, and nothing that came from the environment or a file shows in `Debug`.
 
-use crate::{lines::OutputFormat, wasm::Limits};
+use crate::{lines::OutputFormat, transport::local::Durability, wasm::Limits};
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// A checked manifest.
@@ -25,16 +25,6 @@ pub struct Manifest {
     pub stages: Vec<Stage>,
     /// The sinks, in the order in which they are written. There is at least one source, stage or sink.
     pub sinks: Vec<Sink>,
-}
-
-/// What the embedded log keeps its promises against.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// The loss of power, too: each commit waits for the disk.
-    #[default]
-    Fsync,
-    /// The end of any process; power that is lost may take the latest transactions, whole and in order.
-    Os,
 }
 
 /// What stands under `sources`, `stages` or `sinks`.

@@ -29,7 +29,7 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    AsWritten, Delivery, Durability, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret,
+    AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret,
     Sink, Source, Stage, Start, Topic,
 };
 pub use places::Places;

@@ -8,7 +8,7 @@ use super::{
     shapes::{Inputs, Many, Named, One, Outputs, Spanned, Topics},
     values::{Config, Property},
 };
-use crate::{lines::OutputFormat, wasm};
+use crate::{lines::OutputFormat, transport::local, wasm};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -53,11 +53,11 @@ pub(super) enum Durability {
     Os,
 }
 
-impl From<Durability> for checked::Durability {
+impl From<Durability> for local::Durability {
     fn from(written: Durability) -> Self {
         match written {
-            Durability::Fsync => checked::Durability::Fsync,
-            Durability::Os => checked::Durability::Os,
+            Durability::Fsync => local::Durability::Fsync,
+            Durability::Os => local::Durability::Os,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     clock::SystemClock,
     plan::{Part, Work},
+    sinks::Stdout,
     source::Source,
     stage::{Stage, StageSettings, Tally, guest::Guest},
     transport::{
@@ -67,6 +68,6 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
             Ok(instance) => on_stage(Box::new(instance), settings),
             Err(error) => Ended::Failed(error.to_string()),
         },
-        Work::Sink { format, settings } => on_stage(Box::new(StdoutSink::new(*format, place.run.clone())), settings),
+        Work::Sink { format, settings } => on_stage(Box::new(Stdout::new(*format, part.link.inputs.clone(), place.run.clone())), settings),
     }
 }
