@@ -150,8 +150,8 @@ impl<L: Link> Worker<L> {
         }
     }
 
-    /// One transaction. This is the order of delivery: what comes of the records is sent, then they and their
-    /// progress are committed together, and only then does anything count as done.
+    /// One transaction. This is the order of delivery: what comes of the records is sent, what their guest did elsewhere
+    /// is settled, then they and their progress are committed together, and only then does anything count as done.
     fn turn(&mut self) -> Result<(), Fault> {
         let Some(mut cursor) = self.next_records()? else {
             return Ok(());
@@ -194,6 +194,7 @@ impl<L: Link> Worker<L> {
                 Taken::Rebalance => break,
             }
         }
+        self.stage.settle()?;
         self.link.commit(&progress)?;
         self.committed(progress);
         self.rest = Some(cursor).filter(|cursor| !cursor.is_done());
@@ -319,6 +320,9 @@ impl<L: Link> Worker<L> {
         loop {
             self.stage.aborted();
             self.rest = None;
+            if let Fault::Unwanted(_) = fault {
+                return Some(Ended::Orderly);
+            }
             if self.settings.control.stopping() {
                 return Some(match fault {
                     Fault::Fatal(why) => Ended::Failed(why),
@@ -340,7 +344,8 @@ impl<L: Link> Worker<L> {
                         return Some(ended);
                     }
                 }
-                Fault::Replaced(_)
+                Fault::Unwanted(_)
+                | Fault::Replaced(_)
                 | Fault::Fenced(_)
                 | Fault::Aborted(_)
                 | Fault::Unknown(_)
