@@ -10,6 +10,7 @@ pub mod lines;
 pub mod manifest;
 pub mod plan;
 pub mod record;
+pub mod sinks;
 pub mod source;
 pub mod stage;
 pub mod supervisor;

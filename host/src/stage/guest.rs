@@ -3,7 +3,7 @@
 use super::words;
 use crate::{
     record::{Later, Reason, Record},
-    transport::{Batch, Incoming},
+    transport::{Batch, Fault, Incoming},
 };
 use std::{fmt, rc::Rc};
 
@@ -24,6 +24,14 @@ pub trait Guest {
     /// Hands it one record. After a [`Failed::Fault`] or [`Failed::Limit`] the instance is gone, and the next call
     /// makes a fresh one.
     fn transform(&mut self, record: InHand<'_>) -> Result<Vec<Record>, Failed>;
+
+    /// Makes sure of what it did elsewhere for the records so far: when it says so, their progress is committed.
+    fn settle(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// The records since the last progress that was committed come again: what it still holds back of them is void.
+    fn withdraw(&mut self) {}
 }
 
 /// Why a record could not be transformed.

@@ -240,6 +240,11 @@ impl Stage {
         format!("{}/{}@{}", self.settings.inputs[record.partition.input], record.partition.number, record.offset.0)
     }
 
+    /// The progress of the records so far is about to be committed.
+    pub fn settle(&mut self) -> Result<(), Fault> {
+        self.guest.settle()
+    }
+
     /// The transaction is committed: what it did counts.
     pub fn committed(&mut self, progress: &Progress) {
         self.tally.add(&std::mem::take(&mut self.counts));
@@ -249,6 +254,7 @@ impl Stage {
     /// The transaction is not committed: what it did, will be done again.
     pub fn aborted(&mut self) {
         self.counts = Counts::default();
+        self.guest.withdraw();
     }
 
     /// The log refused this record's outputs when it stood alone: it is this record that fails, not the stage.

@@ -3,7 +3,7 @@
 use crate::{
     clock::SystemClock,
     plan::{Part, Work},
-    sinks::Stdout,
+    sinks::stdout::Stdout,
     source::Source,
     stage::{Stage, StageSettings, Tally, guest::Guest},
     transport::{

@@ -250,6 +250,9 @@ pub enum Fault {
     /// Another member took this worker's place in its group.
     #[error("{0}")]
     Replaced(String),
+    /// Nobody takes what comes of the records any more: the worker ends, and that is no failure.
+    #[error("{0}")]
+    Unwanted(String),
     /// Nothing helps: the worker ends.
     #[error("{0}")]
     Fatal(String),

@@ -143,8 +143,8 @@ impl<L: Link> Worker<L> {
         }
     }
 
-    /// One transaction. This is the order of delivery: what comes of the records is sent, then they and their
-    /// progress are committed together, and only then does anything count as done.
+    /// One transaction. This is the order of delivery: what comes of the records is sent, what their guest did elsewhere
+    /// is settled, then they and their progress are committed together, and only then does anything count as done.
     fn turn(&mut self) -> Result<(), Fault> {
         let Some(mut cursor) = self.next_records()? else {
             return Ok(());
@@ -187,6 +187,7 @@ impl<L: Link> Worker<L> {
                 Taken::Rebalance => break,
             }
         }
+        self.stage.settle()?;
         self.link.commit(&progress)?;
         self.committed(progress);
         self.rest = Some(cursor).filter(|cursor| !cursor.is_done());

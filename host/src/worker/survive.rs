@@ -52,6 +52,9 @@ impl Trouble {
     /// under way that will be done again.
     pub(super) fn survive<L: Link>(&mut self, link: &mut L, mut fault: Fault, open: bool) -> Result<Assignment, Ended> {
         loop {
+            if let Fault::Unwanted(_) = fault {
+                return Err(Ended::Orderly);
+            }
             if self.control.stopping() {
                 return Err(match fault {
                     Fault::Fatal(why) => Ended::Failed(why),
@@ -69,7 +72,8 @@ impl Trouble {
                          copied? Give each host a state folder of its own, or a name by --instance"
                     )));
                 }
-                Fault::Replaced(_)
+                Fault::Unwanted(_)
+                | Fault::Replaced(_)
                 | Fault::Fenced(_)
                 | Fault::Refused(_)
                 | Fault::Aborted(_)
