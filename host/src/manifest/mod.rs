@@ -29,8 +29,8 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret,
-    Sink, Source, Stage, Start, Topic,
+    AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Sink, Source,
+    Stage, Start, Topic,
 };
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};

@@ -5,7 +5,7 @@ use crate::{
     plan::{Part, Work},
     sinks::stdout::Stdout,
     source::Source,
-    stage::{Stage, StageSettings, Tally, guest::Guest},
+    stage::{Stage, Tally, guest::Guest},
     transport::{
         Link,
         kafka::{Health, KafkaLink},
@@ -49,25 +49,26 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
     };
     let Place { part, control, .. } = place;
     let clock = Rc::new(SystemClock::new(control.clone()));
-    let worker_settings =
+    let on =
         WorkerSettings { name: part.name.clone(), commit_interval: part.commit_interval, control: control.clone() };
-    let on_stage = |guest: Box<dyn Guest>, settings: &Arc<StageSettings>| {
-        let stage = Stage::new(settings.clone(), guest, clock.clone(), place.tally.clone());
-        Worker::new(link, stage, clock.clone(), worker_settings).run()
-    };
-    match &part.work {
+    let (guest, settings): (Box<dyn Guest>, _) = match &part.work {
         Work::Source { compiled, setup, settings, state } => {
-            let poller = match SourceInstance::new(compiled, setup.clone()) {
-                Ok(instance) => Box::new(instance),
-                Err(error) => return Ended::Failed(error.to_string()),
+            return match SourceInstance::new(compiled, setup.clone()) {
+                Ok(instance) => {
+                    let source = Source::new(settings.clone(), Box::new(instance), clock.clone(), state.clone());
+                    SourceWorker::new(link, source, clock, on).run()
+                }
+                Err(error) => Ended::Failed(error.to_string()),
             };
-            let source = Source::new(settings.clone(), poller, clock.clone(), state.clone());
-            SourceWorker::new(link, source, clock, worker_settings).run()
         }
         Work::Stage { compiled, setup, settings } => match Instance::new(compiled, setup.clone()) {
-            Ok(instance) => on_stage(Box::new(instance), settings),
-            Err(error) => Ended::Failed(error.to_string()),
+            Ok(instance) => (Box::new(instance), settings),
+            Err(error) => return Ended::Failed(error.to_string()),
         },
-        Work::Sink { format, settings } => on_stage(Box::new(Stdout::new(*format, part.link.inputs.clone(), place.run.clone())), settings),
-    }
+        Work::Sink { format, settings } => {
+            (Box::new(Stdout::new(*format, part.link.inputs.clone(), place.run.clone())), settings)
+        }
+    };
+    let stage = Stage::new(settings.clone(), guest, clock.clone(), place.tally.clone());
+    Worker::new(link, stage, clock, on).run()
 }
