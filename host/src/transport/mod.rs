@@ -235,6 +235,9 @@ pub enum Fault {
     /// The transaction will never be committed.
     #[error("{0}")]
     Aborted(String),
+    /// The transaction ran out of time and will never be committed: a smaller one may be.
+    #[error("{0}")]
+    TimedOut(String),
     /// Nobody knows yet whether the transaction was committed.
     #[error("{0}")]
     Unknown(String),

@@ -64,7 +64,8 @@ pub struct Worker<L: Link> {
     committed: Progress,
     /// Partitions that wait for a record to be tried again, and when.
     held: BTreeMap<Partition, (Offset, Duration)>,
-    /// How many records a transaction may hold: fewer while a refused record is looked for.
+    /// How many records a transaction may hold: fewer while a refused record is looked for, or when so many take too
+    /// long.
     span: usize,
     /// How many records are to be done before it holds more again.
     careful: usize,
@@ -340,6 +341,7 @@ impl<L: Link> Worker<L> {
                         return Some(ended);
                     }
                 }
+                Fault::TimedOut(_) => self.shrink(),
                 Fault::Replaced(_)
                 | Fault::Fenced(_)
                 | Fault::Aborted(_)
@@ -384,6 +386,16 @@ impl<L: Link> Worker<L> {
             }
         }
         None
+    }
+
+    /// The transaction was more than could be written in its time: half of its records at the next try. What is slow
+    /// now stays so for a while, so it takes several times as many records until it holds more again.
+    fn shrink(&mut self) {
+        let (records, _) = self.open.suspects();
+        if records > 0 {
+            self.span = (records / 2).max(1);
+            self.careful = records.saturating_mul(8);
+        }
     }
 
     /// The first failure is tried again at once, further ones after growing delays; the third is said.

@@ -27,6 +27,9 @@ use std::{
 const STEP: Duration = Duration::from_millis(100);
 /// How long one question to the cluster may take.
 const QUESTION: Duration = Duration::from_secs(2);
+/// How long the group's coordinator may take for a transaction's progress: the library aborts the transaction when it
+/// takes longer.
+const PROGRESS: Duration = Duration::from_secs(5);
 /// How long an outcome is waited for before it counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a writer that is given up tries to abort what it had open.
@@ -200,7 +203,7 @@ impl Writer {
     /// Progress and commit, in the transaction.
     pub(super) fn commit(&mut self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), Fault> {
         if offsets.count() > 0 {
-            self.until_known(|writer| match writer.producer.send_offsets_to_transaction(offsets, group, STEP * 10) {
+            self.until_known(|writer| match writer.producer.send_offsets_to_transaction(offsets, group, PROGRESS) {
                 Ok(()) => Answer::Done,
                 Err(KafkaError::Transaction(error)) => raw::answer(&error),
                 Err(error) => Answer::Fatal(error.to_string()),
@@ -256,8 +259,8 @@ impl Writer {
             Answer::Fenced(text) => {
                 self.state = State::Closed;
                 // A transaction that takes too long is ended by the broker, in the same words.
-                match self.begun.elapsed() > self.settings.transaction_timeout * 9 / 10 {
-                    true => Fault::Aborted(format!("the transaction took too long: {text}")),
+                match self.is_overdue() {
+                    true => Fault::TimedOut(format!("the transaction took too long: {text}")),
                     false => Fault::Fenced(text),
                 }
             }
@@ -271,19 +274,27 @@ impl Writer {
         }
     }
 
+    /// True when the broker may have ended the transaction already.
+    fn is_overdue(&self) -> bool {
+        self.settings.delivery == Delivery::ExactlyOnce
+            && self.begun.elapsed() > self.settings.transaction_timeout * 9 / 10
+    }
+
     /// Why a transaction failed: the first record that was not delivered tells more than the transaction's error.
     fn why_failed(&mut self, text: String) -> Fault {
         raw::serve(&self.producer);
         let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         match failed {
+            None if self.is_overdue() => Fault::TimedOut(format!("the transaction took too long: {text}")),
             None => Fault::Aborted(text),
             Some((code, topic)) => refusal(code, &topic).unwrap_or_else(|| match code {
                 RDKafkaErrorCode::MessageTimedOut => {
-                    Fault::Unavailable(format!("{topic}: no broker took its records in time"))
+                    Fault::TimedOut(format!("{topic}: no broker took its records in time"))
                 }
                 RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownTopicOrPartition => Fault::Unavailable(format!("{topic}: {code}")),
+                _ if self.is_overdue() => Fault::TimedOut(format!("the transaction took too long: {topic}: {code}")),
                 _ => Fault::Aborted(format!("{topic}: {code}")),
             }),
         }

@@ -47,6 +47,15 @@ fn a_transaction_that_took_too_long_is_done_again() {
 }
 
 #[test]
+fn a_transaction_that_is_too_large_for_its_time_is_done_in_smaller_ones() {
+    let mut settings = settings();
+    settings.most_in_time = 3;
+    let scene = Scene::comes_to_a("0/0: pass pass pass pass pass pass pass pass", settings);
+    scene.ends_with("main: 0/0#0 0/0#1 0/0#2 0/0#3 0/0#4 0/0#5 0/0#6 0/0#7");
+    assert!(scene.happened(Event::TooLarge));
+}
+
+#[test]
 fn an_unknown_outcome_that_was_committed_is_not_repeated() {
     let scene = Scene::comes_to_a("0/0: pass pass", settings());
     scene.strike("a", Moment::Answer, Strike::Fail);

@@ -34,6 +34,7 @@ pub(super) fn settings() -> Settings {
         session: Duration::from_secs(6),
         join_patience: Duration::from_secs(20),
         transaction_timeout: Duration::from_secs(10),
+        most_in_time: usize::MAX,
         prompt: true,
         strict: true,
     }
