@@ -41,6 +41,8 @@ impl Cluster {
         for (name, value) in &self.properties {
             config.set(name, value);
         }
+        // A topic that is gone is not to come back by itself, with the broker's defaults in place of its own shape.
+        config.set("allow.auto.create.topics", "false");
         config
     }
 
