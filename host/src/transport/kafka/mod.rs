@@ -72,7 +72,8 @@ impl Link for KafkaLink {
     }
 
     fn rebalance(&mut self) -> Result<Assignment, Fault> {
-        self.reader()?.rebalance()
+        let begun = self.reader()?.rebalance();
+        begun.map_err(|fault| judge(&self.health, fault))
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {

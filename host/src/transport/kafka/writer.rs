@@ -44,8 +44,9 @@ pub(super) struct Reports {
 }
 
 impl ClientContext for Reports {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", "{facility} {text}");
+        self.health.overhear(level, facility);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -50,8 +50,9 @@ pub(super) struct Events {
 }
 
 impl ClientContext for Events {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", "{facility} {text}");
+        self.health.overhear(level, facility);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
