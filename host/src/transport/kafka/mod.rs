@@ -90,7 +90,8 @@ impl Link for KafkaLink {
     }
 
     fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&KafkaBatch, usize)>) -> Result<(), Fault> {
-        self.writer()?.send(record, origin.map(|(batch, index)| batch.queued(index)))
+        let sent = self.writer()?.send(record, origin.map(|(batch, index)| batch.queued(index)));
+        sent.map_err(|fault| judge(&self.health, fault))
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {

@@ -38,6 +38,11 @@ pub(super) fn answer(error: &rdkafka::error::RDKafkaError) -> Answer {
     sort(error.code(), error.is_fatal(), error.txn_requires_abort(), error.is_retriable(), error.string())
 }
 
+/// Why the producer is dead, when it is.
+pub(super) fn death(producer: &BaseProducer<Reports>) -> Option<Answer> {
+    producer.client().fatal_error().map(|(code, text)| sort(code, true, false, false, text))
+}
+
 fn sort(code: RDKafkaErrorCode, fatal: bool, abort: bool, retriable: bool, text: String) -> Answer {
     match code {
         RDKafkaErrorCode::Fenced | RDKafkaErrorCode::InvalidProducerEpoch | RDKafkaErrorCode::ProducerFenced => {

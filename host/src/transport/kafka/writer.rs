@@ -188,9 +188,12 @@ impl Writer {
                         return Err(Fault::Unavailable("the records of the last transaction could not be sent".into()));
                     }
                 }
-                // The transaction has failed already; why, its failed deliveries tell.
-                Err(code @ RDKafkaErrorCode::State) => {
-                    return Err(self.why_failed(code.to_string()));
+                // The transaction has failed already; why, the client's own end tells, or its failed deliveries.
+                Err(code @ (RDKafkaErrorCode::State | RDKafkaErrorCode::Fatal)) => {
+                    return Err(match raw::death(&self.producer) {
+                        Some(answer) => self.fault(answer),
+                        None => self.why_failed(code.to_string()),
+                    });
                 }
                 // Not counted by the library: were we to go on, the commit would succeed without this record.
                 Err(code) => {
