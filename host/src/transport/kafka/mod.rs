@@ -67,6 +67,9 @@ impl Link for KafkaLink {
     type Batch = KafkaBatch;
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
+        if let Some(writer) = &self.writer {
+            writer.serve();
+        }
         let taken = self.reader()?.take(limit, wait);
         taken.map_err(|fault| judge(&self.health, fault))
     }

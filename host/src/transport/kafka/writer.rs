@@ -120,6 +120,11 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Hears what the client has to say, so that it does not pile up while nothing is written.
+    pub(super) fn serve(&self) {
+        raw::serve(&self.producer);
+    }
+
     fn init(&mut self) -> Result<(), Fault> {
         let since = Instant::now();
         loop {
