@@ -26,6 +26,8 @@ const LARGEST_TRANSACTION: usize = 100_000;
 const IDLE: Duration = Duration::from_millis(100);
 /// A worker that is fenced, or replaced, twice within this time has a double.
 const DOUBLE: Duration = Duration::from_secs(60);
+/// How long a worker has to go on without a fault until those before are forgotten, when it has nothing to commit.
+const QUIET: Duration = Duration::from_secs(60);
 /// The longest delay between two attempts to go on.
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
@@ -93,6 +95,8 @@ struct Open {
 #[derive(Default)]
 struct Trouble {
     failures: u32,
+    /// When the last of them was over.
+    over: Duration,
     said: bool,
     fenced: Option<Duration>,
     replaced: Option<Duration>,
@@ -146,7 +150,12 @@ impl<L: Link> Worker<L> {
             return Some(Ended::Orderly);
         }
         match self.turn() {
-            Ok(()) => None,
+            Ok(()) => {
+                if self.trouble.failures > 0 && self.clock.now() - self.trouble.over > QUIET {
+                    self.forget_failures();
+                }
+                None
+            }
             Err(fault) => self.survive(fault),
         }
     }
@@ -298,6 +307,10 @@ impl<L: Link> Worker<L> {
             self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
         }
         self.open.clear();
+        self.forget_failures();
+    }
+
+    fn forget_failures(&mut self) {
         if std::mem::take(&mut self.trouble.failures) > 0 && std::mem::take(&mut self.trouble.said) {
             tracing::info!("{}: goes on", self.settings.name);
         }
@@ -352,6 +365,7 @@ impl<L: Link> Worker<L> {
             match self.link.recover() {
                 Ok(assignment) => {
                     self.assign(&assignment);
+                    self.trouble.over = self.clock.now();
                     return None;
                 }
                 Err(next) => fault = next,

@@ -224,6 +224,18 @@ fn a_cluster_that_does_not_answer_is_waited_for() {
 }
 
 #[test]
+fn faults_of_an_idle_worker_that_lie_far_apart_do_not_add_up() {
+    let scene = Scene::comes_to_a("", settings());
+    for fault in 1..=5 {
+        let quiet = scene.now() + Duration::from_secs(90);
+        scene.until("it was quiet", |scene| scene.now() > quiet);
+        scene.strike("a", Moment::Take, Strike::Fail);
+        scene.until("it fails", |scene| scene.count(Event::TakeFailed) == fault);
+        assert!(scene.now() - quiet < Duration::from_secs(1), "it went on at once after fault {fault}");
+    }
+}
+
+#[test]
 fn at_least_once_a_lost_answer_repeats_records_and_loses_none() {
     let mut settings = settings();
     settings.delivery = Delivery::AtLeastOnce;

@@ -129,9 +129,19 @@ impl Scene {
         self.simulation.pass(time);
     }
 
+    /// What time it is.
+    pub(super) fn now(&self) -> Duration {
+        self.simulation.now()
+    }
+
+    /// How often it has come to that.
+    pub(super) fn count(&self, event: Event) -> u64 {
+        self.simulation.world.borrow().counts.get(event)
+    }
+
     /// Whether it has come to that.
     pub(super) fn happened(&self, event: Event) -> bool {
-        self.simulation.world.borrow().counts.get(event) > 0
+        self.count(event) > 0
     }
 
     /// Everybody works until it is true.
