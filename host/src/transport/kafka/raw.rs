@@ -130,6 +130,20 @@ pub(super) fn assignment_lost(consumer: &BaseConsumer<Events>) -> bool {
     unsafe { rd::rd_kafka_assignment_lost(consumer.client().native_ptr()) != 0 }
 }
 
+/// True when the consumer has a generation in its group.
+pub(super) fn has_generation(consumer: &BaseConsumer<Events>) -> bool {
+    // SAFETY: the client lives as long as `consumer`; the metadata is ours and is destroyed after its last use.
+    unsafe {
+        let metadata = rd::rd_kafka_consumer_group_metadata(consumer.client().native_ptr());
+        if metadata.is_null() {
+            return false;
+        }
+        let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        rd::rd_kafka_consumer_group_metadata_destroy(metadata);
+        generation >= 0
+    }
+}
+
 /// A queue into which all partitions of a consumer flow, to be read in batches.
 pub(super) struct Queue {
     queue: *mut rd::rd_kafka_queue_t,

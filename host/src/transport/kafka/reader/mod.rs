@@ -353,16 +353,18 @@ impl Reader {
 
     /// What a transaction needs to know of the group, as it is now.
     pub(super) fn membership(&self) -> Result<ConsumerGroupMetadata, Fault> {
+        let group = self.consumer.group_metadata().ok_or_else(|| Fault::Fatal("the consumer has no group".into()))?;
+        // Afterwards: what was lost before it was asked for shows now, and nothing comes back before the next poll.
         self.check_member()?;
-        self.consumer.group_metadata().ok_or_else(|| Fault::Fatal("the consumer has no group".into()))
+        Ok(group)
     }
 
     /// A member that was thrown out has no generation any more, and must not commit without one: a group that is
     /// empty by now would accept it.
     fn check_member(&self) -> Result<(), Fault> {
-        match raw::assignment_lost(&self.consumer) {
-            true => Err(Fault::Aborted("the group has given the partitions to others".into())),
-            false => Ok(()),
+        match raw::has_generation(&self.consumer) && !raw::assignment_lost(&self.consumer) {
+            true => Ok(()),
+            false => Err(Fault::Aborted("the group has given the partitions to others".into())),
         }
     }
 
