@@ -31,6 +31,8 @@ pub(super) enum Answer {
     Fenced(String),
     /// This producer is dead.
     Fatal(String),
+    /// A right is missing, and may be given to the next one.
+    Forbidden(String),
 }
 
 /// Sorts an error of the wrapper's transactional calls.

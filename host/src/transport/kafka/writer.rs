@@ -135,6 +135,8 @@ impl Writer {
                             "this broker has no transactions: write `delivery: at-least-once`, or use Kafka 2.5 or later"
                                 .into(),
                         ),
+                        RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                        | RDKafkaErrorCode::ClusterAuthorizationFailed => Answer::Forbidden(error.string()),
                         _ => raw::answer(&error),
                     },
                     other => Answer::Fatal(other.to_string()),
@@ -279,6 +281,7 @@ impl Writer {
                 Fault::Unknown(text)
             }
             Answer::Fatal(text) => Fault::Fatal(text),
+            Answer::Forbidden(text) => Fault::Unavailable(text),
             Answer::Done | Answer::Pending => Fault::Unknown("there was no answer".into()),
         }
     }
