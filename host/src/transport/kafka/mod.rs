@@ -8,6 +8,9 @@ mod offsets;
 mod raw;
 mod reader;
 mod settings;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod topics;
 mod writer;
 
