@@ -21,6 +21,7 @@ struct Owned(&'static str, &'static str, &'static str);
 const REMOVE: &str = "remove it";
 const IN_TIME: &str = "the host sets it, as a record must be sent before its transaction ends";
 const OWNED: &[Owned] = &[
+    Owned("allow.auto.create.topics", "topics are made as the manifest says", "write them under `topics`"),
     Owned("auto.commit.enable", "offsets are committed together with what came of the records", REMOVE),
     Owned("auto.offset.reset", "where a stage starts is its own", "write `from: …` in the stage"),
     Owned("bootstrap.servers", "the brokers have a key of their own", "write `brokers: …` under `kafka`"),

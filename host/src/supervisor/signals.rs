@@ -5,33 +5,52 @@ use anyhow::{Context, Result};
 use std::{sync::Arc, thread};
 use tokio::{
     runtime,
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
 };
 
 /// Listens for SIGTERM and Ctrl-C from here on, in a thread of its own.
 pub fn listen(control: Arc<Control>) -> Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
-    let (terminate, interrupt) = {
+    let (mut terminate, mut interrupt) = {
         let _inside = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || runtime.block_on(end(terminate, interrupt, control)))
-        .context("the thread for signals cannot be started")?;
-    Ok(())
-}
-
-async fn end(mut terminate: Signal, mut interrupt: Signal, control: Arc<Control>) {
-    loop {
+    let next = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        if control.stopping() {
+    };
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            runtime.block_on(until_second(next, &control));
             std::process::exit(1);
-        }
-        tracing::info!("ending: the running transactions are committed; a second signal ends at once");
+        })
+        .context("the thread for signals cannot be started")?;
+    Ok(())
+}
+
+/// The first signal asks for an orderly end, also of a host that is ending already by itself.
+async fn until_second(mut next: impl AsyncFnMut(), control: &Control) {
+    next().await;
+    tracing::info!("ending: the running transactions are committed; a second signal ends at once");
+    control.stop();
+    next().await;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_signal_to_a_host_that_ends_by_itself_is_not_its_second() {
+        let control = Control::default();
         control.stop();
+        let mut signals = 0;
+        let runtime = runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(until_second(async || signals += 1, &control));
+        assert_eq!(signals, 2);
     }
 }

@@ -197,7 +197,7 @@ pub struct LinkSettings {
 
 /// One worker's connection to a log: it is one member of a group, and one writer.
 ///
-/// After a [`Fault`] nothing but [`Link::recover`] may be called.
+/// After a [`Fault`] nothing but [`Link::recover`] or [`Link::close`] may be called.
 pub trait Link {
     /// How records come.
     type Batch: Batch;
@@ -225,7 +225,8 @@ pub trait Link {
     /// After a fault: settles what became of the transaction, with a new writer where the old one cannot go on,
     /// and goes back to what the group has committed.
     fn recover(&mut self) -> Result<Assignment, Fault>;
-    /// Leaves in order, with no transaction open.
+    /// Leaves in order. A transaction that is still open, as after a fault, is aborted; one whose end was asked for is
+    /// left as it is.
     fn close(self);
 }
 
@@ -235,6 +236,9 @@ pub enum Fault {
     /// The transaction will never be committed.
     #[error("{0}")]
     Aborted(String),
+    /// The transaction ran out of time and will never be committed: a smaller one may be.
+    #[error("{0}")]
+    TimedOut(String),
     /// Nobody knows yet whether the transaction was committed.
     #[error("{0}")]
     Unknown(String),

@@ -65,7 +65,8 @@ pub struct Worker<L: Link> {
     committed: Progress,
     /// Partitions that wait for a record to be tried again, and when.
     held: BTreeMap<Partition, (Offset, Duration)>,
-    /// How many records a transaction may hold: fewer while a refused record is looked for.
+    /// How many records a transaction may hold: fewer while a refused record is looked for, or when so many take too
+    /// long.
     span: usize,
     /// How many records are to be done before it holds more again.
     careful: usize,
@@ -138,7 +139,10 @@ impl<L: Link> Worker<L> {
             return Some(Ended::Orderly);
         }
         match self.turn() {
-            Ok(()) => None,
+            Ok(()) => {
+                self.trouble.pass();
+                None
+            }
             Err(fault) => self.survive(fault),
         }
     }
@@ -316,6 +320,9 @@ impl<L: Link> Worker<L> {
         {
             return Some(ended);
         }
+        if let Fault::TimedOut(_) = &fault {
+            self.shrink();
+        }
         match self.trouble.survive(&mut self.link, fault, self.open.suspects().0 > 0) {
             Ok(assignment) => {
                 self.assign(&assignment);
@@ -342,6 +349,16 @@ impl<L: Link> Worker<L> {
             }
         }
         None
+    }
+
+    /// The transaction was more than could be written in its time: half of its records at the next try. What is slow
+    /// now stays so for a while, so it takes several times as many records until it holds more again.
+    fn shrink(&mut self) {
+        let (records, _) = self.open.suspects();
+        if records > 0 {
+            self.span = (records / 2).max(1);
+            self.careful = records.saturating_mul(8);
+        }
     }
 }
 

@@ -91,7 +91,10 @@ impl<L: Link> SourceWorker<L> {
             return Some(Ended::Orderly);
         }
         match self.turn() {
-            Ok(()) => None,
+            Ok(()) => {
+                self.trouble.pass();
+                None
+            }
             Err(fault) => self.survive(fault),
         }
     }

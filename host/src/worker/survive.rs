@@ -9,6 +9,8 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// A worker that is fenced, or replaced, twice within this time has a double.
 const DOUBLE: Duration = Duration::from_secs(60);
+/// How long a worker has to go on without a fault until those before are forgotten, when it has nothing to commit.
+const QUIET: Duration = Duration::from_secs(60);
 /// The longest delay between two attempts to go on.
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
@@ -28,6 +30,8 @@ pub(super) struct Trouble {
     control: Arc<Control>,
     clock: Rc<dyn Clock>,
     failures: u32,
+    /// When the last of them was over.
+    over: Duration,
     said: bool,
     fenced: Option<Duration>,
     replaced: Option<Duration>,
@@ -42,6 +46,7 @@ impl Trouble {
             control: control.clone(),
             clock: clock.clone(),
             failures: 0,
+            over: Duration::ZERO,
             said: false,
             fenced: None,
             replaced: None,
@@ -76,15 +81,26 @@ impl Trouble {
                 | Fault::Replaced(_)
                 | Fault::Fenced(_)
                 | Fault::Refused(_)
+                | Fault::TimedOut(_)
                 | Fault::Aborted(_)
                 | Fault::Unknown(_)
                 | Fault::Unavailable(_) => {}
             }
             self.pause_after(&fault);
             match link.recover() {
-                Ok(assignment) => return Ok(assignment),
+                Ok(assignment) => {
+                    self.over = self.clock.now();
+                    return Ok(assignment);
+                }
                 Err(next) => fault = next,
             }
+        }
+    }
+
+    /// A turn went well. After a while of that, it is over.
+    pub(super) fn pass(&mut self) {
+        if self.failures > 0 && self.clock.now() - self.over > QUIET {
+            self.end();
         }
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod commands;
+mod damage;
 mod delivery;
 mod ending;
 mod foreign;

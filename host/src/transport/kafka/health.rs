@@ -28,7 +28,7 @@ struct State {
     waiting: bool,
     /// What the clients said last.
     reason: String,
-    /// When the cluster was last seen not to answer.
+    /// When a broker was last seen not to answer.
     trouble: Option<Instant>,
     /// When each call that has not returned yet began.
     calls: Vec<Instant>,
@@ -36,6 +36,8 @@ struct State {
 
 /// For how long after an outage a member or a writer may be taken for its own double.
 const ECHO: Duration = Duration::from_secs(30);
+/// What the clients log has to be as bad as this to be heard here.
+pub(super) const LOGGED: RDKafkaLogLevel = RDKafkaLogLevel::Warning;
 /// How long a call may take before the cluster is asked whether it is still there: the library does not return from
 /// some of its calls while no broker answers, and tells nothing in between.
 const LONG: Duration = Duration::from_secs(2);
@@ -71,8 +73,8 @@ impl Health {
         self.lock().waiting
     }
 
-    /// True when the cluster was out of reach a short while ago: what they say of this process now may be an echo of its
-    /// own past.
+    /// True when the cluster, or one of its brokers, was out of reach a short while ago: what they say of this process now
+    /// may be an echo of its own past.
     pub(super) fn troubled_lately(&self) -> bool {
         self.lock().trouble.is_some_and(|at| at.elapsed() < ECHO)
     }
@@ -87,6 +89,14 @@ impl Health {
         if !std::mem::replace(&mut state.checking, true) {
             let health = self.clone();
             thread::spawn(move || health.ask());
+        }
+    }
+
+    /// What a client logs. A broker that stands still is told nowhere else: the connection to it is open, and requests
+    /// to it run out of time. A connection that ends in good order, as an idle one does, is no warning.
+    pub(super) fn overhear(&self, level: RDKafkaLogLevel, facility: &str) {
+        if level as i32 <= LOGGED as i32 && matches!(facility, "FAIL" | "REQTMOUT") {
+            self.lock().trouble = Some(Instant::now());
         }
     }
 

@@ -8,6 +8,9 @@ mod offsets;
 mod raw;
 mod reader;
 mod settings;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod topics;
 mod writer;
 
@@ -71,17 +74,19 @@ impl Link for KafkaLink {
     type Batch = KafkaBatch;
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
+        if let Some(writer) = &self.writer {
+            writer.serve();
+        }
         let taken = self.reader()?.take(limit, wait);
         taken.map_err(|fault| judge(&self.health, fault))
     }
 
     fn rebalance(&mut self) -> Result<Assignment, Fault> {
-        self.reader()?.follow()?;
-        if self.settings.shared_writer.is_some() {
-            let health = self.health.clone();
-            return health.watch_over(|| self.take_over());
-        }
-        self.reader()?.start()
+        let begun = self.reader()?.follow().and_then(|()| match self.settings.shared_writer {
+            Some(_) => self.health.clone().watch_over(|| self.take_over()),
+            None => self.reader()?.start(),
+        });
+        begun.map_err(|fault| judge(&self.health, fault))
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
@@ -98,7 +103,8 @@ impl Link for KafkaLink {
     }
 
     fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&KafkaBatch, usize)>) -> Result<(), Fault> {
-        self.writer()?.send(record, origin.map(|(batch, index)| batch.queued(index)))
+        let sent = self.writer()?.send(record, origin.map(|(batch, index)| batch.queued(index)));
+        sent.map_err(|fault| judge(&self.health, fault))
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {

@@ -31,11 +31,18 @@ pub(super) enum Answer {
     Fenced(String),
     /// This producer is dead.
     Fatal(String),
+    /// A right is missing, and may be given to the next one.
+    Forbidden(String),
 }
 
 /// Sorts an error of the wrapper's transactional calls.
 pub(super) fn answer(error: &rdkafka::error::RDKafkaError) -> Answer {
     sort(error.code(), error.is_fatal(), error.txn_requires_abort(), error.is_retriable(), error.string())
+}
+
+/// Why the producer is dead, when it is.
+pub(super) fn death(producer: &BaseProducer<Reports>) -> Option<Answer> {
+    producer.client().fatal_error().map(|(code, text)| sort(code, true, false, false, text))
 }
 
 fn sort(code: RDKafkaErrorCode, fatal: bool, abort: bool, retriable: bool, text: String) -> Answer {
@@ -123,6 +130,20 @@ pub(super) fn has_events(consumer: &BaseConsumer<Events>) -> bool {
 pub(super) fn assignment_lost(consumer: &BaseConsumer<Events>) -> bool {
     // SAFETY: the client lives as long as `consumer`.
     unsafe { rd::rd_kafka_assignment_lost(consumer.client().native_ptr()) != 0 }
+}
+
+/// True when the consumer has a generation in its group.
+pub(super) fn has_generation(consumer: &BaseConsumer<Events>) -> bool {
+    // SAFETY: the client lives as long as `consumer`; the metadata is ours and is destroyed after its last use.
+    unsafe {
+        let metadata = rd::rd_kafka_consumer_group_metadata(consumer.client().native_ptr());
+        if metadata.is_null() {
+            return false;
+        }
+        let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        rd::rd_kafka_consumer_group_metadata_destroy(metadata);
+        generation >= 0
+    }
 }
 
 /// A queue into which all partitions of a consumer flow, to be read in batches.

@@ -1,5 +1,6 @@
 //! What the clients are told. What the host must decide itself for its promises to hold stands here, once.
 
+use super::health::LOGGED;
 use crate::{
     manifest::{Delivery, Properties},
     transport::LinkSettings,
@@ -41,6 +42,8 @@ impl Cluster {
         for (name, value) in &self.properties {
             config.set(name, value);
         }
+        // A topic that is gone is not to come back by itself, with the broker's defaults in place of its own shape.
+        config.set("allow.auto.create.topics", "false");
         config
     }
 
@@ -68,6 +71,7 @@ impl Cluster {
         // A broker that is stopped in its tracks must not hold back an orderly end.
         default(&mut config, "socket.timeout.ms", "6000");
         config
+            .set_log_level(LOGGED)
             .set("group.id", &settings.group)
             .set("group.instance.id", format!("{}.{}", settings.name, settings.inputs_digest))
             .set("group.protocol", "classic")
@@ -97,7 +101,7 @@ impl Cluster {
         default(&mut config, "retry.backoff.ms", "10");
         // A batch over a topic's limit is refused as a whole, and the library does not split it.
         default(&mut config, "batch.size", &settings.largest_batch.clamp(1, 1_000_000).to_string());
-        config.set("enable.idempotence", "true").set("delivery.report.only.error", "true");
+        config.set_log_level(LOGGED).set("enable.idempotence", "true").set("delivery.report.only.error", "true");
         match settings.delivery {
             Delivery::ExactlyOnce => {
                 let timeout = settings.transaction_timeout.as_millis();

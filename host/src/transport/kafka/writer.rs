@@ -27,6 +27,9 @@ use std::{
 const STEP: Duration = Duration::from_millis(100);
 /// How long one question to the cluster may take.
 const QUESTION: Duration = Duration::from_secs(2);
+/// How long the group's coordinator may take for a transaction's progress: the library aborts the transaction when it
+/// takes longer.
+const PROGRESS: Duration = Duration::from_secs(5);
 /// How long an outcome is waited for before it counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a writer that is given up tries to abort what it had open.
@@ -41,8 +44,9 @@ pub(super) struct Reports {
 }
 
 impl ClientContext for Reports {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", "{facility} {text}");
+        self.health.overhear(level, facility);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -116,6 +120,11 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Hears what the client has to say, so that it does not pile up while nothing is written.
+    pub(super) fn serve(&self) {
+        raw::serve(&self.producer);
+    }
+
     fn init(&mut self) -> Result<(), Fault> {
         let since = Instant::now();
         loop {
@@ -126,6 +135,8 @@ impl Writer {
                             "this broker has no transactions: write `delivery: at-least-once`, or use Kafka 2.5 or later"
                                 .into(),
                         ),
+                        RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                        | RDKafkaErrorCode::ClusterAuthorizationFailed => Answer::Forbidden(error.string()),
                         _ => raw::answer(&error),
                     },
                     other => Answer::Fatal(other.to_string()),
@@ -184,9 +195,12 @@ impl Writer {
                         return Err(Fault::Unavailable("the records of the last transaction could not be sent".into()));
                     }
                 }
-                // The transaction has failed already; why, its failed deliveries tell.
-                Err(code @ RDKafkaErrorCode::State) => {
-                    return Err(self.why_failed(code.to_string()));
+                // The transaction has failed already; why, the client's own end tells, or its failed deliveries.
+                Err(code @ (RDKafkaErrorCode::State | RDKafkaErrorCode::Fatal)) => {
+                    return Err(match raw::death(&self.producer) {
+                        Some(answer) => self.fault(answer),
+                        None => self.why_failed(code.to_string()),
+                    });
                 }
                 // Not counted by the library: were we to go on, the commit would succeed without this record.
                 Err(code) => {
@@ -200,7 +214,7 @@ impl Writer {
     /// Progress and commit, in the transaction.
     pub(super) fn commit(&mut self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), Fault> {
         if offsets.count() > 0 {
-            self.until_known(|writer| match writer.producer.send_offsets_to_transaction(offsets, group, STEP * 10) {
+            self.until_known(|writer| match writer.producer.send_offsets_to_transaction(offsets, group, PROGRESS) {
                 Ok(()) => Answer::Done,
                 Err(KafkaError::Transaction(error)) => raw::answer(&error),
                 Err(error) => Answer::Fatal(error.to_string()),
@@ -256,8 +270,8 @@ impl Writer {
             Answer::Fenced(text) => {
                 self.state = State::Closed;
                 // A transaction that takes too long is ended by the broker, in the same words.
-                match self.begun.elapsed() > self.settings.transaction_timeout * 9 / 10 {
-                    true => Fault::Aborted(format!("the transaction took too long: {text}")),
+                match self.is_overdue() {
+                    true => Fault::TimedOut(format!("the transaction took too long: {text}")),
                     false => Fault::Fenced(text),
                 }
             }
@@ -267,8 +281,15 @@ impl Writer {
                 Fault::Unknown(text)
             }
             Answer::Fatal(text) => Fault::Fatal(text),
+            Answer::Forbidden(text) => Fault::Unavailable(text),
             Answer::Done | Answer::Pending => Fault::Unknown("there was no answer".into()),
         }
+    }
+
+    /// True when the broker may have ended the transaction already.
+    fn is_overdue(&self) -> bool {
+        self.settings.delivery == Delivery::ExactlyOnce
+            && self.begun.elapsed() > self.settings.transaction_timeout * 9 / 10
     }
 
     /// Why a transaction failed: the first record that was not delivered tells more than the transaction's error.
@@ -276,14 +297,16 @@ impl Writer {
         raw::serve(&self.producer);
         let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         match failed {
+            None if self.is_overdue() => Fault::TimedOut(format!("the transaction took too long: {text}")),
             None => Fault::Aborted(text),
             Some((code, topic)) => refusal(code, &topic).unwrap_or_else(|| match code {
                 RDKafkaErrorCode::MessageTimedOut => {
-                    Fault::Unavailable(format!("{topic}: no broker took its records in time"))
+                    Fault::TimedOut(format!("{topic}: no broker took its records in time"))
                 }
                 RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownTopicOrPartition => Fault::Unavailable(format!("{topic}: {code}")),
+                _ if self.is_overdue() => Fault::TimedOut(format!("the transaction took too long: {topic}: {code}")),
                 _ => Fault::Aborted(format!("{topic}: {code}")),
             }),
         }

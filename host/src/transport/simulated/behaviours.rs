@@ -47,6 +47,15 @@ fn a_transaction_that_took_too_long_is_done_again() {
 }
 
 #[test]
+fn a_transaction_that_is_too_large_for_its_time_is_done_in_smaller_ones() {
+    let mut settings = settings();
+    settings.most_in_time = 3;
+    let scene = Scene::comes_to_a("0/0: pass pass pass pass pass pass pass pass", settings);
+    scene.ends_with("main: 0/0#0 0/0#1 0/0#2 0/0#3 0/0#4 0/0#5 0/0#6 0/0#7");
+    assert!(scene.happened(Event::TooLarge));
+}
+
+#[test]
 fn an_unknown_outcome_that_was_committed_is_not_repeated() {
     let scene = Scene::comes_to_a("0/0: pass pass", settings());
     scene.strike("a", Moment::Answer, Strike::Fail);
@@ -212,6 +221,18 @@ fn a_cluster_that_does_not_answer_is_waited_for() {
     scene.worker("a");
     scene.loses_brokers(Duration::from_secs(600));
     scene.ends_with("main: 0/0#0 0/0#1");
+}
+
+#[test]
+fn faults_of_an_idle_worker_that_lie_far_apart_do_not_add_up() {
+    let scene = Scene::comes_to_a("", settings());
+    for fault in 1..=5 {
+        let quiet = scene.now() + Duration::from_secs(90);
+        scene.until("it was quiet", |scene| scene.now() > quiet);
+        scene.strike("a", Moment::Take, Strike::Fail);
+        scene.until("it fails", |scene| scene.count(Event::TakeFailed) == fault);
+        assert!(scene.now() - quiet < Duration::from_secs(1), "it went on at once after fault {fault}");
+    }
 }
 
 #[test]

@@ -24,6 +24,12 @@ impl SimulatedLink {
         if fails {
             return Err(Fault::Unavailable("a broker took no records".into()));
         }
+        if self.writer()?.is_too_large(&simulation.world.borrow()) {
+            self.count(Event::TooLarge);
+            let timeout = simulation.world.borrow().settings.transaction_timeout;
+            simulation.pass(timeout * 8 / 10);
+            return Err(Fault::TimedOut("no broker took the records in time".into()));
+        }
         if self.fails_at(Moment::Offsets, Event::OffsetsRefused)? {
             return Err(Fault::Aborted("the group is rebalancing".into()));
         }

@@ -141,6 +141,7 @@ pub(super) enum Event {
     UnknownLate,
     SendFailed,
     FlushFailed,
+    TooLarge,
     OffsetsRefused,
     RecordRefused,
     BeginFailed,
@@ -162,7 +163,7 @@ pub(super) enum Event {
 
 impl Event {
     /// Every kind.
-    pub(super) const ALL: [Event; 38] = [
+    pub(super) const ALL: [Event; 39] = [
         Event::Committed,
         Event::Aborted,
         Event::CommittedLate,
@@ -184,6 +185,7 @@ impl Event {
         Event::UnknownLate,
         Event::SendFailed,
         Event::FlushFailed,
+        Event::TooLarge,
         Event::OffsetsRefused,
         Event::RecordRefused,
         Event::BeginFailed,

@@ -254,9 +254,7 @@ impl Link for SimulatedLink {
                 return Err(Fault::Aborted("no transaction could be opened".into()));
             }
             let now = link.simulation.now();
-            let writer = link.writer()?;
-            writer.begun = now;
-            writer.state = State::Open;
+            link.writer()?.begin(now);
             Ok(())
         })
     }

@@ -34,6 +34,7 @@ pub(super) fn settings() -> Settings {
         session: Duration::from_secs(6),
         join_patience: Duration::from_secs(20),
         transaction_timeout: Duration::from_secs(10),
+        most_in_time: usize::MAX,
         prompt: true,
         strict: true,
     }
@@ -128,9 +129,19 @@ impl Scene {
         self.simulation.pass(time);
     }
 
+    /// What time it is.
+    pub(super) fn now(&self) -> Duration {
+        self.simulation.now()
+    }
+
+    /// How often it has come to that.
+    pub(super) fn count(&self, event: Event) -> u64 {
+        self.simulation.world.borrow().counts.get(event)
+    }
+
     /// Whether it has come to that.
     pub(super) fn happened(&self, event: Event) -> bool {
-        self.simulation.world.borrow().counts.get(event) > 0
+        self.count(event) > 0
     }
 
     /// Everybody works until it is true.

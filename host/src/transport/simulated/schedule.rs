@@ -75,6 +75,7 @@ impl Schedule {
             session: Duration::from_secs(6),
             join_patience: Duration::from_secs(20),
             transaction_timeout: Duration::from_secs(10),
+            most_in_time: [usize::MAX, usize::MAX, 40, 8][rng.usize(0..4)],
             prompt: false,
             strict: mutant.is_none(),
         };

@@ -38,6 +38,8 @@ pub(super) struct Settings {
     /// How long a rebalance waits for a member.
     pub(super) join_patience: Duration,
     pub(super) transaction_timeout: Duration,
+    /// The most records that can be written in a transaction's time.
+    pub(super) most_in_time: usize,
     /// Whatever there is comes at once: no luck in what a take brings.
     pub(super) prompt: bool,
     /// A worker that calls on after a fault is to be blamed.

@@ -27,6 +27,8 @@ pub(super) struct Writer {
     pub(super) epoch: u32,
     pub(super) state: State,
     pub(super) begun: Duration,
+    /// How many records its transaction has.
+    sent: usize,
     /// Why the transaction has failed already, though nobody was told.
     pub(super) failed: Option<Fault>,
     waiting: Vec<(usize, u32, Rc<Data>)>,
@@ -34,7 +36,17 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(epoch: u32) -> Writer {
-        Writer { epoch, state: State::Closed, begun: Duration::ZERO, failed: None, waiting: Vec::new() }
+        Writer { epoch, state: State::Closed, begun: Duration::ZERO, sent: 0, failed: None, waiting: Vec::new() }
+    }
+
+    /// Opens a transaction.
+    pub(super) fn begin(&mut self, now: Duration) {
+        (self.begun, self.state, self.sent) = (now, State::Open, 0);
+    }
+
+    /// True when the transaction is more than can be written in its time.
+    pub(super) fn is_too_large(&self, world: &World) -> bool {
+        self.sent > world.settings.most_in_time
     }
 
     /// Takes a record that is to be sent. One that the client itself refuses is not counted by it: a commit would go
@@ -60,6 +72,7 @@ impl Writer {
         let partitions = world.outputs[record.output].len() as u32;
         let sum = record.key.unwrap_or_default().iter().fold(0, |sum: u32, byte| sum.wrapping_add(u32::from(*byte)));
         let partition = record.partition.unwrap_or(sum % partitions);
+        self.sent += 1;
         self.waiting.push((record.output, partition, Rc::new(data)));
         Ok(())
     }
@@ -98,7 +111,7 @@ impl Writer {
     pub(super) fn fenced(&mut self, world: &mut World) -> Fault {
         self.state = State::Closed;
         if world.now() - self.begun > world.settings.transaction_timeout * 9 / 10 {
-            return Fault::Aborted("the transaction took too long".into());
+            return Fault::TimedOut("the transaction took too long".into());
         }
         world.count(Event::Fenced);
         Fault::Fenced("another writer has the name".into())

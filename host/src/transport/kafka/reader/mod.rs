@@ -3,6 +3,7 @@
 //! Rebalances are not handled in the library's callback: it only notes them, and the worker lets them happen between
 //! two transactions.
 
+mod instead;
 mod starts;
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     settings::Cluster,
 };
 use crate::transport::{Assignment, Fault, LinkSettings, NextOffset, Partition, Progress, Taken};
+use instead::Instead;
 use rdkafka::{
     client::ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -48,8 +50,9 @@ pub(super) struct Events {
 }
 
 impl ClientContext for Events {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", "{facility} {text}");
+        self.health.overhear(level, facility);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -100,6 +103,8 @@ pub(super) struct Reader {
     said_gone: bool,
     /// Of no use any more: a new one has to join.
     dead: bool,
+    /// What was said already of partitions that cannot be read.
+    said: BTreeSet<(Option<Partition>, String)>,
     /// Partitions whose offset the broker does not know, as after a topic was made anew.
     lost: BTreeSet<Partition>,
     /// Records may be taken from them: they stand where they should.
@@ -129,6 +134,7 @@ impl Reader {
             assigned: false,
             said_gone: false,
             dead: false,
+            said: BTreeSet::new(),
             lost,
             started: false,
             scratch: Vec::new(),
@@ -151,29 +157,21 @@ impl Reader {
         if self.scratch.is_empty() {
             return Ok(Taken::Nothing);
         }
-        let (mut lost, mut gone) = (None, BTreeSet::new());
+        let mut all = Vec::new();
         let inputs = &self.settings.inputs;
-        let batch = KafkaBatch::new(self.scratch.drain(..), inputs, &self.consumer, |queued| match queued.error() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                if let Some(input) = inputs.iter().position(|topic| topic.as_bytes() == queued.topic().to_bytes()) {
-                    gone.insert(Partition { input, number: queued.partition() as u32 });
-                }
-                lost = Some(format!("{}/{}: {}", queued.topic().to_string_lossy(), queued.partition(), queued.text()));
-                Ok(())
-            }
-            Some(code) => {
-                tracing::debug!("{}: {code}: {}", queued.topic().to_string_lossy(), queued.text());
-                Ok(())
-            }
-            // A record that we cannot place must not be passed over.
-            None => Err(Fault::Aborted(format!("a record of {} came unasked", queued.topic().to_string_lossy()))),
+        let batch = KafkaBatch::new(self.scratch.drain(..), inputs, &self.consumer, |queued| {
+            let topic = queued.topic().to_string_lossy();
+            let Some(code) = queued.error() else {
+                // A record that we cannot place must not be passed over.
+                return Err(Fault::Aborted(format!("a record of {topic} came unasked")));
+            };
+            let input = inputs.iter().position(|input| *input == topic);
+            let partition = input.map(|input| Partition { input, number: queued.partition() as u32 });
+            let text = format!("{topic}/{}: {}", queued.partition(), queued.text());
+            all.push(Instead { code, partition, text });
+            Ok(())
         })?;
-        if let Some(why) = lost {
-            // The library has given this partition up, and no seek brings it back.
-            self.dead = true;
-            self.lost.extend(gone);
-            return Err(Fault::Aborted(why));
-        }
+        self.hear_instead(all)?;
         Ok(Taken::Records(batch))
     }
 
@@ -207,12 +205,7 @@ impl Reader {
             Some(RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed) => {
                 return Err(Fault::Unavailable(error.to_string()));
             }
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
-                if !std::mem::replace(&mut self.said_gone, true) =>
-            {
-                let topics = self.settings.inputs.join(", ");
-                tracing::warn!("group {}: a topic of {topics} is gone: waiting for it", self.settings.group);
-            }
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => self.say_gone(),
             _ => {}
         }
         notice(&self.consumer.context().health, error, &error.to_string());
@@ -375,16 +368,18 @@ impl Reader {
 
     /// What a transaction needs to know of the group, as it is now.
     pub(super) fn membership(&self) -> Result<ConsumerGroupMetadata, Fault> {
+        let group = self.consumer.group_metadata().ok_or_else(|| Fault::Fatal("the consumer has no group".into()))?;
+        // Afterwards: what was lost before it was asked for shows now, and nothing comes back before the next poll.
         self.check_member()?;
-        self.consumer.group_metadata().ok_or_else(|| Fault::Fatal("the consumer has no group".into()))
+        Ok(group)
     }
 
     /// A member that was thrown out has no generation any more, and must not commit without one: a group that is
     /// empty by now would accept it.
     fn check_member(&self) -> Result<(), Fault> {
-        match raw::assignment_lost(&self.consumer) {
-            true => Err(Fault::Aborted("the group has given the partitions to others".into())),
-            false => Ok(()),
+        match raw::has_generation(&self.consumer) && !raw::assignment_lost(&self.consumer) {
+            true => Ok(()),
+            false => Err(Fault::Aborted("the group has given the partitions to others".into())),
         }
     }
 
