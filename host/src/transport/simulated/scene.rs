@@ -5,6 +5,7 @@ use super::{
     records::OUTPUTS,
     schedule::record,
     simulation::{Seat, Simulation},
+    sources::Numbers,
     world::{Rule, Settings},
 };
 use crate::{
@@ -36,6 +37,7 @@ pub(super) fn settings() -> Settings {
         transaction_timeout: Duration::from_secs(10),
         prompt: true,
         strict: true,
+        source: None,
     }
 }
 
@@ -47,6 +49,14 @@ impl Scene {
         let mut scene = Scene { simulation, producers: 1_000_000 };
         scene.come(records);
         scene
+    }
+
+    /// A source of so many numbers, and nobody at work yet.
+    pub(super) fn of_numbers(count: u64) -> Scene {
+        let numbers = Numbers { count, every: Duration::from_millis(20), mutant: None };
+        let settings = Settings { source: Some(numbers), ..settings() };
+        let simulation = Simulation::new(Rng::with_seed(7), settings, (&[1], &[1, 1]), None, true);
+        Scene { simulation, producers: 1_000_000 }
     }
 
     /// Records come to a worker `a` that has every partition, and has said so.

@@ -77,6 +77,7 @@ impl Schedule {
             transaction_timeout: Duration::from_secs(10),
             prompt: false,
             strict: mutant.is_none(),
+            source: None,
         };
         let workers = rng.usize(1..=3);
         let hosts = rng.usize(1..=2);
