@@ -53,8 +53,18 @@ impl Scene {
 
     /// A source of so many numbers, and nobody at work yet.
     pub(super) fn of_numbers(count: u64) -> Scene {
-        let numbers = Numbers { count, every: Duration::from_millis(20), mutant: None };
-        let settings = Settings { source: Some(numbers), ..settings() };
+        let numbers = Numbers { count, every: Duration::from_millis(20), stops_at: None, mutant: None };
+        Scene::of(numbers, true)
+    }
+
+    /// A source that gives up in front of this number.
+    pub(super) fn of_numbers_up_to(number: u64) -> Scene {
+        let (count, stops_at) = (number + 1, Some(number));
+        Scene::of(Numbers { count, every: Duration::from_millis(20), stops_at, mutant: None }, false)
+    }
+
+    fn of(numbers: Numbers, strict: bool) -> Scene {
+        let settings = Settings { source: Some(numbers), strict, ..settings() };
         let simulation = Simulation::new(Rng::with_seed(7), settings, (&[1], &[1, 1]), None, true);
         Scene { simulation, producers: 1_000_000 }
     }

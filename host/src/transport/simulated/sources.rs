@@ -38,6 +38,8 @@ const QUIET_TURNS: usize = 20_000;
 pub(super) struct Numbers {
     pub(super) count: u64,
     pub(super) every: Duration,
+    /// It gives up in front of this one.
+    pub(super) stops_at: Option<u64>,
     pub(super) mutant: Option<SourceMutant>,
 }
 
@@ -84,7 +86,7 @@ pub(super) fn at_work(
         every: numbers.every,
         retry: Retry { backoff: Duration::from_millis(50), ..Retry::default() },
     };
-    let poller = Box::new(Counter { simulation: simulation.clone(), count: numbers.count });
+    let poller = Box::new(Counter { simulation: simulation.clone(), numbers });
     let source = Source::new(Arc::new(settings), poller, clock.clone(), Arc::<SourceState>::default());
     let settings = WorkerSettings { name: name.clone(), commit_interval, control };
     let link = SimulatedLink::new(simulation.clone(), name, process);
@@ -107,7 +109,7 @@ fn turns<L: Link + 'static>(mut worker: SourceWorker<L>) -> Turns {
 /// A module that counts on from where it is told to.
 struct Counter {
     simulation: Rc<Simulation>,
-    count: u64,
+    numbers: Numbers,
 }
 
 impl Poller for Counter {
@@ -129,7 +131,10 @@ impl Poller for Counter {
             _ => {}
         }
         let next: u64 = position.map_or(0, |bytes| String::from_utf8_lossy(bytes).parse().expect("a number"));
-        let end = (next + most).min(self.count);
+        if self.numbers.stops_at == Some(next) {
+            return Err(PollFailed::Stop(reason));
+        }
+        let end = (next + most).min(self.numbers.count);
         let record = |number: u64| Record {
             key: Some(number.to_string().into_bytes()),
             value: Some(text(number).into_bytes()),
@@ -139,7 +144,7 @@ impl Poller for Counter {
             timestamp: None,
         };
         let position = Some(end.max(next).to_string().into_bytes());
-        Ok(Polled { records: (next..end).map(record).collect(), position, done: end >= self.count })
+        Ok(Polled { records: (next..end).map(record).collect(), position, done: end >= self.numbers.count })
     }
 }
 
@@ -174,7 +179,7 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
         transaction_timeout: Duration::from_secs(10),
         prompt: false,
         strict: mutant.is_none(),
-        source: Some(Numbers { count: rng.u64(20..=200), every, mutant }),
+        source: Some(Numbers { count: rng.u64(20..=200), every, stops_at: None, mutant }),
     };
     let partitions = rng.u32(1..=3);
     let simulation = Simulation::new(rng.fork(), settings, (&[1], &[partitions, 1]), None, told);
@@ -247,7 +252,7 @@ mod tests {
     use crate::{
         transport::simulated::{
             faults::{Moment, Strike},
-            scene::Scene,
+            scene::{Scene, failed},
         },
         worker::Ended,
     };
@@ -344,6 +349,15 @@ mod tests {
             scene.strike("a", moment, strike);
             scene.ends_with(ALL);
         }
+    }
+
+    #[test]
+    fn one_that_stops_says_why_and_has_committed_what_came_before() {
+        let scene = Scene::of_numbers_up_to(3);
+        let a = scene.worker("a");
+        assert_eq!(failed(&scene.end_of(&a)), "the dice said so");
+        scene.passes(Duration::from_secs(1));
+        assert_eq!(scene.outputs(), "main: n#0 n#1 n#2");
     }
 
     #[test]
