@@ -1,10 +1,7 @@
 //! Sources: hosts that give a sequence are killed and stopped, and every number is counted at the far end.
 
 use crate::support::{Host, Kafka, Pipeline, Watch, read_all, soak};
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 /// Counts to so many, a number every 10 ms.
 fn numbers(count: u64) -> String {
@@ -93,7 +90,7 @@ fn a_host_that_is_killed_again_and_again_goes_on_where_it_stood() {
 
 #[test]
 fn the_one_that_stands_by_takes_over_from_one_that_is_killed() {
-    let scene = Scene::new(600);
+    let scene = Scene::new(1500);
     let watch = scene.watch();
     let mut hosts = [scene.pipeline.run(&[]), scene.pipeline.run(&[])];
     for _ in 0..2 {
@@ -109,23 +106,22 @@ fn the_one_that_stands_by_takes_over_from_one_that_is_killed() {
 
 #[test]
 fn one_that_stood_still_while_another_took_over_doubles_nothing() {
-    let scene = Scene::new(2000);
+    let rounds = if soak() { 10 } else { 2 };
+    // Enough that they do not come to their end before.
+    let scene = Scene::new(rounds * 1500 + 500);
     let watch = scene.watch();
     let first = scene.pipeline.run(&[]);
     scene.until_more_come(&first, &watch);
     let second = scene.pipeline.run(&[]);
     // When the two have agreed on who it is, whoever stands still may be the one at work, or the other one.
-    let rounds = if soak() { 10 } else { 2 };
     for round in 0..rounds {
         let (still, awake) = if round % 2 == 0 { (&first, &second) } else { (&second, &first) };
         scene.until_more_come(awake, &watch);
         still.signal("STOP");
-        let since = Instant::now();
         // The transaction that it may have open is younger than its timeout when it wakes.
         thread::sleep(SESSION);
         scene.until_more_come(awake, &watch);
         still.signal("CONT");
-        assert!(since.elapsed() < Duration::from_secs(60));
         scene.until_more_come(awake, &watch);
     }
     scene.concludes(&second, &watch);
