@@ -2,6 +2,8 @@
 
 pub mod poller;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use state::{SourceCounts, SourceState};
 

@@ -54,6 +54,11 @@ pub(crate) fn written(folder: &Path, wat: &str) -> Result<Compiled, LoadError> {
 
 /// A core module in text, marked as a stage.
 pub(crate) fn stage(wat: &str) -> Vec<u8> {
+    marked(wat, "stage")
+}
+
+/// A core module in text, marked as of this world.
+pub(crate) fn marked(wat: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
     // As tools make it that know no more of `wasi:config` than what they call.
@@ -72,7 +77,7 @@ pub(crate) fn stage(wat: &str) -> Vec<u8> {
     let test = resolve.push_str("test.wit", all).unwrap();
     let (package, world) = match wat.contains("wasi:config") {
         true => (test, "all"),
-        false => (package, "stage"),
+        false => (package, world),
     };
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut core = wat::parse_str(wat).unwrap();

@@ -16,7 +16,7 @@ use crate::{
 use std::{rc::Rc, time::Duration};
 
 /// After so many positions the group's progress is committed, so that whoever comes next has few to read.
-const POSITIONS: u64 = 1000;
+const POSITIONS: u64 = if cfg!(test) { 5 } else { 1000 };
 
 /// The one member of a source's group that is at work, or one that stands by.
 pub struct SourceWorker<L: Link> {

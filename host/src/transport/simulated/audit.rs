@@ -2,7 +2,9 @@
 
 use super::{
     log::{Data, Log},
-    records::{self, OUTPUTS},
+    records::{self, MAIN, OUTPUTS},
+    sources::{Numbers, POSITIONS},
+    world::Settings,
 };
 use crate::{
     manifest::{Delivery, OnError},
@@ -20,6 +22,8 @@ struct Outcome {
 pub(super) struct Audit {
     delivery: Delivery,
     on_error: OnError,
+    /// The inputs hold nothing but a source's positions.
+    source: bool,
     /// How many records stand in the inputs.
     records: u64,
     outcomes: HashMap<String, Outcome>,
@@ -30,12 +34,14 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    pub(super) fn new(delivery: Delivery, on_error: OnError) -> Audit {
+    pub(super) fn new(settings: &Settings) -> Audit {
+        let outcome = |text| (text, Outcome { topic: MAIN, seen: 0 });
         Audit {
-            delivery,
-            on_error,
+            delivery: settings.delivery,
+            on_error: settings.on_error,
+            source: settings.source.is_some(),
             records: 0,
-            outcomes: HashMap::new(),
+            outcomes: settings.source.iter().flat_map(Numbers::texts).map(outcome).collect(),
             reached: BTreeMap::new(),
             seen: BTreeMap::new(),
             violation: None,
@@ -62,6 +68,9 @@ impl Audit {
 
     /// A record stands in an output for good.
     pub(super) fn written(&mut self, topic: usize, data: &Data) {
+        if self.source && topic == POSITIONS {
+            return;
+        }
         let text = data.text();
         let name = OUTPUTS[topic];
         match self.outcomes.get_mut(text) {
@@ -84,6 +93,13 @@ impl Audit {
             if next < before {
                 self.blame(format!("progress in {place} went back to {next}"));
             }
+            if self.source {
+                let last = log.read(0).last().map_or(0, |(offset, _)| offset);
+                if next.0 > last {
+                    self.blame(format!("whoever begins at {next} does not see the last position, at {last}"));
+                }
+                continue;
+            }
             if next.0 > log.stable_end() {
                 self.blame(format!("progress in {place} is {next}, behind its end"));
             }
@@ -97,6 +113,11 @@ impl Audit {
                 }
             }
         }
+    }
+
+    /// True when everything that is due has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.outcomes.values().all(|outcome| outcome.seen > 0)
     }
 
     /// A reader of committed records reads on.

@@ -16,8 +16,8 @@ impl SimulatedLink {
     pub(super) fn commit_transaction(&mut self, progress: &Progress) -> Result<(), Fault> {
         let simulation = self.simulation.clone();
         let fails = self.fails_at(Moment::Flush, Event::FlushFailed)?;
-        let name = self.name.clone();
-        self.writer()?.flush(&name, &mut simulation.world.borrow_mut(), usize::MAX);
+        let (name, writes_as) = (self.name.clone(), self.writes_as.clone());
+        self.writer()?.flush(&writes_as, &mut simulation.world.borrow_mut(), usize::MAX);
         if let Some(fault) = self.writer()?.failed.take() {
             return Err(fault);
         }
@@ -40,7 +40,7 @@ impl SimulatedLink {
         if !progress.is_empty() {
             let mut world = simulation.world.borrow_mut();
             reader.accepted(&name, &mut world)?;
-            if world.write_offsets((&name, epoch), progress).is_err() {
+            if world.write_offsets((&writes_as, epoch), progress).is_err() {
                 return Err(writer.fenced(&mut world));
             }
         }
@@ -51,12 +51,12 @@ impl SimulatedLink {
         match end {
             Some(Strike::Fail) => return self.lose(Event::UnknownLost),
             Some(Strike::Late) => {
-                simulation.world.borrow_mut().end_late((&name, epoch));
+                simulation.world.borrow_mut().end_late((&writes_as, epoch));
                 return self.lose(Event::UnknownLate);
             }
             _ => {}
         }
-        if simulation.world.borrow_mut().end((&name, epoch), true).is_err() {
+        if simulation.world.borrow_mut().end((&writes_as, epoch), true).is_err() {
             return Err(self.writer()?.fenced(&mut simulation.world.borrow_mut()));
         }
         match self.at(Moment::Answer)? {

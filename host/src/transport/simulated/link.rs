@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct SimulatedLink {
     pub(super) simulation: Rc<Simulation>,
     pub(super) name: String,
+    /// The name that it writes under.
+    pub(super) writes_as: String,
+    shared: bool,
     pub(super) process: usize,
     pub(super) reader: Option<Reader>,
     pub(super) writer: Option<Writer>,
@@ -27,7 +30,10 @@ pub(super) struct SimulatedLink {
 impl SimulatedLink {
     /// A link that is not connected yet: its first recovery connects it.
     pub(super) fn new(simulation: Rc<Simulation>, name: String, process: usize) -> SimulatedLink {
-        SimulatedLink { simulation, name, process, reader: None, writer: None, faulted: false }
+        let shared = simulation.shared_writer();
+        let writes_as = shared.map_or_else(|| name.clone(), str::to_owned);
+        let shared = shared.is_some();
+        SimulatedLink { simulation, name, writes_as, shared, process, reader: None, writer: None, faulted: false }
     }
 
     /// One call of the seam. What is dead does nothing.
@@ -175,9 +181,37 @@ impl SimulatedLink {
             && self.await_brokers(PATIENCE)
         {
             let mut world = self.simulation.world.borrow_mut();
-            world.end((&self.name, writer.epoch), false).ok();
+            world.end((&self.writes_as, writer.epoch), false).ok();
         }
         Ok(())
+    }
+
+    /// A new writer is let in, and whatever the one before left open is settled.
+    fn open_writer(&mut self) -> Result<(), Fault> {
+        let mut epoch = 0;
+        if self.delivery() == Delivery::ExactlyOnce {
+            let failed = self.fails_at(Moment::Init, Event::InitFailed)?;
+            if failed || !self.await_brokers(PATIENCE) {
+                return Err(Fault::Unavailable("the transaction coordinator does not answer".into()));
+            }
+            epoch = self.simulation.world.borrow_mut().init_writer(&self.writes_as);
+        }
+        self.writer = Some(Writer::new(epoch));
+        Ok(())
+    }
+
+    /// Becomes the writer that all share the name of, if the group gave this one the input, and only then reads.
+    fn take_over(&mut self) -> Result<Assignment, Fault> {
+        if let Some(writer) = self.writer.take() {
+            self.settle(&writer)?;
+        }
+        let (simulation, name) = (self.simulation.clone(), self.name.clone());
+        let reader = self.reader()?;
+        let stays = reader.change(&name, &mut simulation.world.borrow_mut())? == Change::None;
+        if stays && !reader.given.is_empty() && !simulation.fences_late() {
+            self.open_writer()?;
+        }
+        self.start()
     }
 }
 
@@ -224,7 +258,10 @@ impl Link for SimulatedLink {
             let simulation = link.simulation.clone();
             let (name, process) = (link.name.clone(), link.process);
             link.reader()?.follow(&name, process, &mut simulation.world.borrow_mut())?;
-            link.start()
+            match link.shared {
+                true => link.take_over(),
+                false => link.start(),
+            }
         })
     }
 
@@ -253,6 +290,9 @@ impl Link for SimulatedLink {
             if link.fails_at(Moment::Begin, Event::BeginFailed)? {
                 return Err(Fault::Aborted("no transaction could be opened".into()));
             }
+            if link.writer.is_none() && link.simulation.fences_late() {
+                link.open_writer()?;
+            }
             let now = link.simulation.now();
             link.writer()?.begin(now);
             Ok(())
@@ -264,7 +304,7 @@ impl Link for SimulatedLink {
             let fails = link.fails_at(Moment::Send, Event::SendFailed)?;
             let (at_once, now) = (link.flip(), link.flip());
             let simulation = link.simulation.clone();
-            let name = link.name.clone();
+            let name = link.writes_as.clone();
             let writer = link.writer()?;
             if fails {
                 // Some failures come to light at once, others with the commit.
@@ -306,15 +346,10 @@ impl Link for SimulatedLink {
                 let reader = Reader::open(&link.name, link.process, &mut world);
                 link.reader = Some(reader);
             }
-            let mut epoch = 0;
-            if link.delivery() == Delivery::ExactlyOnce {
-                let failed = link.fails_at(Moment::Init, Event::InitFailed)?;
-                if failed || !link.await_brokers(PATIENCE) {
-                    return Err(Fault::Unavailable("the transaction coordinator does not answer".into()));
-                }
-                epoch = simulation.world.borrow_mut().init_writer(&link.name);
+            if link.shared {
+                return link.take_over();
             }
-            link.writer = Some(Writer::new(epoch));
+            link.open_writer()?;
             link.start()
         })
     }

@@ -7,6 +7,7 @@
 
 mod audit;
 mod behaviours;
+mod broken_source;
 mod commit;
 mod faults;
 mod group;
@@ -17,6 +18,7 @@ mod records;
 mod scene;
 mod schedule;
 mod simulation;
+mod sources;
 mod transactions;
 mod world;
 mod writer;

@@ -5,6 +5,7 @@ use super::{
     records::OUTPUTS,
     schedule::record,
     simulation::{Seat, Simulation},
+    sources::Numbers,
     world::{Rule, Settings},
 };
 use crate::{
@@ -37,6 +38,7 @@ pub(super) fn settings() -> Settings {
         most_in_time: usize::MAX,
         prompt: true,
         strict: true,
+        source: None,
     }
 }
 
@@ -48,6 +50,24 @@ impl Scene {
         let mut scene = Scene { simulation, producers: 1_000_000 };
         scene.come(records);
         scene
+    }
+
+    /// A source of so many numbers, and nobody at work yet.
+    pub(super) fn of_numbers(count: u64) -> Scene {
+        let numbers = Numbers { count, every: Duration::from_millis(20), stops_at: None, mutant: None };
+        Scene::of(numbers, true)
+    }
+
+    /// A source that gives up in front of this number.
+    pub(super) fn of_numbers_up_to(number: u64) -> Scene {
+        let (count, stops_at) = (number + 1, Some(number));
+        Scene::of(Numbers { count, every: Duration::from_millis(20), stops_at, mutant: None }, false)
+    }
+
+    fn of(numbers: Numbers, strict: bool) -> Scene {
+        let settings = Settings { source: Some(numbers), strict, ..settings() };
+        let simulation = Simulation::new(Rng::with_seed(7), settings, (&[1], &[1, 1]), None, true);
+        Scene { simulation, producers: 1_000_000 }
     }
 
     /// Records come to a worker `a` that has every partition, and has said so.

@@ -78,6 +78,7 @@ impl Schedule {
             most_in_time: [usize::MAX, usize::MAX, 40, 8][rng.usize(0..4)],
             prompt: false,
             strict: mutant.is_none(),
+            source: None,
         };
         let workers = rng.usize(1..=3);
         let hosts = rng.usize(1..=2);

@@ -1,10 +1,12 @@
 //! The processes: who works under which name, who is at it now, and who goes on while somebody stands still.
 
 use super::{
+    broken_source::SourceMutant,
     faults::Event,
     link::SimulatedLink,
     log::Log,
     records::{LETTERS, OUTPUTS, Obedient},
+    sources,
     world::{Process, Settings, World},
 };
 use crate::{
@@ -27,7 +29,7 @@ use std::{
 };
 
 /// A worker at work: each call is one turn.
-type Turns = Box<dyn FnMut() -> Option<Ended>>;
+pub(super) type Turns = Box<dyn FnMut() -> Option<Ended>>;
 
 /// How many workers may stand still inside each other's calls.
 const DEPTH: u32 = 3;
@@ -214,6 +216,11 @@ impl Simulation {
         let control = Arc::new(Control::default());
         *seat.control.borrow_mut() = control.clone();
         let clock: Rc<dyn Clock> = Rc::new(SimulatedClock(self.time.clone()));
+        let source = self.world.borrow().settings.source;
+        if let Some(numbers) = source {
+            *seat.turns.borrow_mut() = Some(sources::at_work(self, numbers, name, process, clock, control));
+            return;
+        }
         let stage =
             Stage::new(self.stage.clone(), Box::new(Obedient::new(self.clone())), clock.clone(), self.tally.clone());
         let settings = WorkerSettings {
@@ -261,6 +268,17 @@ impl Simulation {
         let seats = self.seats.borrow();
         let same = |seat: &&Rc<Seat>| *seat.name.borrow() == name;
         seats.iter().filter(same).count() > 1
+    }
+
+    /// The name that all workers write under, when they are a source's.
+    pub(super) fn shared_writer(&self) -> Option<&'static str> {
+        self.world.borrow().settings.source.and_then(|numbers| numbers.shared_writer())
+    }
+
+    /// Those workers are broken: they become the writer when they have something to write, and not before they read.
+    pub(super) fn fences_late(&self) -> bool {
+        let source = self.world.borrow().settings.source;
+        source.is_some_and(|numbers| numbers.mutant == Some(SourceMutant::ReadBeforeFencing))
     }
 
     /// A name that nobody had before.

@@ -65,7 +65,7 @@ impl World {
         let open = self.open(name, epoch)?;
         open.written.push((topic, partition, data.clone()));
         let id = self.writer(name).id;
-        self.outputs[topic][partition as usize].append(Some(id), data);
+        self.output(topic, partition).append(Some(id), data);
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl World {
         };
         let commit = ending.commit;
         if let Some((topic, partition)) = ending.partitions.pop() {
-            self.outputs[topic][partition as usize].mark(id, commit);
+            self.output(topic, partition).mark(id, commit);
         }
     }
 

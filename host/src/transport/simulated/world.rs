@@ -5,6 +5,7 @@ use super::{
     faults::{Counts, Event, Moment, Odds, Strike},
     group::Group,
     log::{Data, Log},
+    sources::{Numbers, POSITIONS},
     transactions::Writer,
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct Settings {
     pub(super) prompt: bool,
     /// A worker that calls on after a fault is to be blamed.
     pub(super) strict: bool,
+    /// A source is at work, and not a stage: what it writes last are positions, which its one input takes.
+    pub(super) source: Option<Numbers>,
 }
 
 /// A process with one worker in it.
@@ -96,7 +99,7 @@ impl World {
             counts.iter().map(topic).collect()
         };
         World {
-            audit: Audit::new(settings.delivery, settings.on_error),
+            audit: Audit::new(&settings),
             rng,
             settings,
             inputs: topics(inputs),
@@ -194,6 +197,14 @@ impl World {
         self.inputs.iter().enumerate().flat_map(numbers).collect()
     }
 
+    /// Where records for an output stand.
+    pub(super) fn output(&mut self, topic: usize, partition: u32) -> &mut Log {
+        match self.settings.source.is_some() && topic == POSITIONS {
+            true => &mut self.inputs[0][0],
+            false => &mut self.outputs[topic][partition as usize],
+        }
+    }
+
     /// A process dies.
     pub(super) fn kill(&mut self, process: usize) {
         let now = self.now();
@@ -210,6 +221,9 @@ impl World {
 
     /// True when the group is done with everything that is in the inputs.
     pub(super) fn drained(&self) -> bool {
+        if self.settings.source.is_some() {
+            return self.all_settled() && self.audit.is_complete();
+        }
         let done = |partition: Partition| {
             let log = &self.inputs[partition.input][partition.number as usize];
             let committed = self.group.committed.get(&partition);

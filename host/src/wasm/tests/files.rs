@@ -15,9 +15,13 @@ fn said(bytes: impl AsRef<[u8]>) -> String {
 }
 
 fn said_of(path: &Path, folder: &Path) -> String {
-    let compiled = Module::load(path, Kind::Stage)
+    said_as(path, Kind::Stage, folder)
+}
+
+fn said_as(path: &Path, kind: Kind, folder: &Path) -> String {
+    let compiled = Module::load(path, kind)
         .and_then(|module| Engine::new().unwrap().compile(&module, &Cache::none(), &mut |_| {}));
-    let said = compiled.err().map_or("a stage".into(), |error| error.to_string());
+    let said = compiled.err().map_or_else(|| format!("a {kind}"), |error| error.to_string());
     said.replace(&format!("{}/", folder.display()), "")
 }
 
@@ -132,7 +136,8 @@ fn a_component_of_another_world() {
     );
     assert_eq!(
         exports(&["millstream:stage/poller@0.1.0"]),
-        "price.wasm is a source: it exports millstream:stage/poller@0.1.0, and this version runs stages only"
+        "price.wasm is a source, not a stage: it stands under `sources:`, or a module that exports \
+         millstream:stage/transformer takes its place"
     );
     assert_eq!(
         exports(&["millstream:stage/transformer@0.2.0"]),
@@ -152,4 +157,38 @@ fn a_stage_is_a_stage() {
     let exports = ["millstream:stage/lifecycle@0.1.0", "millstream:stage/transformer@0.1.0"];
     assert_eq!(module.exports(), exports);
     assert!(module.imports().contains(&"millstream:stage/log@0.1.0".into()), "{:?}", module.imports());
+}
+
+#[test]
+fn a_source_is_a_source() {
+    let numbers = guest("numbers");
+    let said = |guest: &Path, kind| said_as(guest, kind, guest.parent().unwrap());
+    assert_eq!(said(&numbers, Kind::Source), "a source");
+    assert_eq!(
+        said(&numbers, Kind::Stage),
+        "numbers.wasm is a source, not a stage: it stands under `sources:`, or a module that exports \
+         millstream:stage/transformer takes its place"
+    );
+    assert_eq!(
+        said(&guest("upper"), Kind::Source),
+        "upper.wasm is a stage, not a source: it stands under `stages:`, or a module that exports \
+         millstream:stage/poller takes its place"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("price.wasm");
+    let exports = |names: &str| {
+        fs::write(&path, component(&format!("(component (instance $i) {names})"))).unwrap();
+        said_as(&path, Kind::Source, folder.path())
+    };
+    assert_eq!(
+        exports(""),
+        "price.wasm is not a source: it exports nothing, where millstream:stage/poller@0.1.0 is needed"
+    );
+    let poller = r#"(export "millstream:stage/poller@0.1.0" (instance $i))"#;
+    assert_eq!(
+        exports(&format!(r#"(import "millstream:stage/context@0.1.0" (instance)) {poller}"#)),
+        "price.wasm imports millstream:stage/context@0.1.0, which nothing allows: build it without, as Rust does for \
+         wasm32-unknown-unknown"
+    );
+    assert!(exports(poller).starts_with("price.wasm does not fit millstream:stage@0.1.0 ("), "{}", exports(poller));
 }

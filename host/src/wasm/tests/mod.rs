@@ -5,4 +5,5 @@ mod failures;
 mod files;
 mod kept;
 mod lines;
+mod polls;
 mod starts;
