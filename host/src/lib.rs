@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod lines;
 pub mod manifest;
 pub mod plan;
 pub mod record;
