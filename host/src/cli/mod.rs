@@ -4,10 +4,14 @@ mod build;
 mod check;
 mod client;
 mod completions;
+mod consume;
 mod load;
 mod log;
+mod offsets;
+mod produce;
 mod run;
 mod schema;
+mod stdio;
 mod topics;
 
 use clap::{Parser, Subcommand, error::ContextKind};
@@ -32,6 +36,9 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Topics(topics::Arguments),
+    Produce(produce::Arguments),
+    Consume(consume::Arguments),
+    Offsets(offsets::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -77,6 +84,9 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Topics(arguments) => topics::run(arguments),
+        Command::Produce(arguments) => produce::run(arguments),
+        Command::Consume(arguments) => consume::run(arguments),
+        Command::Offsets(arguments) => offsets::run(arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };
