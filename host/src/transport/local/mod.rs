@@ -1,153 +1,191 @@
 //! The embedded log behind the seam: topics, partitions, groups and transactions in one SQLite file.
+//!
+//! Whoever reads has a connection of its own and looks at one moment at a time; whoever writes hands its job to the
+//! one thread of the process that does ([`scribe`]). Other processes do the same beside it.
 
-use super::{
-    Assignment, Batch, Fault, Incoming, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken,
-    log::{Lag, NewTopic, Offsets, PartitionFacts, TopicFacts, Topics},
-};
-use crate::{manifest::Start, record::Header};
+mod appender;
+mod batch;
+mod bell;
+mod codec;
+mod faults;
+mod link;
+mod locks;
+mod offsets;
+mod partitioner;
+mod reader;
+mod rows;
+mod scanner;
+mod schema;
+mod scribe;
+mod starts;
+#[cfg(test)]
+mod tests;
+mod tidy;
+mod topics;
+mod trouble;
+mod watch;
+mod writer;
+
+pub use appender::{Appender, NewRecord, NotAppended, Place};
+pub use batch::LocalBatch;
+pub use codec::Headers;
+pub use link::LocalLink;
+pub use locks::{GroupLock, HostLock};
+pub use offsets::LocalOffsets;
+pub use scanner::{Page, Scanned, Scanner};
+
 use anyhow::Result;
+use bell::Bell;
+use locks::Locks;
+use schema::{Access, Store};
+use scribe::Scribe;
 use std::{
     collections::BTreeMap,
+    fmt, fs,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
+use trouble::Trouble;
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The disk: nothing that was committed is lost with the power.
+    #[default]
+    Fsync,
+    /// The operating system: faster; nothing is lost when a process ends, but the latest transactions may be lost with
+    /// the power, whole and in order.
+    Os,
+}
 
 /// An embedded log that is open. Its clones are the same log.
-#[derive(Clone, Debug)]
-pub struct LocalLog {
+#[derive(Clone)]
+pub struct LocalLog(Arc<Open>);
+
+struct Open {
     folder: PathBuf,
+    durability: Durability,
+    locks: Locks,
+    bell: Arc<Bell>,
+    /// For questions and small changes.
+    desk: Mutex<Store>,
+    scribe: Mutex<Option<Arc<Scribe>>>,
+    groups: Mutex<BTreeMap<String, Weak<GroupLock>>>,
 }
 
 impl LocalLog {
     /// Opens the log in a folder; makes both when they are missing.
     pub fn open(folder: &Path) -> Result<LocalLog> {
-        Ok(LocalLog { folder: folder.to_owned() })
+        LocalLog::open_with(folder, Durability::default())
+    }
+
+    /// The same, and says what a commit waits for.
+    pub fn open_with(folder: &Path, durability: Durability) -> Result<LocalLog> {
+        fs::create_dir_all(folder).map_err(|error| {
+            Trouble::passing(format!("{} cannot be made: {error}: name another folder with `state:`", folder.display()))
+        })?;
+        schema::check_file_system(folder)?;
+        let locks = Locks::open(folder)?;
+        let desk = Store::make(&file(folder), locks.queue()?, durability)?;
+        Ok(LocalLog(Arc::new(Open {
+            folder: folder.to_owned(),
+            durability,
+            locks,
+            bell: Arc::default(),
+            desk: Mutex::new(desk),
+            scribe: Mutex::default(),
+            groups: Mutex::default(),
+        })))
     }
 
     /// True when there is a log in this folder.
     pub fn is_in(folder: &Path) -> bool {
-        folder.join("log.db").exists()
+        file(folder).exists()
     }
 
     /// The folder that it lies in.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.0.folder
+    }
+
+    /// The right to run a pipeline on it; `None` while another process has it.
+    pub fn host(&self) -> Result<Option<HostLock>> {
+        Ok(self.0.locks.host()?)
+    }
+
+    /// The right to move a group; `None` while somebody else has it.
+    pub fn join(&self, group: &str) -> Result<Option<GroupLock>> {
+        Ok(self.0.locks.group(group)?)
     }
 
     /// Questions about a group.
-    pub fn offsets(&self, _group: &str, _topics: &[String]) -> LocalOffsets {
-        todo!()
+    pub fn offsets(&self, group: &str, topics: &[String]) -> LocalOffsets {
+        LocalOffsets::new(self.clone(), group, topics)
+    }
+
+    /// Writes records from outside of any group.
+    pub fn appender(&self) -> Result<Appender> {
+        Ok(Appender::new(self.clone())?)
+    }
+
+    /// Reads records from outside of any group.
+    pub fn scanner(&self) -> Result<Scanner> {
+        Ok(Scanner::new(self)?)
+    }
+
+    /// Puts a group that was joined further; keys are topics and partitions, values what is read next.
+    pub fn commit(&self, group: &GroupLock, offsets: &BTreeMap<(String, u32), u64>) -> Result<()> {
+        Ok(offsets::put(self, group, offsets)?)
+    }
+
+    /// Removes now what the topics' retention and compaction leave no place for; a host does it by itself.
+    pub fn tidy(&self) -> Result<()> {
+        Ok(self.scribe()?.tidy()?)
+    }
+
+    /// A group's lock, shared by all who ask for it here; `None` when it is somebody else's.
+    fn share(&self, group: &str) -> Result<Option<Arc<GroupLock>>, Trouble> {
+        let mut groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = groups.get(group).and_then(Weak::upgrade) {
+            return Ok(Some(lock));
+        }
+        let lock = self.0.locks.group(group)?.map(Arc::new);
+        if let Some(lock) = &lock {
+            groups.insert(group.to_owned(), Arc::downgrade(lock));
+        }
+        Ok(lock)
+    }
+
+    /// A connection of one's own, to read.
+    fn reader(&self) -> Result<Store, Trouble> {
+        Store::open(&file(&self.0.folder), self.0.locks.queue()?, Access::Read)
+    }
+
+    /// The writing thread; it starts when it is needed first.
+    fn scribe(&self) -> Result<Arc<Scribe>, Trouble> {
+        let mut scribe = self.0.scribe.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scribe) = &*scribe {
+            return Ok(scribe.clone());
+        }
+        let access = Access::Write(self.0.durability);
+        let store = Store::open(&file(&self.0.folder), self.0.locks.queue()?, access)?;
+        let started = Arc::new(Scribe::start(store, self.0.bell.clone())?);
+        *scribe = Some(started.clone());
+        Ok(started)
+    }
+
+    /// The connection for questions and small changes.
+    fn desk(&self) -> MutexGuard<'_, Store> {
+        self.0.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Topics for LocalLog {
-    fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
-        todo!()
-    }
-
-    fn find(&self, _names: &[&str]) -> Result<BTreeMap<String, TopicFacts>> {
-        todo!()
-    }
-
-    fn partitions(&self, _name: &str) -> Result<Option<Vec<PartitionFacts>>> {
-        todo!()
-    }
-
-    fn create(&self, _topic: &NewTopic) -> Result<bool> {
-        todo!()
-    }
-
-    fn grow(&self, _name: &str, _partitions: u32) -> Result<()> {
-        todo!()
-    }
-
-    fn delete(&self, _name: &str) -> Result<()> {
-        todo!()
+impl fmt::Debug for LocalLog {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("LocalLog").field("folder", &self.0.folder).finish_non_exhaustive()
     }
 }
 
-/// Where a group stands in an embedded log.
-pub struct LocalOffsets {}
-
-impl Offsets for LocalOffsets {
-    fn ask(&self) -> Result<BTreeMap<(String, u32), Lag>> {
-        todo!()
-    }
-
-    fn find(&self, _start: Start) -> Result<BTreeMap<(String, u32), u64>> {
-        todo!()
-    }
-
-    fn set(&self, _offsets: &BTreeMap<(String, u32), u64>) -> Result<()> {
-        todo!()
-    }
-}
-
-/// A worker's connection to an embedded log.
-pub struct LocalLink {}
-
-impl LocalLink {
-    /// A link that is not connected yet: its first [`Link::recover`] connects it.
-    pub fn new(_log: LocalLog, _settings: LinkSettings) -> LocalLink {
-        todo!()
-    }
-}
-
-/// Records of an embedded log.
-pub struct LocalBatch {}
-
-impl Batch for LocalBatch {
-    fn len(&self) -> usize {
-        todo!()
-    }
-
-    fn get(&self, _index: usize) -> Incoming<'_> {
-        todo!()
-    }
-
-    fn headers(&self, _index: usize) -> Vec<Header> {
-        todo!()
-    }
-
-    fn ends(&self) -> &[(Partition, NextOffset)] {
-        todo!()
-    }
-}
-
-impl Link for LocalLink {
-    type Batch = LocalBatch;
-
-    fn take(&mut self, _limit: usize, _wait: Duration) -> Result<Taken<LocalBatch>, Fault> {
-        todo!()
-    }
-
-    fn rebalance(&mut self) -> Result<Assignment, Fault> {
-        todo!()
-    }
-
-    fn hold(&mut self, _partition: Partition) -> Result<(), Fault> {
-        todo!()
-    }
-
-    fn release(&mut self, _partition: Partition, _from: NextOffset) -> Result<(), Fault> {
-        todo!()
-    }
-
-    fn begin(&mut self) -> Result<(), Fault> {
-        todo!()
-    }
-
-    fn send(&mut self, _record: &Outgoing<'_>, _origin: Option<(&LocalBatch, usize)>) -> Result<(), Fault> {
-        todo!()
-    }
-
-    fn commit(&mut self, _progress: &Progress) -> Result<(), Fault> {
-        todo!()
-    }
-
-    fn recover(&mut self) -> Result<Assignment, Fault> {
-        todo!()
-    }
-
-    fn close(self) {}
+fn file(folder: &Path) -> PathBuf {
+    folder.join("log.db")
 }

@@ -1,0 +1,77 @@
+//! Records as they lie in the log, without a copy.
+
+use super::codec::{Blob, Headers};
+use crate::{
+    record::Header,
+    transport::{Batch, Incoming, NextOffset, Offset, Partition},
+};
+use std::sync::Arc;
+
+/// Records of an embedded log.
+#[derive(Default)]
+pub struct LocalBatch {
+    blobs: Vec<(Partition, Arc<Blob>)>,
+    /// Each record: its blob, and its place there.
+    records: Vec<(u32, u32)>,
+    ends: Vec<(Partition, NextOffset)>,
+}
+
+impl LocalBatch {
+    /// Adds a blob's records from the one at `index` on, as many as there is room for; returns how far it came.
+    pub(super) fn add(&mut self, partition: Partition, blob: &Arc<Blob>, index: usize, room: usize) -> usize {
+        let end = blob.len().min(index.saturating_add(room));
+        if index < end {
+            let place = self.blobs.len() as u32;
+            self.blobs.push((partition, blob.clone()));
+            self.records.extend((index..end).map(|index| (place, index as u32)));
+        }
+        end
+    }
+
+    /// Notes that a partition's end was reached.
+    pub(super) fn end(&mut self, partition: Partition, end: u64) {
+        self.ends.push((partition, NextOffset(end)));
+    }
+
+    /// A record's headers as they are.
+    pub(super) fn raw_headers(&self, index: usize) -> &[u8] {
+        let (_, blob, index) = self.place(index);
+        blob.content(index).headers
+    }
+
+    fn place(&self, index: usize) -> (Partition, &Blob, usize) {
+        let (blob, index) = self.records[index];
+        let (partition, blob) = &self.blobs[blob as usize];
+        (*partition, blob, index as usize)
+    }
+}
+
+impl Batch for LocalBatch {
+    fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn get(&self, index: usize) -> Incoming<'_> {
+        let (partition, blob, index) = self.place(index);
+        let content = blob.content(index);
+        Incoming {
+            partition,
+            offset: Offset(blob.offset(index)),
+            timestamp: Some(content.timestamp),
+            key: content.key,
+            value: content.value,
+        }
+    }
+
+    fn headers(&self, index: usize) -> Vec<Header> {
+        let header = |(name, value): (&[u8], Option<&[u8]>)| Header {
+            name: String::from_utf8_lossy(name).into_owned(),
+            value: value.map(<[u8]>::to_vec),
+        };
+        Headers::new(self.raw_headers(index)).map(header).collect()
+    }
+
+    fn ends(&self) -> &[(Partition, NextOffset)] {
+        &self.ends
+    }
+}

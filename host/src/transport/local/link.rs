@@ -1,0 +1,146 @@
+//! A worker's connection to an embedded log.
+
+use super::{
+    LocalBatch, LocalLog,
+    locks::GroupLock,
+    reader::Reader,
+    rows::{Expected, Step},
+    scribe::{Job, Scribe},
+    writer::Writer,
+};
+use crate::transport::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken};
+use std::{
+    sync::{Arc, mpsc::RecvTimeoutError},
+    time::Duration,
+};
+
+/// How long to wait for the writing thread before looking whether the process is to end.
+const STEP: Duration = Duration::from_millis(100);
+
+/// A worker's connection to an embedded log.
+pub struct LocalLink {
+    log: LocalLog,
+    settings: Arc<LinkSettings>,
+    /// The group is this process's, as long as one of its workers lives.
+    lock: Option<Arc<GroupLock>>,
+    parts: Option<Parts>,
+}
+
+struct Parts {
+    reader: Reader,
+    writer: Writer,
+    scribe: Arc<Scribe>,
+}
+
+impl LocalLink {
+    /// A link that is not connected yet: its first [`Link::recover`] connects it.
+    pub fn new(log: LocalLog, settings: LinkSettings) -> LocalLink {
+        LocalLink { log, settings: Arc::new(settings), lock: None, parts: None }
+    }
+
+    fn parts(&mut self) -> Result<&mut Parts, Fault> {
+        self.parts.as_mut().ok_or_else(|| Fault::Aborted("the link is not connected".into()))
+    }
+
+    fn steps(&mut self, progress: &Progress) -> Result<Vec<Step>, Fault> {
+        let settings = self.settings.clone();
+        let reader = &mut self.parts()?.reader;
+        let step = |(partition, next): (Partition, NextOffset)| {
+            let cursor = reader.cursor(partition)?;
+            Ok(Step {
+                group: settings.group.clone(),
+                topic: settings.inputs[partition.input].clone(),
+                number: partition.number,
+                part: cursor.part,
+                from: cursor.committed,
+                next: next.0,
+            })
+        };
+        progress.iter().map(step).collect()
+    }
+}
+
+impl Link for LocalLink {
+    type Batch = LocalBatch;
+
+    fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<LocalBatch>, Fault> {
+        self.parts()?.reader.take(limit, wait)
+    }
+
+    fn rebalance(&mut self) -> Result<Assignment, Fault> {
+        self.parts()?.reader.start()
+    }
+
+    fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
+        self.parts()?.reader.hold(partition)
+    }
+
+    fn release(&mut self, partition: Partition, from: NextOffset) -> Result<(), Fault> {
+        self.parts()?.reader.release(partition, from)
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        let settings = self.settings.clone();
+        let Parts { reader, writer, .. } = self.parts()?;
+        if reader.topics_version() != writer.version() {
+            writer.refresh(reader.topics(&settings.outputs)?, reader.topics_version());
+        }
+        writer.begin();
+        Ok(())
+    }
+
+    fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&LocalBatch, usize)>) -> Result<(), Fault> {
+        let headers = origin.map(|(batch, index)| batch.raw_headers(index));
+        self.parts()?.writer.send(record, headers.unwrap_or_default())
+    }
+
+    fn is_full(&self) -> bool {
+        self.parts.as_ref().is_some_and(|parts| parts.writer.is_full())
+    }
+
+    fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        let (lock, control) = (self.lock.clone(), self.settings.control.clone());
+        let steps = self.steps(progress)?;
+        let Parts { reader, writer, scribe } = self.parts()?;
+        let appends = writer.finish();
+        if appends.is_empty() && steps.is_empty() {
+            return Ok(());
+        }
+        let answer = scribe.submit(Job { appends, steps, _lock: lock })?;
+        loop {
+            match answer.recv_timeout(STEP) {
+                Ok(answer) => {
+                    answer?;
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) if !control.out_of_patience() => {}
+                Err(_) => return Err(Fault::Unknown("there was no answer to the commit".into())),
+            }
+        }
+        for (partition, next) in progress.iter() {
+            reader.cursor(partition)?.committed = Expected::At(next.0);
+        }
+        Ok(())
+    }
+
+    fn recover(&mut self) -> Result<Assignment, Fault> {
+        self.parts = None;
+        if self.lock.is_none() {
+            self.lock = self.log.share(&self.settings.group)?;
+        }
+        if self.lock.is_none() {
+            return Err(Fault::Unavailable(format!(
+                "group {} is another process's on this log, and one at a time has it",
+                self.settings.group
+            )));
+        }
+        let mut reader = Reader::open(&self.log, self.settings.clone())?;
+        let assignment = reader.start()?;
+        let outputs = reader.topics(&self.settings.outputs)?;
+        let writer = Writer::new(&self.settings.outputs, outputs, reader.topics_version(), self.settings.place.0);
+        self.parts = Some(Parts { reader, writer, scribe: self.log.scribe()? });
+        Ok(assignment)
+    }
+
+    fn close(self) {}
+}

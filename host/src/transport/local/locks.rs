@@ -1,0 +1,172 @@
+//! Who may do what beside others: locks on files, which end with the process that holds them, however it ends.
+
+use super::trouble::Trouble;
+use crate::text::hex;
+use sha2::{Digest, Sha256};
+use std::{
+    fs::{self, File, TryLockError},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+/// The longest name of a group that becomes a file's name as it is.
+const LONGEST: usize = 200;
+
+/// One process runs a pipeline on an embedded log at a time; who has this is it.
+#[derive(Debug)]
+pub struct HostLock {
+    _file: File,
+}
+
+/// A group's members are all in the process that has this.
+#[derive(Debug)]
+pub struct GroupLock {
+    group: String,
+    _file: File,
+}
+
+impl GroupLock {
+    /// The group.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+}
+
+/// Where the locks of a log are.
+#[derive(Clone, Debug)]
+pub(super) struct Locks {
+    folder: PathBuf,
+}
+
+impl Locks {
+    /// The locks of the log in this folder.
+    pub(super) fn open(folder: &Path) -> Result<Locks, Trouble> {
+        let folder = folder.join("locks");
+        fs::create_dir_all(&folder).map_err(|error| {
+            Trouble::passing(format!(
+                "{} cannot be made: {error}: the log needs a folder that it may write; see `state:`",
+                folder.display()
+            ))
+        })?;
+        Ok(Locks { folder })
+    }
+
+    /// The host's lock; `None` when another process has it.
+    pub(super) fn host(&self) -> Result<Option<HostLock>, Trouble> {
+        Ok(self.take("host")?.map(|file| HostLock { _file: file }))
+    }
+
+    /// A group's lock; `None` when somebody has it.
+    pub(super) fn group(&self, group: &str) -> Result<Option<GroupLock>, Trouble> {
+        let file = self.take(&format!("group.{}", file_name(group)))?;
+        Ok(file.map(|file| GroupLock { group: group.to_owned(), _file: file }))
+    }
+
+    /// The queue of those who want to write.
+    pub(super) fn queue(&self) -> Result<Queue, Trouble> {
+        Ok(Queue { door: self.file("door")?, pen: self.file("pen")?, path: self.folder.clone() })
+    }
+
+    fn take(&self, name: &str) -> Result<Option<File>, Trouble> {
+        let file = self.file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(cannot(&self.folder.join(name), "locked", &error)),
+        }
+    }
+
+    fn file(&self, name: &str) -> Result<File, Trouble> {
+        let path = self.folder.join(name);
+        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+        file.map_err(|error| cannot(&path, "opened", &error))
+    }
+}
+
+/// Those who want to write, in turn: SQLite lets whoever asks at the right moment, and one who asks all the time keeps
+/// the others out.
+///
+/// Who wants the pen waits for it with the door held. Who has just put it down finds the door shut behind the one who
+/// waits, and so comes after.
+#[derive(Debug)]
+pub(super) struct Queue {
+    door: File,
+    pen: File,
+    path: PathBuf,
+}
+
+/// The pen, for as long as this lives.
+pub(super) struct Pen<'a>(&'a File);
+
+impl Queue {
+    /// Waits for the pen.
+    pub(super) fn wait(&self) -> Result<Pen<'_>, Trouble> {
+        self.lock(&self.door)?;
+        let taken = self.lock(&self.pen);
+        let opened = self.door.unlock();
+        taken?;
+        let pen = Pen(&self.pen);
+        opened.map_err(|error| cannot(&self.path, "unlocked", &error))?;
+        Ok(pen)
+    }
+
+    fn lock(&self, file: &File) -> Result<(), Trouble> {
+        loop {
+            match file.lock() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => return other.map_err(|error| cannot(&self.path, "locked", &error)),
+            }
+        }
+    }
+}
+
+impl Drop for Pen<'_> {
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked when the file is closed.
+        self.0.unlock().ok();
+    }
+}
+
+fn cannot(path: &Path, what: &str, error: &std::io::Error) -> Trouble {
+    Trouble::passing(format!("{} cannot be {what}: {error}", path.display()))
+}
+
+/// A group may have any name; a file may not.
+fn file_name(group: &str) -> String {
+    let mut name = String::with_capacity(group.len());
+    for byte in group.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => name.push(byte.into()),
+            other => name.push_str(&format!("%{other:02x}")),
+        }
+    }
+    match name.len() > LONGEST {
+        true => hex(&Sha256::digest(group)),
+        false => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_has_one_holder_and_ends_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = Locks::open(folder.path()).unwrap();
+        let held = locks.group("a/b").unwrap().unwrap();
+        assert!(locks.group("a/b").unwrap().is_none());
+        assert!(locks.group("a_b").unwrap().is_some());
+        assert!(locks.host().unwrap().is_some());
+        drop(held);
+        assert_eq!(locks.group("a/b").unwrap().unwrap().group(), "a/b");
+    }
+
+    #[test]
+    fn every_name_of_a_group_is_a_name_of_a_file_and_no_two_the_same() {
+        assert_eq!(file_name("orders.price-1_x"), "orders.price-1_x");
+        assert_eq!(file_name("a/../b ü"), "a%2f..%2fb%20%c3%bc");
+        let (long, longer) = ("x".repeat(300), "x".repeat(301));
+        assert!(file_name(&long).len() <= LONGEST && file_name(&long) != file_name(&longer));
+    }
+}

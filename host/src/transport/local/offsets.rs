@@ -1,0 +1,104 @@
+//! Where a group stands in an embedded log.
+
+use super::{
+    LocalLog,
+    locks::GroupLock,
+    rows::{self, Expected, Step, Topic},
+    trouble::Trouble,
+};
+use crate::{
+    manifest::Start,
+    transport::log::{Lag, Offsets},
+};
+use anyhow::Result;
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+
+/// Where a group stands in an embedded log.
+pub struct LocalOffsets {
+    log: LocalLog,
+    group: String,
+    topics: Vec<String>,
+}
+
+impl LocalOffsets {
+    pub(super) fn new(log: LocalLog, group: &str, topics: &[String]) -> LocalOffsets {
+        LocalOffsets { log, group: group.to_owned(), topics: topics.to_vec() }
+    }
+}
+
+impl Offsets for LocalOffsets {
+    fn ask(&self) -> Result<BTreeMap<(String, u32), Lag>> {
+        let LocalOffsets { log, group, topics } = self;
+        let all = log.desk().read(|tx| {
+            let mut all = BTreeMap::new();
+            for name in topics {
+                let (topic, committed) = (existing(tx, name)?, rows::committed(tx, group, name)?);
+                for (number, part) in (0..).zip(&topic.parts) {
+                    let found = committed.get(&number).filter(|found| found.part == part.id);
+                    let lag = Lag { committed: found.map(|found| found.next), start: part.first, end: part.next };
+                    all.insert((name.clone(), number), lag);
+                }
+            }
+            Ok(all)
+        })?;
+        Ok(all)
+    }
+
+    fn find(&self, start: Start) -> Result<BTreeMap<(String, u32), u64>> {
+        let all = self.log.desk().read(|tx| {
+            let mut all = BTreeMap::new();
+            for name in &self.topics {
+                for (number, part) in (0..).zip(&existing(tx, name)?.parts) {
+                    let at = match start {
+                        Start::Earliest => part.first,
+                        // Where nothing is that late, the end.
+                        Start::Timestamp(time) => {
+                            rows::at_time(tx, (part.id, name, number), time)?.unwrap_or(part.next)
+                        }
+                        Start::Latest | Start::Refuse => part.next,
+                    };
+                    all.insert((name.clone(), number), at);
+                }
+            }
+            Ok(all)
+        })?;
+        Ok(all)
+    }
+
+    fn set(&self, offsets: &BTreeMap<(String, u32), u64>) -> Result<()> {
+        let Some(lock) = self.log.0.locks.group(&self.group)? else {
+            let group = &self.group;
+            return Err(Trouble::passing(format!("group {group} is at work: end who runs it, and try again")).into());
+        };
+        Ok(put(&self.log, &lock, offsets)?)
+    }
+}
+
+/// Puts a group at these offsets, wherever it was.
+pub(super) fn put(log: &LocalLog, group: &GroupLock, offsets: &BTreeMap<(String, u32), u64>) -> Result<(), Trouble> {
+    log.desk().write(|tx| {
+        for ((name, number), next) in offsets {
+            let topic = existing(tx, name)?;
+            let Some(part) = topic.parts.get(*number as usize) else {
+                return Err(Trouble::refused(format!("topic {name} has no partition {number}")));
+            };
+            if !(part.first..=part.next).contains(next) {
+                return Err(Trouble::refused(format!(
+                    "{name}/{number} has offsets from {} to {}: {next} is not among them",
+                    part.first, part.next
+                )));
+            }
+            let (group, topic) = (group.group().to_owned(), name.clone());
+            let step = Step { group, topic, number: *number, part: part.id, from: Expected::Anything, next: *next };
+            rows::advance(tx, &step)?;
+        }
+        Ok(())
+    })?;
+    log.0.bell.ring();
+    Ok(())
+}
+
+fn existing(tx: &Connection, name: &str) -> Result<Topic, Trouble> {
+    rows::topic(tx, name)?.ok_or_else(|| Trouble::refused(format!("there is no topic {name}")))
+}

@@ -1,0 +1,242 @@
+//! The log's file: what is in it, and how it is opened without harm to one that is not ours.
+
+use super::{Durability, locks::Queue, trouble::Trouble};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// `Mill`: what tells our files from others of SQLite's.
+const APPLICATION: i64 = 0x4d69_6c6c;
+/// The version of what is below.
+const FORMAT: i64 = 1;
+/// How long to wait for who writes past the queue, which only SQLite's own tools do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `part.topic` is null when its topic was deleted; its batches are then removed step by step. An id is never used
+/// twice, so a partition of a topic that was made anew is another one. `progress` keeps the names beside the id: a
+/// group is to notice that what it read is gone.
+const TABLES: &str = "
+    CREATE TABLE topic (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, config TEXT NOT NULL);
+    CREATE TABLE part (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, topic INTEGER, number INTEGER NOT NULL,
+        first INTEGER NOT NULL DEFAULT 0, next INTEGER NOT NULL DEFAULT 0,
+        size INTEGER NOT NULL DEFAULT 0, cleaned INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (topic, number)
+    );
+    CREATE TABLE batch (
+        part INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL, size INTEGER NOT NULL,
+        latest INTEGER NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (part, last)
+    );
+    CREATE TABLE progress (
+        grp TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, part INTEGER NOT NULL, next INTEGER NOT NULL,
+        PRIMARY KEY (grp, name, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE version (topics INTEGER NOT NULL);
+    INSERT INTO version VALUES (1);
+";
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// To read only.
+    Read,
+    /// To write; with what a commit waits for.
+    Write(Durability),
+}
+
+/// A connection to the log's file.
+pub(super) struct Store {
+    connection: Connection,
+    path: PathBuf,
+    queue: Queue,
+}
+
+impl Store {
+    /// Makes the file when it is missing.
+    pub(super) fn make(path: &Path, queue: Queue, durability: Durability) -> Result<Store, Trouble> {
+        let mut store = Store { connection: open(path, true).map_err(|t| t.of(path))?, path: path.to_owned(), queue };
+        store.prepare(durability).map_err(|trouble| trouble.of(path))?;
+        Ok(store)
+    }
+
+    /// Another connection to a file that is there.
+    pub(super) fn open(path: &Path, queue: Queue, access: Access) -> Result<Store, Trouble> {
+        let connection = open(path, access != Access::Read).map_err(|trouble| trouble.of(path))?;
+        let mut store = Store { connection, path: path.to_owned(), queue };
+        if let Access::Write(durability) = access {
+            store.tune(durability).map_err(|trouble| trouble.of(path))?;
+        }
+        store.connection.set_prepared_statement_cache_capacity(64);
+        store.read(|tx| if identify(tx)? { Ok(()) } else { Err(Trouble::damaged("the log is gone")) })?;
+        Ok(store)
+    }
+
+    fn prepare(&mut self, durability: Durability) -> Result<(), Trouble> {
+        if self.connection.is_readonly("main")? {
+            return Err(Trouble::passing("it cannot be written: the log needs a file and a folder that it may write"));
+        }
+        if !identify(&self.connection)? {
+            // Two may come at once; the second finds it made.
+            let _pen = self.queue.wait()?;
+            if !identify(&self.connection)? {
+                self.connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+                let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                tx.execute_batch(TABLES)?;
+                tx.pragma_update(None, "user_version", FORMAT)?;
+                tx.pragma_update(None, "application_id", APPLICATION)?;
+                tx.commit()?;
+            }
+        }
+        self.check_length()?;
+        self.tune(durability)
+    }
+
+    fn tune(&mut self, durability: Durability) -> Result<(), Trouble> {
+        let synchronous = match durability {
+            Durability::Fsync => "FULL",
+            Durability::Os => "NORMAL",
+        };
+        let mode: String = self.connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Trouble::passing("the file system cannot share memory: name a folder on a local disk"));
+        }
+        self.connection.pragma_update(None, "synchronous", synchronous)?;
+        Ok(())
+    }
+
+    /// A file that was cut off is found before anything is written behind the cut. What is still in the -wal may be
+    /// missing in the file.
+    fn check_length(&self) -> Result<(), Trouble> {
+        let number = |pragma| self.connection.pragma_query_value(None, pragma, |row| row.get::<_, u64>(0));
+        let needed = number("page_count")? * number("page_size")?;
+        let wal = fs::metadata(beside(&self.path, "-wal")).map_or(0, |facts| facts.len());
+        let there = fs::metadata(&self.path).map_or(0, |facts| facts.len());
+        if wal == 0 && there < needed {
+            return Err(Trouble::damaged(format!(
+                "the file ends early, it has {there} of {needed} bytes: put back a copy of it, with its -wal"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Looks at one moment of the log.
+    pub(super) fn read<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let tx = self.connection.transaction().map_err(|error| Trouble::from(error).of(&self.path))?;
+        work(&tx).map_err(|trouble| trouble.of(&self.path))
+    }
+
+    /// Changes the log: all of it or nothing.
+    pub(super) fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let _pen = self.queue.wait()?;
+        let Store { connection, path, .. } = self;
+        let write = || {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        };
+        write().map_err(|trouble: Trouble| trouble.of(path))
+    }
+
+    /// What changes when anybody else has committed something.
+    pub(super) fn data_version(&self) -> Result<i64, Trouble> {
+        let mut query = self.connection.prepare_cached("PRAGMA data_version")?;
+        Ok(query.query_row([], |row| row.get(0))?)
+    }
+
+    /// Brings what was committed from the -wal into the file, as far as readers allow.
+    pub(super) fn checkpoint(&self, mode: &str) -> Result<(), Trouble> {
+        Ok(self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))?)
+    }
+
+    /// Leaves checkpoints to the caller, who then does them between two transactions.
+    pub(super) fn keep_checkpoints(&self) -> Result<(), Trouble> {
+        Ok(self.connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?)
+    }
+
+    /// How large the -wal is.
+    pub(super) fn wal_size(&self) -> u64 {
+        fs::metadata(beside(&self.path, "-wal")).map_or(0, |facts| facts.len())
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets the file grow by so many pages and no more, as on a disk that is full; 0 lifts it.
+    #[cfg(test)]
+    pub(super) fn limit_growth(&self, pages: Option<u64>) {
+        let count: u64 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let limit = pages.map_or(u64::from(u32::MAX) - 1, |pages| count + pages);
+        self.connection.pragma_update_and_check(None, "max_page_count", limit, |_| Ok(())).unwrap();
+    }
+
+    /// The connection itself, to do what the log never does.
+    #[cfg(test)]
+    pub(super) fn bare(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+fn open(path: &Path, write: bool) -> Result<Connection, Trouble> {
+    let access = match write {
+        true => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        false => OpenFlags::SQLITE_OPEN_READ_ONLY,
+    };
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(PATIENCE)?;
+    Ok(connection)
+}
+
+/// True when it is a log that we can read, false when there is nothing in it yet. It is only looked at.
+fn identify(connection: &Connection) -> Result<bool, Trouble> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (application, format) = (number("application_id")?, number("user_version")?);
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (application, format) {
+        (APPLICATION, FORMAT) => Ok(true),
+        (APPLICATION, newer) => Err(Trouble::damaged(format!(
+            "this log has format {newer}, and this millstream knows format {FORMAT}: run the one that wrote it, or a \
+             later one"
+        ))),
+        (0, 0) if tables == 0 => Ok(false),
+        _ => Err(Trouble::damaged(
+            "this file of SQLite's is no log of millstream's, so it is left as it is: move it away, or name another \
+             folder with `state:`",
+        )),
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Other machines' disks share no memory, and SQLite's locks there are not to be relied on.
+#[cfg(target_os = "linux")]
+pub(super) fn check_file_system(folder: &Path) -> Result<(), Trouble> {
+    let kind = match rustix::fs::statfs(folder).map(|facts| facts.f_type as u32) {
+        Ok(0x6969) => "NFS",
+        Ok(0x517b | 0xff53_4d42 | 0xfe53_4d42) => "SMB",
+        Ok(0x5346_414f) => "AFS",
+        Ok(0x00c3_6400) => "Ceph",
+        _ => return Ok(()),
+    };
+    Err(Trouble::damaged(format!(
+        "{} lies on a network file system ({kind}), where a log cannot be kept whole: name a folder on a local disk \
+         with `state:`",
+        folder.display()
+    )))
+}
+
+/// Nothing is known of file systems here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn check_file_system(_: &Path) -> Result<(), Trouble> {
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! The one thread of a process that writes to the log.
+//!
+//! What waits is committed together, each job behind a savepoint of its own: one sync of the disk serves them all, and
+//! no worker starves. Between two groups the pen is put down, for other processes.
+
+use super::{
+    bell::Bell,
+    codec::Sealed,
+    faults,
+    locks::GroupLock,
+    rows::{self, Step},
+    schema::Store,
+    tidy::Tidy,
+    trouble::Trouble,
+};
+use rusqlite::Connection;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How many jobs one commit takes.
+const MOST_JOBS: usize = 64;
+/// How many bytes one commit takes, unless one job alone has more.
+const MOST_BYTES: usize = 4 << 20;
+/// When nothing came for so long, there is time for other things.
+const IDLE: Duration = Duration::from_millis(500);
+/// How often it is looked for records that are too old, or too many.
+const TIDY: Duration = Duration::from_secs(10);
+/// How many bytes may be written before they are brought from the -wal into the file.
+const CHECKPOINT: usize = 4 << 20;
+/// A -wal that has become larger than this is cut back when a moment allows it.
+const LARGE_WAL: u64 = 64 << 20;
+/// How long the end of the process waits for the writer's.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What is to be written, all of it or nothing.
+#[derive(Default)]
+pub(super) struct Job {
+    /// Records.
+    pub(super) appends: Vec<Append>,
+    /// What a group has done.
+    pub(super) steps: Vec<Step>,
+    /// Nobody else gets the group before this is settled.
+    pub(super) _lock: Option<Arc<GroupLock>>,
+}
+
+/// Records for one partition.
+pub(super) struct Append {
+    pub(super) topic: String,
+    pub(super) part: i64,
+    pub(super) blobs: Vec<Sealed>,
+}
+
+/// Where the records of each [`Append`] begin, or why nothing was written.
+type Answer = Result<Vec<u64>, Trouble>;
+
+enum Order {
+    Write(Job, SyncSender<Answer>),
+    /// Tidy up now, and say when it is done.
+    Tidy(SyncSender<Result<(), Trouble>>),
+    #[cfg(test)]
+    LimitGrowth(Option<u64>),
+}
+
+/// The writing thread, from outside.
+pub(super) struct Scribe {
+    orders: Option<SyncSender<Order>>,
+    ended: Mutex<Receiver<()>>,
+}
+
+impl Scribe {
+    /// Starts it, with a connection of its own.
+    pub(super) fn start(store: Store, bell: Arc<Bell>) -> Result<Scribe, Trouble> {
+        store.keep_checkpoints()?;
+        let (orders, taken) = mpsc::sync_channel(MOST_JOBS);
+        let (end, ended): (Sender<()>, _) = mpsc::channel();
+        let desk = Desk { store, bell, tidy: Tidy::default(), unchecked: 0, said_large: false };
+        thread::Builder::new()
+            .name("log".into())
+            .spawn(move || {
+                desk.run(&taken);
+                drop(end);
+            })
+            .map_err(|error| Trouble::passing(format!("the log's thread cannot be started: {error}")))?;
+        Ok(Scribe { orders: Some(orders), ended: Mutex::new(ended) })
+    }
+
+    /// Hands a job in. The answer comes when it is on the disk.
+    pub(super) fn submit(&self, job: Job) -> Result<Receiver<Answer>, Trouble> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.order(Order::Write(job, answer))?;
+        Ok(answered)
+    }
+
+    /// Does a job, and waits for it.
+    pub(super) fn write(&self, job: Job) -> Answer {
+        self.submit(job)?.recv().unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Removes what the topics' retention and compaction leave no place for.
+    pub(super) fn tidy(&self) -> Result<(), Trouble> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.order(Order::Tidy(answer))?;
+        answered.recv().unwrap_or_else(|_| Err(ended()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit_growth(&self, pages: Option<u64>) {
+        self.order(Order::LimitGrowth(pages)).unwrap();
+    }
+
+    fn order(&self, order: Order) -> Result<(), Trouble> {
+        self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(ended)
+    }
+}
+
+impl Drop for Scribe {
+    fn drop(&mut self) {
+        self.orders = None;
+        // A process that stands still with the pen in its hand must not keep this one from ending.
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(GRACE).ok();
+    }
+}
+
+/// What became of a job whose writer has gone is not known.
+fn ended() -> Trouble {
+    Trouble::unknown("the thread that writes the log has ended")
+}
+
+/// What the writing thread works with.
+struct Desk {
+    store: Store,
+    bell: Arc<Bell>,
+    tidy: Tidy,
+    /// Bytes that were written since the last checkpoint.
+    unchecked: usize,
+    said_large: bool,
+}
+
+impl Desk {
+    fn run(mut self, orders: &Receiver<Order>) {
+        let mut tidied: Option<Instant> = None;
+        let mut waiting = None;
+        loop {
+            let order = match waiting.take() {
+                Some(order) => Ok(order),
+                // There is more to tidy up: only as long as nobody waits.
+                None if self.tidy.is_at_it() => orders.try_recv().map_err(|error| match error {
+                    mpsc::TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    mpsc::TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                }),
+                None => orders.recv_timeout(IDLE),
+            };
+            match order {
+                Ok(Order::Write(job, answer)) => {
+                    let group = gather((job, answer), orders, &mut waiting);
+                    self.commit(group);
+                }
+                Ok(Order::Tidy(answer)) => {
+                    let done = self.tidy_all();
+                    answer.send(done).ok();
+                }
+                #[cfg(test)]
+                Ok(Order::LimitGrowth(pages)) => self.store.limit_growth(pages),
+                Err(RecvTimeoutError::Timeout) => self.rest(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if tidied.is_none_or(|at| at.elapsed() > TIDY) {
+                tidied = Some(Instant::now());
+                self.tidy.begin();
+            }
+            self.checkpoint();
+        }
+    }
+
+    /// One commit for all.
+    fn commit(&mut self, group: Vec<(Job, SyncSender<Answer>)>) {
+        let size: usize = group.iter().map(|(job, _)| job.size()).sum();
+        faults::at("before-begin");
+        let written = self.store.write(|tx| {
+            let answers = group.iter().map(|(job, _)| write(tx, job)).collect::<Result<Vec<_>, _>>()?;
+            faults::at("before-commit");
+            Ok(answers)
+        });
+        faults::at("before-answer");
+        match written {
+            Ok(answers) => {
+                self.unchecked += size;
+                // Who does not wait for the answer any more has given up.
+                group.into_iter().zip(answers).for_each(|((_, to), answer)| drop(to.send(answer)));
+                self.bell.ring();
+            }
+            Err(trouble) => group.into_iter().for_each(|(_, to)| drop(to.send(Err(trouble.clone())))),
+        }
+    }
+
+    /// Nothing is to be written for the moment.
+    fn rest(&mut self) {
+        if self.tidy.is_at_it() {
+            if let Err(trouble) = self.tidy.step(&mut self.store) {
+                tracing::warn!("old records cannot be removed: {trouble}");
+                self.tidy.give_up();
+            }
+            self.unchecked += 1;
+        } else if self.unchecked > 0 {
+            self.unchecked = 0;
+            faults::at("checkpoint");
+            // Not while somebody reads: there is no hurry.
+            self.store.checkpoint("PASSIVE").unwrap_or_else(|trouble| tracing::debug!("{trouble}"));
+        }
+    }
+
+    fn tidy_all(&mut self) -> Result<(), Trouble> {
+        self.tidy.begin();
+        while self.tidy.is_at_it() {
+            self.tidy.step(&mut self.store).inspect_err(|_| self.tidy.give_up())?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) {
+        if self.unchecked < CHECKPOINT {
+            return;
+        }
+        self.unchecked = 0;
+        faults::at("checkpoint");
+        let size = self.store.wal_size();
+        let mode = if size > LARGE_WAL { "TRUNCATE" } else { "PASSIVE" };
+        self.store.checkpoint(mode).unwrap_or_else(|trouble| tracing::debug!("{trouble}"));
+        if size > 16 * LARGE_WAL && !std::mem::replace(&mut self.said_large, true) {
+            tracing::warn!(
+                "{}-wal has {} MiB: something reads the log for very long, and keeps it from being cut back",
+                self.store.path().display(),
+                size >> 20
+            );
+        }
+    }
+}
+
+impl Job {
+    fn size(&self) -> usize {
+        self.appends.iter().flat_map(|append| &append.blobs).map(|blob| blob.data.len()).sum()
+    }
+}
+
+/// The first job, and those that wait already; an order of another kind has to wait.
+fn gather(
+    first: (Job, SyncSender<Answer>),
+    orders: &Receiver<Order>,
+    waiting: &mut Option<Order>,
+) -> Vec<(Job, SyncSender<Answer>)> {
+    let mut size = first.0.size();
+    let mut group = vec![first];
+    while group.len() < MOST_JOBS && size < MOST_BYTES {
+        match orders.try_recv() {
+            Ok(Order::Write(job, answer)) => {
+                size += job.size();
+                group.push((job, answer));
+            }
+            Ok(other) => {
+                *waiting = Some(other);
+                break;
+            }
+            Err(_) => break,
+        }
+    }
+    group
+}
+
+/// Does one job of a group: what goes wrong with it is its own affair, unless the whole transaction went with it.
+fn write(tx: &Connection, job: &Job) -> Result<Answer, Trouble> {
+    let say = |words| Ok::<_, Trouble>(tx.prepare_cached(words)?.execute([])?);
+    say("SAVEPOINT job")?;
+    let done = write_all(tx, job);
+    match &done {
+        Err(trouble) if tx.is_autocommit() => return Err(trouble.clone()),
+        Err(_) => say("ROLLBACK TO job")?,
+        Ok(_) => 0,
+    };
+    say("RELEASE job")?;
+    Ok(done)
+}
+
+fn write_all(tx: &Connection, job: &Job) -> Answer {
+    let mut firsts = Vec::with_capacity(job.appends.len());
+    for append in &job.appends {
+        let first = rows::append(tx, append.part, &append.blobs)?;
+        firsts.push(first.ok_or_else(|| Trouble::passing(format!("topic {} is not there any more", append.topic)))?);
+    }
+    faults::at("after-inserts");
+    for step in &job.steps {
+        if !rows::advance(tx, step)? {
+            let Step { group, topic, number, .. } = step;
+            return Err(Trouble::overtaken(format!("group {group}: somebody moved its offset in {topic}/{number}")));
+        }
+    }
+    Ok(firsts)
+}

@@ -1,0 +1,108 @@
+//! What can go wrong with the log's file, in words, and what a worker makes of it.
+
+use super::codec::Damage;
+use crate::transport::Fault;
+use rusqlite::ErrorCode;
+use std::path::Path;
+
+/// Why something was not done.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{words}")]
+pub(super) struct Trouble {
+    kind: Kind,
+    words: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It may work later.
+    Passing,
+    /// The file is no good.
+    Damaged,
+    /// It will never be taken.
+    Refused,
+    /// Something came in between.
+    Overtaken,
+    /// It is not known whether it was done.
+    Unknown,
+}
+
+impl Trouble {
+    /// What may work later.
+    pub(super) fn passing(words: impl Into<String>) -> Trouble {
+        Trouble { kind: Kind::Passing, words: words.into() }
+    }
+
+    /// A file that is no good.
+    pub(super) fn damaged(words: impl Into<String>) -> Trouble {
+        Trouble { kind: Kind::Damaged, words: words.into() }
+    }
+
+    /// What is never taken.
+    pub(super) fn refused(words: impl Into<String>) -> Trouble {
+        Trouble { kind: Kind::Refused, words: words.into() }
+    }
+
+    /// Something that came in between.
+    pub(super) fn overtaken(words: impl Into<String>) -> Trouble {
+        Trouble { kind: Kind::Overtaken, words: words.into() }
+    }
+
+    /// What nobody knows.
+    pub(super) fn unknown(words: impl Into<String>) -> Trouble {
+        Trouble { kind: Kind::Unknown, words: words.into() }
+    }
+
+    /// Damage at a place.
+    pub(super) fn at(damage: Damage, topic: &str, partition: u32, offset: u64) -> Trouble {
+        Trouble::damaged(format!(
+            "{topic}/{partition}: the records up to offset {offset} are damaged ({damage}): put back a copy of the log, \
+             or go on behind them with `offsets set`"
+        ))
+    }
+
+    /// With the file that it is about.
+    pub(super) fn of(mut self, path: &Path) -> Trouble {
+        if !self.words.contains("log.db") {
+            self.words = format!("{}: {}", path.display(), self.words);
+        }
+        self
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Trouble {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Trouble::passing("the disk is full: free some space"),
+            Some(ErrorCode::NotADatabase) => Trouble::damaged(
+                "this is no log of millstream's, so it is left as it is: move it away, or name another folder with \
+                 `state:`",
+            ),
+            Some(ErrorCode::DatabaseCorrupt) => {
+                Trouble::damaged(format!("the file is damaged ({error}): put back a copy of it, with its -wal"))
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Trouble::passing(format!("it cannot be written ({error}): the log needs a folder that it may write"))
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Trouble::passing("another process has been writing to it for too long")
+            }
+            Some(ErrorCode::TooBig) => Trouble::refused("a record is too large for the log"),
+            Some(ErrorCode::SystemIoFailure) => Trouble::passing(format!("it cannot be read or written ({error})")),
+            _ => Trouble::passing(error.to_string()),
+        }
+    }
+}
+
+impl From<Trouble> for Fault {
+    fn from(trouble: Trouble) -> Fault {
+        let Trouble { kind, words } = trouble;
+        match kind {
+            Kind::Passing => Fault::Unavailable(words),
+            Kind::Damaged => Fault::Fatal(words),
+            Kind::Refused => Fault::Refused(words),
+            Kind::Overtaken => Fault::Aborted(words),
+            Kind::Unknown => Fault::Unknown(words),
+        }
+    }
+}
