@@ -3,7 +3,7 @@
 use super::{
     Assignment, Batch, Outgoing, Progress, Taken,
     kafka::{self, Cluster},
-    local::LocalLog,
+    local::{LocalGroups, LocalLog, LocalScan, LocalSender},
 };
 use crate::{
     manifest::{Kafka, Properties, Start},
@@ -55,7 +55,7 @@ impl Log {
     pub fn groups(&self) -> Result<Box<dyn Groups>> {
         Ok(match self {
             Log::Kafka(cluster) => Box::new(kafka::KafkaGroups::new(cluster)?),
-            Log::Local(_) => todo!(),
+            Log::Local(log) => Box::new(LocalGroups::new(log)),
         })
     }
 
@@ -63,7 +63,7 @@ impl Log {
     pub fn sender(&self, topic: &str, facts: &TopicFacts) -> Result<Box<dyn Sender>> {
         Ok(match self {
             Log::Kafka(cluster) => Box::new(kafka::KafkaSender::new(cluster, topic, facts)?),
-            Log::Local(_) => todo!(),
+            Log::Local(log) => Box::new(LocalSender::new(log, topic)?),
         })
     }
 
@@ -71,7 +71,7 @@ impl Log {
     pub fn scanner(&self, scan: &Scan) -> Result<Box<dyn Scanner>> {
         Ok(match self {
             Log::Kafka(cluster) => kafka::scanner(cluster, scan)?,
-            Log::Local(_) => todo!(),
+            Log::Local(log) => Box::new(LocalScan::new(log, scan)?),
         })
     }
 }
