@@ -64,3 +64,12 @@ pub(super) fn existing(manifest: &Manifest) -> Result<Option<Log>> {
         _ => open(manifest).map(Some),
     }
 }
+
+/// Milliseconds since 1970, from a number or from RFC 3339.
+pub(super) fn time(text: &str) -> Option<i64> {
+    let millis = match text.parse::<i64>() {
+        Ok(millis) => millis,
+        Err(_) => text.parse::<jiff::Timestamp>().ok()?.as_millisecond(),
+    };
+    (millis >= 0).then_some(millis)
+}

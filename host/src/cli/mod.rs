@@ -4,12 +4,16 @@ mod build;
 mod check;
 mod client;
 mod completions;
+mod consume;
 mod input;
 mod load;
 mod log;
+mod offsets;
+mod produce;
 mod run;
 mod schema;
 mod starts;
+mod stdio;
 mod topics;
 mod r#try;
 
@@ -36,6 +40,9 @@ enum Command {
     Check(check::Arguments),
     Try(r#try::Arguments),
     Topics(topics::Arguments),
+    Produce(produce::Arguments),
+    Consume(consume::Arguments),
+    Offsets(offsets::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -82,6 +89,9 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Try(arguments) => r#try::run(&arguments),
         Command::Topics(arguments) => topics::run(arguments),
+        Command::Produce(arguments) => produce::run(arguments),
+        Command::Consume(arguments) => consume::run(arguments),
+        Command::Offsets(arguments) => offsets::run(arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };

@@ -4,7 +4,7 @@ use super::{Exit, Wrong, log::Which, print, say, wrong};
 use crate::{
     manifest::check_topic_name,
     text::{count, grouped, nearest},
-    transport::log::{NewTopic, Topics},
+    transport::log::{NewTopic, TopicFacts, Topics},
 };
 use anyhow::Result;
 use serde_json::json;
@@ -148,9 +148,7 @@ fn done(json: bool, value: serde_json::Value, text: String) -> Result<Exit> {
 }
 
 fn describe(topics: &dyn Topics, name: &str, json: bool) -> Result<Exit> {
-    let Some(facts) = topics.find(&[name])?.remove(name) else {
-        return Err(wrong(unknown(topics, name)));
-    };
+    let facts = find(topics, name)?;
     let partitions = topics.partitions(name)?.unwrap_or_default();
     let own: BTreeMap<_, _> =
         facts.own_config.iter().filter_map(|key| Some((key.as_str(), facts.config.get(key)?.as_str()))).collect();
@@ -184,6 +182,11 @@ fn describe(topics: &dyn Topics, name: &str, json: bool) -> Result<Exit> {
     }
     print(&text)?;
     Ok(Exit::Done)
+}
+
+/// What is known of a topic; when it is not there, that is wrong.
+pub(super) fn find(topics: &dyn Topics, name: &str) -> Result<TopicFacts> {
+    topics.find(&[name])?.remove(name).ok_or_else(|| wrong(unknown(topics, name)))
 }
 
 fn unknown(topics: &dyn Topics, name: &str) -> String {

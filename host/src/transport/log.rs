@@ -1,15 +1,16 @@
 //! A log from the outside: which one it is, its topics, and where groups stand in them.
 
 use super::{
+    Assignment, Batch, Outgoing, Progress, Taken,
     kafka::{self, Cluster},
-    local::LocalLog,
+    local::{LocalGroups, LocalLog, LocalScan, LocalSender},
 };
 use crate::{
     manifest::{Kafka, Properties, Start},
     text::count,
 };
 use anyhow::Result;
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Which log it is, and how to reach it.
 #[derive(Clone, Debug)]
@@ -49,6 +50,30 @@ impl Log {
             Log::Local(log) => Box::new(log.offsets(group, topics)),
         })
     }
+
+    /// A connection for questions about groups.
+    pub fn groups(&self) -> Result<Box<dyn Groups>> {
+        Ok(match self {
+            Log::Kafka(cluster) => Box::new(kafka::KafkaGroups::new(cluster)?),
+            Log::Local(log) => Box::new(LocalGroups::new(log)),
+        })
+    }
+
+    /// A writer of records to a topic that is there, and of which this is known.
+    pub fn sender(&self, topic: &str, facts: &TopicFacts) -> Result<Box<dyn Sender>> {
+        Ok(match self {
+            Log::Kafka(cluster) => Box::new(kafka::KafkaSender::new(cluster, topic, facts)?),
+            Log::Local(log) => Box::new(LocalSender::new(log, topic)?),
+        })
+    }
+
+    /// A reader of a topic that is there. Its first word is [`Taken::Rebalance`].
+    pub fn scanner(&self, scan: &Scan) -> Result<Box<dyn Scanner>> {
+        Ok(match self {
+            Log::Kafka(cluster) => kafka::scanner(cluster, scan)?,
+            Log::Local(log) => Box::new(LocalScan::new(log, scan)?),
+        })
+    }
 }
 
 impl fmt::Display for Log {
@@ -84,6 +109,103 @@ pub trait Offsets: Send {
     fn find(&self, start: Start) -> Result<BTreeMap<(String, u32), u64>>;
     /// Puts the group at these offsets; refused while it has members.
     fn set(&self, offsets: &BTreeMap<(String, u32), u64>) -> Result<()>;
+}
+
+/// Groups from the outside.
+pub trait Groups: Send {
+    /// The names of all groups.
+    fn list(&self) -> Result<Vec<String>>;
+    /// How many members a group has: it runs when there are any.
+    fn members(&self, group: &str) -> Result<usize>;
+    /// The topics that a group has committed offsets in.
+    fn topics(&self, group: &str) -> Result<Vec<String>>;
+}
+
+/// Writes records to one topic, outside of transactions: each is acknowledged by itself.
+pub trait Sender {
+    /// Takes a record, and a number to name it by; false when so many are on their way that it does not: to be offered
+    /// again after [`Sender::settle`].
+    fn offer(&mut self, number: u64, record: &Outgoing<'_>) -> Result<bool>;
+    /// Sends what was taken, and waits up to this long for what is on its way; true when nothing is any more.
+    fn settle(&mut self, wait: Duration) -> Result<bool>;
+    /// Gives up what is on its way: it counts as not acknowledged.
+    fn give_up(&mut self) -> Result<()>;
+    /// What has become of the records so far.
+    fn sent(&self) -> Sent;
+}
+
+/// What became of records that were sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// How many are in the log.
+    pub acknowledged: u64,
+    /// How many are on their way.
+    pub underway: u64,
+    /// How many are not in the log, as far as is known.
+    pub failed: u64,
+    /// The first of those, up to [`Sent::NAMED`], in no order.
+    pub named: Vec<Unsent>,
+}
+
+impl Sent {
+    /// How many records are named of those that failed.
+    pub const NAMED: usize = 100;
+
+    /// Notes a record that failed.
+    pub fn fail(&mut self, unsent: Unsent) {
+        self.failed += 1;
+        if self.named.len() < Sent::NAMED {
+            self.named.push(unsent);
+        }
+    }
+}
+
+/// A record that was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsent {
+    /// The number that it was given.
+    pub number: u64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// What became of it.
+    pub why: String,
+}
+
+/// What is to be read of a topic.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// The topic.
+    pub topic: String,
+    /// Only this partition of it.
+    pub partition: Option<u32>,
+    /// Where to begin, unless the group stands somewhere.
+    pub from: From,
+    /// The group whose progress it is: who reads a whole topic shares it with the group's other members.
+    pub group: Option<String>,
+    /// Records of transactions that are open or were aborted, too.
+    pub uncommitted: bool,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// As a stage would.
+    Start(Start),
+    /// With this offset, in every partition: with the one next to it that there is.
+    Offset(u64),
+}
+
+/// Reads one topic, as a link does, but for people. Partitions are of the input 0.
+pub trait Scanner {
+    /// Where each partition ended when the reader was made.
+    fn ends(&self) -> &Progress;
+    /// Waits up to `wait` for up to `limit` records.
+    fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Box<dyn Batch>>>;
+    /// Lets the partitions come or go that [`Taken::Rebalance`] announced. What the group had no offset for is to be
+    /// committed soon.
+    fn rebalance(&mut self) -> Result<Assignment>;
+    /// Makes this the group's progress; false when its partitions are about to be, or were, given to others.
+    fn commit(&mut self, progress: &Progress) -> Result<bool>;
 }
 
 /// What is known of a topic that is there.

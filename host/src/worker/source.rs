@@ -18,6 +18,9 @@ use std::{rc::Rc, time::Duration};
 /// After so many positions the group's progress is committed, so that whoever comes next has few to read.
 const POSITIONS: u64 = if cfg!(test) { 5 } else { 1000 };
 
+/// After a transaction that took too long, so many hold one poll each.
+const CAREFUL: u32 = 16;
+
 /// The one member of a source's group that is at work, or one that stands by.
 pub struct SourceWorker<L: Link> {
     link: L,
@@ -28,6 +31,8 @@ pub struct SourceWorker<L: Link> {
     /// The last position that was read back, and how many were since the group's progress was committed.
     last: Option<(Partition, Offset)>,
     passed: u64,
+    /// So many transactions hold one poll only: more took too long.
+    careful: u32,
     /// The records of the open transaction, and the polls that they came of.
     open: Open,
     trouble: Trouble,
@@ -58,7 +63,7 @@ impl<L: Link> SourceWorker<L> {
     pub fn new(link: L, source: Source, clock: Rc<dyn Clock>, settings: WorkerSettings) -> SourceWorker<L> {
         let trouble = Trouble::none(&settings.name, Writes::InTurn, &settings.control, &clock);
         let (standing, open) = (Standing::Standby, Open::default());
-        SourceWorker { link, source, clock, settings, standing, last: None, passed: 0, open, trouble }
+        SourceWorker { link, source, clock, settings, standing, last: None, passed: 0, careful: 0, open, trouble }
     }
 
     /// Works until it is told to end, or cannot go on. One that is done waits to be told.
@@ -156,7 +161,7 @@ impl<L: Link> SourceWorker<L> {
     /// Another poll for the open transaction, unless that has been open for long enough.
     fn poll_before(&mut self, until: Duration, position: &Option<Vec<u8>>) -> Result<Option<Polled>, Fault> {
         let full = self.open.records >= LARGEST_TRANSACTION || self.link.is_full();
-        if self.open.done || full || self.source.due() > until {
+        if self.open.done || full || self.careful > 0 || self.source.due() > until {
             return Ok(None);
         }
         loop {
@@ -228,6 +233,7 @@ impl<L: Link> SourceWorker<L> {
         if !progress.is_empty() {
             self.passed = 0;
         }
+        self.careful = self.careful.saturating_sub(1);
         self.standing = Standing::AtWork(position);
         self.source.state().add(self.open.polls, self.open.records as u64);
         self.trouble.end();
@@ -263,6 +269,9 @@ impl<L: Link> SourceWorker<L> {
         let open = self.open.polls > 0;
         if let Fault::Refused(why) = &fault {
             return Some(Ended::Failed(format!("the log refuses what it polled: {why}")));
+        }
+        if let Fault::TimedOut(_) = &fault {
+            self.careful = CAREFUL;
         }
         match self.trouble.survive(&mut self.link, fault, open) {
             Ok(assignment) => {

@@ -2,11 +2,15 @@
 
 #[allow(unsafe_code, reason = "messages of librdkafka, without a copy")]
 mod batch;
+mod groups;
 mod health;
+mod member;
 mod offsets;
 #[allow(unsafe_code, reason = "calls into librdkafka that its wrapper lacks")]
 mod raw;
 mod reader;
+mod scanner;
+mod sender;
 mod settings;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -15,8 +19,11 @@ mod topics;
 mod writer;
 
 pub use batch::KafkaBatch;
+pub use groups::KafkaGroups;
 pub use health::Health;
 pub use offsets::KafkaOffsets;
+pub use scanner::scanner;
+pub use sender::KafkaSender;
 pub use settings::Cluster;
 pub use topics::KafkaTopics;
 
@@ -152,8 +159,12 @@ impl KafkaLink {
         }
         // Joining the group takes longer than becoming a writer, so it begins first.
         if self.reader.is_none() {
-            self.reader =
-                Some(Reader::open(&self.cluster, &self.settings, &self.health, std::mem::take(&mut self.lost))?);
+            self.reader = Some(Reader::open(
+                &self.cluster.reader(&self.settings),
+                &self.settings,
+                &self.health,
+                std::mem::take(&mut self.lost),
+            )?);
         }
         if self.settings.shared_writer.is_some() {
             // If somebody else has become the writer, the group has something to say as well: heard in time, it saves

@@ -9,7 +9,7 @@ use rdkafka::{
     bindings as rd,
     consumer::{BaseConsumer, Consumer},
     error::{IsError, RDKafkaErrorCode},
-    producer::{BaseProducer, Producer},
+    producer::{BaseProducer, Producer, ProducerContext},
 };
 use std::{
     ffi::{CStr, CString, c_int, c_void},
@@ -94,14 +94,14 @@ pub(super) fn end_transaction(producer: &BaseProducer<Reports>, end: End, step: 
 }
 
 /// One step of waiting until everything sent is acknowledged; true when it is.
-pub(super) fn flush(producer: &BaseProducer<Reports>, step: Duration) -> bool {
+pub(super) fn flush<C: ProducerContext>(producer: &BaseProducer<C>, step: Duration) -> bool {
     // SAFETY: the client lives as long as `producer`.
     let code = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), millis(step)) };
     !code.is_error()
 }
 
 /// Serves everything that waits in the producer's queue: failed deliveries, errors, logs.
-pub(super) fn serve(producer: &BaseProducer<Reports>) {
+pub(super) fn serve<C: ProducerContext>(producer: &BaseProducer<C>) {
     // SAFETY: the client lives as long as `producer`; the queue's reference is given back at the end.
     unsafe {
         let queue = rd::rd_kafka_queue_get_main(producer.client().native_ptr());

@@ -59,6 +59,13 @@ impl Cluster {
 
     /// What a worker reads with.
     pub(super) fn reader(&self, settings: &LinkSettings) -> ClientConfig {
+        let mut config = self.member(&settings.group, false);
+        config.set("group.instance.id", format!("{}.{}", settings.name, settings.inputs_digest));
+        config
+    }
+
+    /// What somebody reads with who is in a group for a while.
+    pub(super) fn member(&self, group: &str, uncommitted: bool) -> ClientConfig {
         let mut config = self.plain();
         default(&mut config, "session.timeout.ms", "6000");
         default(&mut config, "heartbeat.interval.ms", "1500");
@@ -72,11 +79,10 @@ impl Cluster {
         default(&mut config, "socket.timeout.ms", "6000");
         config
             .set_log_level(LOGGED)
-            .set("group.id", &settings.group)
-            .set("group.instance.id", format!("{}.{}", settings.name, settings.inputs_digest))
+            .set("group.id", group)
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "range,roundrobin")
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", if uncommitted { "read_uncommitted" } else { "read_committed" })
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // Where to begin is the host's decision, as it must be said and committed.
@@ -87,21 +93,9 @@ impl Cluster {
 
     /// What a worker writes with.
     pub(super) fn writer(&self, settings: &LinkSettings) -> ClientConfig {
-        let mut config = self.plain();
-        if config.get("queue.buffering.max.ms").is_none() {
-            default(&mut config, "linger.ms", "5");
-        }
-        default(&mut config, "batch.num.messages", "100000");
-        default(&mut config, "queue.buffering.max.messages", "100000");
-        default(&mut config, "queue.buffering.max.kbytes", "65536");
-        default(&mut config, "partitioner", "murmur2_random");
-        default(&mut config, "socket.timeout.ms", "6000");
-        default(&mut config, "message.max.bytes", &settings.largest_record.clamp(1_000_000, 1_000_000_000).to_string());
+        let mut config = self.sender(settings.largest_record, settings.largest_batch);
         // A transaction that begins right behind another finds that one's markers not written yet, and asks again.
         default(&mut config, "retry.backoff.ms", "10");
-        // A batch over a topic's limit is refused as a whole, and the library does not split it.
-        default(&mut config, "batch.size", &settings.largest_batch.clamp(1, 1_000_000).to_string());
-        config.set_log_level(LOGGED).set("enable.idempotence", "true").set("delivery.report.only.error", "true");
         match settings.delivery {
             Delivery::ExactlyOnce => {
                 let timeout = settings.transaction_timeout.as_millis();
@@ -112,6 +106,24 @@ impl Cluster {
             }
             Delivery::AtLeastOnce => default(&mut config, "message.timeout.ms", "30000"),
         }
+        config
+    }
+
+    /// What writes records of up to these sizes.
+    pub(super) fn sender(&self, largest_record: usize, largest_batch: usize) -> ClientConfig {
+        let mut config = self.plain();
+        if config.get("queue.buffering.max.ms").is_none() {
+            default(&mut config, "linger.ms", "5");
+        }
+        default(&mut config, "batch.num.messages", "100000");
+        default(&mut config, "queue.buffering.max.messages", "100000");
+        default(&mut config, "queue.buffering.max.kbytes", "65536");
+        default(&mut config, "partitioner", "murmur2_random");
+        default(&mut config, "socket.timeout.ms", "6000");
+        default(&mut config, "message.max.bytes", &largest_record.clamp(1_000_000, 1_000_000_000).to_string());
+        // A batch over a topic's limit is refused as a whole, and the library does not split it.
+        default(&mut config, "batch.size", &largest_batch.clamp(1, 1_000_000).to_string());
+        config.set_log_level(LOGGED).set("enable.idempotence", "true").set("delivery.report.only.error", "true");
         config
     }
 }

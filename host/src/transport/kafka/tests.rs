@@ -67,7 +67,7 @@ impl Mock {
     }
 
     fn reader(&self) -> Reader {
-        Reader::open(&self.cluster, &self.settings, &self.health, BTreeSet::new()).unwrap()
+        Reader::open(&self.cluster.reader(&self.settings), &self.settings, &self.health, BTreeSet::new()).unwrap()
     }
 
     fn link(&self) -> KafkaLink {

@@ -44,7 +44,7 @@ impl KafkaTopics {
         })
     }
 
-    fn asker(&self) -> Result<BaseConsumer<Quiet>, KafkaError> {
+    pub(super) fn asker(&self) -> Result<BaseConsumer<Quiet>, KafkaError> {
         BaseConsumer::from_config_and_context(&self.cluster.plain(), Quiet::default())
     }
 
@@ -65,7 +65,7 @@ impl KafkaTopics {
     }
 
     /// What the clients said while a call failed tells more than the call's own error.
-    fn explain(&self, error: KafkaError) -> anyhow::Error {
+    pub(super) fn explain(&self, error: KafkaError) -> anyhow::Error {
         let code = match &error {
             KafkaError::AdminOp(code) => Some(*code),
             error => error.rdkafka_error_code(),
@@ -218,10 +218,14 @@ fn plain(said: &str) -> String {
 }
 
 /// A code in words, without its name in the library: `Name (Broker: Some words)`.
-fn refused(code: RDKafkaErrorCode) -> anyhow::Error {
+pub(super) fn words(code: RDKafkaErrorCode) -> String {
     let text = code.to_string();
     let words = text.split_once(" (").and_then(|(_, words)| words.strip_suffix(')')).unwrap_or(&text);
-    anyhow!("{}", words.trim_start_matches("Broker: ").trim_start_matches("Local: "))
+    words.trim_start_matches("Broker: ").trim_start_matches("Local: ").to_owned()
+}
+
+fn refused(code: RDKafkaErrorCode) -> anyhow::Error {
+    anyhow!("{}", words(code))
 }
 
 fn facts(topic: &MetadataTopic) -> TopicFacts {

@@ -129,14 +129,15 @@ impl Appender {
 }
 
 /// What a topic asks of its records.
-struct Rules {
+pub(super) struct Rules {
     partitions: u32,
     largest: usize,
     compacted: bool,
 }
 
 impl Rules {
-    fn of(topic: &Topic) -> Rules {
+    /// As its configuration says.
+    pub(super) fn of(topic: &Topic) -> Rules {
         let largest = topics::setting(topic, "max.message.bytes").and_then(|bytes| bytes.parse().ok());
         Rules {
             partitions: topic.parts.len() as u32,
@@ -145,7 +146,8 @@ impl Rules {
         }
     }
 
-    fn check(&self, record: &NewRecord<'_>, partition: u32, headers: usize) -> Result<(), String> {
+    /// What is wrong with a record for this partition, whose headers have so many bytes.
+    pub(super) fn check(&self, record: &NewRecord<'_>, partition: u32, headers: usize) -> Result<(), String> {
         let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers + OVERHEAD;
         if partition >= self.partitions {
             return Err(format!("there is no partition {partition}, the topic has {}", self.partitions));

@@ -35,7 +35,7 @@ pub(super) struct Writer {
 
 /// What goes to one partition.
 #[derive(Default)]
-struct Pending {
+pub(super) struct Pending {
     full: Vec<Sealed>,
     draft: Draft,
 }
@@ -132,7 +132,7 @@ impl Writer {
 
 impl Pending {
     /// Takes a record of about this size; returns by how much it grew.
-    fn push(&mut self, content: Content<'_>, size: usize) -> usize {
+    pub(super) fn push(&mut self, content: Content<'_>, size: usize) -> usize {
         if !self.draft.is_empty() && self.draft.len() + size > FULL {
             self.full.push(std::mem::take(&mut self.draft).seal(0));
         }
@@ -141,7 +141,8 @@ impl Pending {
         self.draft.len() - before
     }
 
-    fn finish(mut self) -> Vec<Sealed> {
+    /// What it took.
+    pub(super) fn finish(mut self) -> Vec<Sealed> {
         if !self.draft.is_empty() {
             self.full.push(self.draft.seal(0));
         }

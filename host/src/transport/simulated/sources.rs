@@ -177,6 +177,7 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
         session: Duration::from_secs(6),
         join_patience: Duration::from_secs(20),
         transaction_timeout: Duration::from_secs(10),
+        most_in_time: [usize::MAX, usize::MAX, 40][rng.usize(0..3)],
         prompt: false,
         strict: mutant.is_none(),
         source: Some(Numbers { count: rng.u64(20..=200), every, stops_at: None, mutant }),

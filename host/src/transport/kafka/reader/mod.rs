@@ -10,13 +10,12 @@ use super::{
     batch::{KafkaBatch, Queued},
     health::Health,
     raw::{self, Queue},
-    settings::Cluster,
 };
 use crate::transport::{Assignment, Fault, LinkSettings, NextOffset, Partition, Progress, Taken};
 use instead::Instead;
 use rdkafka::{
     client::ClientContext,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata},
     error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::{Offset, TopicPartitionList},
@@ -47,6 +46,12 @@ pub(super) struct Events {
     changes: Mutex<VecDeque<Change>>,
     closing: AtomicBool,
     health: Arc<Health>,
+}
+
+impl Events {
+    pub(super) fn new(health: &Arc<Health>) -> Events {
+        Events { changes: Mutex::default(), closing: AtomicBool::new(false), health: health.clone() }
+    }
 }
 
 impl ClientContext for Events {
@@ -113,16 +118,15 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Joins the group, without waiting for its answer.
+    /// Joins the group with these properties, without waiting for its answer.
     /// `lost` are the partitions whose offsets an earlier reader found to be gone.
     pub(super) fn open(
-        cluster: &Cluster,
+        config: &ClientConfig,
         settings: &Arc<LinkSettings>,
         health: &Arc<Health>,
         lost: BTreeSet<Partition>,
     ) -> Result<Reader, Fault> {
-        let events = Events { changes: Mutex::default(), closing: AtomicBool::new(false), health: health.clone() };
-        let consumer = BaseConsumer::from_config_and_context(&cluster.reader(settings), events).map_err(fatal)?;
+        let consumer = BaseConsumer::from_config_and_context(config, Events::new(health)).map_err(fatal)?;
         let topics: Vec<_> = settings.inputs.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(fatal)?;
         let consumer = Arc::new(consumer);

@@ -1,0 +1,316 @@
+//! `consume`: from a topic to stdout.
+
+use super::{
+    Exit, Wrong,
+    log::{Which, time},
+    say,
+    stdio::{Signals, is_left, stdout},
+    topics, wrong,
+};
+use crate::{
+    lines::{OutputFormat, Shown},
+    manifest::Start,
+    supervisor::{self, Format},
+    transport::{
+        Batch, Incoming, NextOffset, Offset, Partition, Progress, Taken,
+        log::{From, Scan, Scanner},
+    },
+};
+use anyhow::Result;
+use clap::builder::BoolishValueParser;
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Write},
+    time::{Duration, Instant},
+};
+
+/// Print the records of a topic
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  millstream consume orders --kafka localhost:9092         (what comes from now on)
+  millstream consume orders --from-beginning --until-end --format json
+  millstream consume orders --partition 2 -o 1000 -n 10 --format key-value
+  millstream consume orders -o @2026-01-01T00:00:00Z --group audit
+
+With --group, the group's progress is kept: it goes on where it stood, and -o says
+where it begins when it stands nowhere.
+
+Each option is a variable of the environment, too, such as MILLSTREAM_GROUP.")]
+pub(super) struct Arguments {
+    /// The topic
+    topic: String,
+    #[command(flatten)]
+    log: Which,
+    /// Only this partition
+    #[arg(long, value_name = "P", hide_env = true, env = "MILLSTREAM_PARTITION")]
+    partition: Option<u32>,
+    /// Where to begin: start, end (the default), an offset, or @TIME: milliseconds since 1970, or such as
+    /// @2026-01-01T00:00:00Z
+    #[arg(short, long, value_name = "WHERE", value_parser = place, hide_env = true, env = "MILLSTREAM_OFFSET")]
+    offset: Option<From>,
+    /// The same as `-o start`
+    #[arg(long, conflicts_with = "offset", value_parser = BoolishValueParser::new(), hide_env = true,
+          env = "MILLSTREAM_FROM_BEGINNING")]
+    from_beginning: bool,
+    /// End after so many records
+    #[arg(short = 'n', long, value_name = "N", hide_env = true, env = "MILLSTREAM_COUNT")]
+    count: Option<u64>,
+    /// End where the topic ends now: in front of the first open transaction
+    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_UNTIL_END")]
+    until_end: bool,
+    /// Go on where this group stands, and keep its progress
+    #[arg(long, value_name = "G", hide_env = true, env = "MILLSTREAM_GROUP")]
+    group: Option<String>,
+    /// How records are printed: value, key-value, json or hex
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_possible_values = true,
+        hide_env = true,
+        env = "MILLSTREAM_FORMAT"
+    )]
+    format: OutputFormat,
+    /// Records of open and aborted transactions, too
+    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_UNCOMMITTED")]
+    uncommitted: bool,
+}
+
+/// How many records are taken at once.
+const TOGETHER: u64 = 10_000;
+/// What is written at once, about.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Between two looks at what happened.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two commits of a group's progress.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long a member goes without partitions before that is said.
+const ALONE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(arguments: Arguments) -> Result<Exit> {
+    let log = match arguments.log.open()? {
+        Ok(log) => log,
+        Err(mistakes) => {
+            say(&mistakes);
+            return Ok(Exit::Wrong);
+        }
+    };
+    supervisor::start_log(Format::Text, false);
+    let explain = |error: anyhow::Error| match error.is::<Wrong>() || error.is::<io::Error>() {
+        true => error,
+        false => error.context(log.to_string()),
+    };
+    let facts = log.topics().and_then(|known| topics::find(&*known, &arguments.topic)).map_err(explain)?;
+    if let Some(partition) = arguments.partition.filter(|partition| *partition >= facts.partitions) {
+        let last = facts.partitions.saturating_sub(1);
+        return Err(wrong(format!("{} has no partition {partition}: the last one is {last}", arguments.topic)));
+    }
+    let asked = if arguments.from_beginning { Some(From::Start(Start::Earliest)) } else { arguments.offset };
+    let scan = Scan {
+        topic: arguments.topic,
+        partition: arguments.partition,
+        from: asked.unwrap_or(From::Start(Start::Latest)),
+        group: arguments.group,
+        uncommitted: arguments.uncommitted,
+    };
+    let signals = Signals::listen(1)?;
+    let scanner = log.scanner(&scan).map_err(explain)?;
+    let mut reading = Reading {
+        printer: Printer { to: stdout()?, format: arguments.format, topic: scan.topic.clone(), buffer: Vec::new() },
+        scanner,
+        is_asked: asked.is_some(),
+        until_end: arguments.until_end,
+        left: arguments.count.unwrap_or(u64::MAX),
+        open: BTreeSet::new(),
+        begins: Progress::default(),
+        at: Progress::default(),
+        kept: Progress::default(),
+        kept_at: Instant::now(),
+        lonely: Some(Instant::now()),
+        scan,
+    };
+    let ended = reading.read(&signals);
+    // What was written is the group's progress, however this ends.
+    let kept = reading.keep();
+    ended.and(kept).map_err(explain)?;
+    Ok(Exit::Done)
+}
+
+/// A topic on its way to stdout.
+struct Reading {
+    scan: Scan,
+    scanner: Box<dyn Scanner>,
+    printer: Printer,
+    /// Somebody said where to begin.
+    is_asked: bool,
+    until_end: bool,
+    /// How many records may be printed.
+    left: u64,
+    /// Partitions that are not read as far as was asked for.
+    open: BTreeSet<Partition>,
+    /// What is printed begins here, though it is not all there.
+    begins: Progress,
+    /// What was written.
+    at: Progress,
+    /// What the group knows of that.
+    kept: Progress,
+    kept_at: Instant,
+    /// Since when there has been no partition to read.
+    lonely: Option<Instant>,
+}
+
+impl Reading {
+    fn read(&mut self, signals: &Signals) -> Result<()> {
+        while self.left > 0 && !signals.ending() {
+            let limit = usize::try_from(self.left.min(TOGETHER))?;
+            match self.scanner.take(limit, LOOK)? {
+                Taken::Rebalance => {
+                    self.keep()?;
+                    self.rebalance()?;
+                }
+                Taken::Records(batch) => self.print(&*batch)?,
+                Taken::Nothing if is_left(&self.printer.to) => return Ok(()),
+                Taken::Nothing => {}
+            }
+            if self.kept_at.elapsed() >= COMMIT_EVERY {
+                self.keep()?;
+            }
+            if self.lonely.is_some_and(|since| since.elapsed() > ALONE) {
+                self.lonely = None;
+                say("the group's other members read all partitions: waiting for one\n");
+            } else if self.until_end && self.lonely.is_none() && self.open.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn rebalance(&mut self) -> Result<()> {
+        let assignment = self.scanner.rebalance()?;
+        (self.at, self.kept) = (assignment.chosen.clone(), Progress::default());
+        self.begins = Progress::default();
+        self.open = assignment.starts.iter().map(|(partition, _)| partition).collect();
+        self.lonely = self.open.is_empty().then(Instant::now);
+        for (partition, start) in assignment.starts.iter() {
+            let is_chosen = self.scan.group.is_none() || assignment.chosen.get(partition).is_some();
+            if let From::Offset(asked) = self.scan.from
+                && is_chosen
+                && asked != start.0
+            {
+                self.begins.reach(partition, NextOffset(asked));
+                let place = format!("{}/{}", self.scan.topic, partition.number);
+                match start.0 > asked {
+                    true => say(&format!("{place} begins at {start} now\n")),
+                    false => say(&format!("{place} ends at {start} yet\n")),
+                }
+            }
+            self.close_at(partition, start);
+        }
+        let stands = assignment.starts.iter().any(|(partition, _)| assignment.chosen.get(partition).is_none());
+        if stands && self.scan.group.is_some() && std::mem::take(&mut self.is_asked) {
+            say("the group goes on where it stands; `millstream offsets set` moves it\n");
+        }
+        Ok(())
+    }
+
+    /// Notes that a partition was read up to here.
+    fn close_at(&mut self, partition: Partition, next: NextOffset) {
+        if self.until_end && self.scanner.ends().get(partition).is_none_or(|end| next >= end) {
+            self.open.remove(&partition);
+        }
+    }
+
+    fn print(&mut self, batch: &dyn Batch) -> Result<()> {
+        let mut at = self.at.clone();
+        for index in 0..batch.len() {
+            if self.left == 0 {
+                break;
+            }
+            let record = batch.get(index);
+            let next = record.offset.next();
+            if self.until_end {
+                if !self.open.contains(&record.partition) {
+                    continue;
+                }
+                if self.scanner.ends().get(record.partition).is_some_and(|end| record.offset.0 >= end.0) {
+                    self.open.remove(&record.partition);
+                    continue;
+                }
+                self.close_at(record.partition, next);
+            }
+            at.reach(record.partition, next);
+            if self.begins.get(record.partition).is_some_and(|begin| record.offset.0 < begin.0) {
+                continue;
+            }
+            self.printer.print(&record, batch, index)?;
+            self.left -= 1;
+        }
+        self.printer.flush()?;
+        if self.left > 0 {
+            for (partition, next) in batch.ends() {
+                self.close_at(*partition, *next);
+                at.reach(*partition, *next);
+            }
+        }
+        self.at = at;
+        Ok(())
+    }
+
+    /// Makes what was written the group's progress.
+    fn keep(&mut self) -> Result<()> {
+        self.kept_at = Instant::now();
+        if self.scan.group.is_some() && self.kept != self.at && self.scanner.commit(&self.at)? {
+            self.kept = self.at.clone();
+        }
+        Ok(())
+    }
+}
+
+/// Records on stdout.
+struct Printer {
+    to: File,
+    format: OutputFormat,
+    topic: String,
+    buffer: Vec<u8>,
+}
+
+impl Printer {
+    fn print(&mut self, record: &Incoming<'_>, batch: &dyn Batch, index: usize) -> io::Result<()> {
+        let headers = if self.format.shows_headers() { batch.headers(index) } else { Vec::new() };
+        let headers: Vec<_> = headers.iter().map(|h| (h.name.as_bytes(), h.value.as_deref())).collect();
+        let Offset(offset) = record.offset;
+        let shown = Shown {
+            output: None,
+            topic: Some(&self.topic),
+            partition: Some(record.partition.number),
+            offset: Some(offset),
+            timestamp: record.timestamp,
+            key: record.key,
+            value: record.value,
+            headers: &headers,
+        };
+        self.format.write(&shown, &mut self.buffer);
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Where to begin, as it is written.
+fn place(text: &str) -> Result<From, String> {
+    match text {
+        "start" => Ok(From::Start(Start::Earliest)),
+        "end" => Ok(From::Start(Start::Latest)),
+        _ => match text.strip_prefix('@') {
+            Some(text) => time(text).map(|time| From::Start(Start::Timestamp(time))),
+            None => text.parse().map(From::Offset).ok(),
+        }
+        .ok_or_else(|| "write `start`, `end`, an offset, or a time such as `@2026-01-01T00:00:00Z`".to_owned()),
+    }
+}

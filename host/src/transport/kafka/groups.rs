@@ -1,0 +1,68 @@
+//! Groups: which there are, whether they run, and what they read.
+
+use super::{
+    settings::Cluster,
+    topics::{KafkaTopics, Quiet},
+};
+use crate::transport::log::Groups;
+use anyhow::Result;
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    topic_partition_list::{Offset, TopicPartitionList},
+};
+use std::{collections::BTreeSet, time::Duration};
+
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// A connection for questions about groups. It joins none.
+pub struct KafkaGroups {
+    cluster: Cluster,
+    /// Knows why a broker does not answer.
+    topics: KafkaTopics,
+}
+
+impl KafkaGroups {
+    /// A connection; nothing is asked yet.
+    pub fn new(cluster: &Cluster) -> Result<KafkaGroups> {
+        Ok(KafkaGroups { cluster: cluster.clone(), topics: KafkaTopics::new(cluster)? })
+    }
+
+    fn ask<T>(&self, group: &str, question: impl Fn(&BaseConsumer<Quiet>) -> Result<T, KafkaError>) -> Result<T> {
+        let mut config = self.cluster.plain();
+        config.set("group.id", group).set("enable.auto.commit", "false");
+        let client = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
+        question(&client).map_err(|error| self.topics.explain(error))
+    }
+}
+
+impl Groups for KafkaGroups {
+    fn list(&self) -> Result<Vec<String>> {
+        let found = self.ask("", |client| client.fetch_group_list(None, QUESTION))?;
+        Ok(found.groups().iter().map(|group| group.name().to_owned()).collect())
+    }
+
+    fn members(&self, group: &str) -> Result<usize> {
+        let found = self.ask(group, |client| client.fetch_group_list(Some(group), QUESTION))?;
+        Ok(found.groups().iter().filter(|found| found.name() == group).map(|found| found.members().len()).sum())
+    }
+
+    fn topics(&self, group: &str) -> Result<Vec<String>> {
+        let committed = self.ask(group, |client| {
+            let metadata = client.fetch_metadata(None, QUESTION)?;
+            let mut all = TopicPartitionList::new();
+            for topic in metadata.topics().iter().filter(|topic| topic.error().is_none()) {
+                topic.partitions().iter().for_each(|partition| {
+                    all.add_partition(topic.name(), partition.id());
+                });
+            }
+            // The library takes an empty list for an error.
+            if all.count() == 0 { Ok(all) } else { client.committed_offsets(all, QUESTION) }
+        })?;
+        let elements = committed.elements();
+        let stands = elements.iter().filter(|element| matches!(element.offset(), Offset::Offset(_)));
+        let topics: BTreeSet<_> = stands.map(|element| element.topic().to_owned()).collect();
+        Ok(topics.into_iter().collect())
+    }
+}

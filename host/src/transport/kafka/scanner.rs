@@ -1,0 +1,233 @@
+//! Reads a topic for people: the partitions that were asked for, from where it was asked, as no group's member.
+
+use super::{
+    batch::{KafkaBatch, Queued},
+    health::Health,
+    member::Member,
+    raw::Queue,
+    reader::Events,
+    settings::Cluster,
+    topics::words,
+};
+use crate::{
+    manifest::Start,
+    transport::{
+        Assignment, Batch, NextOffset, Partition, Progress, Taken,
+        log::{From, Scan, Scanner},
+    },
+};
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::{Offset, TopicPartitionList},
+};
+use std::{sync::Arc, time::Duration};
+
+/// How long a question may take.
+const QUESTION: Duration = Duration::from_secs(5);
+/// The library wants a name for a group even where there is none.
+const NOBODY: &str = "millstream-consume";
+
+/// A reader of a topic: a member of the group, or, without one or for one partition alone, by itself.
+pub fn scanner(cluster: &Cluster, scan: &Scan) -> Result<Box<dyn Scanner>> {
+    let alone = Alone::open(cluster, scan)?;
+    Ok(match &scan.group {
+        Some(group) if scan.partition.is_none() => Box::new(Member::open(cluster, scan, group, alone)?),
+        _ => Box::new(alone),
+    })
+}
+
+/// Reads what it wants.
+pub(super) struct Alone {
+    queue: Queue,
+    consumer: Arc<BaseConsumer<Events>>,
+    topics: [String; 1],
+    has_group: bool,
+    begins: Progress,
+    chosen: Progress,
+    ends: Progress,
+    started: bool,
+    scratch: Vec<Queued>,
+}
+
+impl Alone {
+    fn open(cluster: &Cluster, scan: &Scan) -> Result<Alone> {
+        let config = cluster.member(scan.group.as_deref().unwrap_or(NOBODY), scan.uncommitted);
+        let events = Events::new(&Health::new(cluster.clone()));
+        let consumer = Arc::new(BaseConsumer::from_config_and_context(&config, events)?);
+        let mut alone = Alone {
+            queue: Queue::new(&consumer),
+            consumer,
+            topics: [scan.topic.clone()],
+            has_group: scan.group.is_some(),
+            begins: Progress::default(),
+            chosen: Progress::default(),
+            ends: Progress::default(),
+            started: false,
+            scratch: Vec::new(),
+        };
+        let partitions = alone.partitions(scan.partition)?;
+        alone.ends = alone.at(&partitions, Offset::End)?;
+        alone.find_starts(scan, &partitions)?;
+        Ok(alone)
+    }
+
+    fn partitions(&self, only: Option<u32>) -> Result<Vec<u32>> {
+        let [topic] = &self.topics;
+        let metadata = self.consumer.fetch_metadata(Some(topic), QUESTION).map_err(plain)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+        let found = found.with_context(|| format!("topic {topic} cannot be read now"))?;
+        let all = found.partitions().iter().map(|partition| partition.id() as u32);
+        Ok(all.filter(|number| only.is_none_or(|only| only == *number)).collect())
+    }
+
+    fn list(&self, partitions: &[u32], offset: Offset) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for number in partitions {
+            list.add_partition_offset(&self.topics[0], i32::try_from(*number)?, offset)?;
+        }
+        Ok(list)
+    }
+
+    fn at(&self, partitions: &[u32], offset: Offset) -> Result<Progress> {
+        let found = self.consumer.offsets_for_times(self.list(partitions, offset)?, QUESTION).map_err(plain)?;
+        progress(&found)
+    }
+
+    fn find_starts(&mut self, scan: &Scan, partitions: &[u32]) -> Result<()> {
+        let starts = self.at(partitions, Offset::Beginning)?;
+        let wished = match scan.from {
+            From::Start(Start::Earliest) => starts.clone(),
+            From::Start(Start::Timestamp(time)) => self.at(partitions, Offset::Offset(time))?,
+            From::Start(Start::Latest | Start::Refuse) => self.ends.clone(),
+            From::Offset(offset) => partitions.iter().map(|number| (partition(*number), NextOffset(offset))).collect(),
+        };
+        let committed = match self.has_group {
+            true => {
+                let list = self.list(partitions, Offset::Invalid)?;
+                progress(&self.consumer.committed_offsets(list, QUESTION).map_err(plain)?)?
+            }
+            false => Progress::default(),
+        };
+        for partition in partitions.iter().copied().map(partition) {
+            let (start, end) = (starts.get(partition), self.ends.get(partition));
+            let (start, end) = start.zip(end).context("the broker does not say where a partition starts and ends")?;
+            let stood = committed.get(partition);
+            // Where nothing is that late, the end.
+            let next = stood.or(wished.get(partition)).unwrap_or(end);
+            // What is gone is passed, and behind the end nothing can be read yet.
+            self.begins.reach(partition, next.max(start).min(end));
+            if stood.is_none() && self.has_group {
+                self.chosen.reach(partition, next.max(start).min(end));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the group begins that stands nowhere in the topic; nothing when it stands somewhere.
+    pub(super) fn chosen(&self) -> Option<&Progress> {
+        (self.chosen == self.begins).then_some(&self.chosen)
+    }
+
+    /// Where each partition ended.
+    pub(super) fn into_ends(self) -> Progress {
+        self.ends
+    }
+
+    fn offsets(&self, progress: &Progress) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in progress.iter() {
+            let offset = Offset::Offset(i64::try_from(next.0)?);
+            list.add_partition_offset(&self.topics[0], i32::try_from(partition.number)?, offset)?;
+        }
+        Ok(list)
+    }
+}
+
+impl Scanner for Alone {
+    fn ends(&self) -> &Progress {
+        &self.ends
+    }
+
+    fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Box<dyn Batch>>> {
+        if !self.started {
+            return Ok(Taken::Rebalance);
+        }
+        // What the brokers have to say, which the client's own context hears.
+        if let Some(Ok(_)) = self.consumer.poll(Duration::ZERO) {
+            bail!("a record came past the queue");
+        }
+        self.queue.take(limit, wait, &mut self.scratch);
+        if self.scratch.is_empty() {
+            return Ok(Taken::Nothing);
+        }
+        let batch = KafkaBatch::new(self.scratch.drain(..), &self.topics, &self.consumer, |queued| {
+            let place = format!("{}/{}", queued.topic().to_string_lossy(), queued.partition());
+            match queued.error() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                    Err(anyhow!("{place}: the next record is gone, as its time was over: read on with `-o start`"))
+                }
+                Some(
+                    code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownPartition),
+                ) => Err(anyhow!("{place}: {}", words(code))),
+                Some(code) => {
+                    tracing::debug!("{place}: {code}: {}", queued.text());
+                    Ok(())
+                }
+                None => Err(anyhow!("a record of {place} came unasked")),
+            }
+        })?;
+        Ok(Taken::Records(Box::new(batch)))
+    }
+
+    fn rebalance(&mut self) -> Result<Assignment> {
+        for (partition, _) in self.begins.iter() {
+            self.queue.forward(&self.topics[0], i32::try_from(partition.number)?);
+        }
+        self.consumer.assign(&self.offsets(&self.begins)?).map_err(plain)?;
+        self.started = true;
+        Ok(Assignment { starts: self.begins.clone(), chosen: self.chosen.clone() })
+    }
+
+    fn commit(&mut self, progress: &Progress) -> Result<bool> {
+        // The library takes an empty list for an error.
+        if progress.is_empty() || !self.has_group {
+            return Ok(true);
+        }
+        match self.consumer.commit(&self.offsets(progress)?, CommitMode::Sync) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => {
+                    Err(anyhow!("the group runs: its progress is its members' alone"))
+                }
+                _ => Err(plain(error)),
+            },
+        }
+    }
+}
+
+fn partition(number: u32) -> Partition {
+    Partition { input: 0, number }
+}
+
+/// The offsets that were found; an error in the place of one is an error of all.
+fn progress(list: &TopicPartitionList) -> Result<Progress> {
+    let mut found = Progress::default();
+    for element in list.elements() {
+        element.error().map_err(plain)?;
+        if let Offset::Offset(next) = element.offset() {
+            found.reach(partition(u32::try_from(element.partition())?), NextOffset(u64::try_from(next)?));
+        }
+    }
+    Ok(found)
+}
+
+/// An error of the library in its own words.
+fn plain(error: KafkaError) -> anyhow::Error {
+    error.rdkafka_error_code().map_or_else(|| anyhow!(error.to_string()), |code| anyhow!(words(code)))
+}

@@ -1,0 +1,42 @@
+//! Groups from the outside.
+
+use super::LocalLog;
+use crate::transport::log::Groups;
+use anyhow::Result;
+
+/// Questions about the groups of an embedded log.
+pub struct LocalGroups(LocalLog);
+
+impl LocalGroups {
+    /// Questions about this log's groups.
+    pub fn new(log: &LocalLog) -> LocalGroups {
+        LocalGroups(log.clone())
+    }
+
+    fn names(&self, query: &str, group: &str) -> Result<Vec<String>> {
+        Ok(self.0.desk().read(|tx| {
+            let mut query = tx.prepare_cached(query)?;
+            Ok(query.query_map([group], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })?)
+    }
+}
+
+impl Groups for LocalGroups {
+    fn list(&self) -> Result<Vec<String>> {
+        self.names("SELECT DISTINCT grp FROM progress WHERE grp <> ?1 ORDER BY grp", "")
+    }
+
+    /// All members of a group are in one process, and count as one.
+    fn members(&self, group: &str) -> Result<usize> {
+        Ok(usize::from(self.0.join(group)?.is_none()))
+    }
+
+    fn topics(&self, group: &str) -> Result<Vec<String>> {
+        // One that was deleted is no topic any more.
+        self.names(
+            "SELECT DISTINCT topic.name FROM progress JOIN topic ON topic.name = progress.name WHERE grp = ?1
+             ORDER BY topic.name",
+            group,
+        )
+    }
+}

@@ -1,0 +1,159 @@
+//! Reads a topic for people: with the reader that links have, from wherever it was asked.
+
+use super::{LocalLog, batch::LocalBatch, locks::GroupLock, reader::Reader};
+use crate::{
+    manifest::{Delivery, OnLostOffset, Start},
+    transport::{
+        Assignment, Batch, Fault, LinkSettings, NextOffset, Partition, Progress, Taken,
+        log::{From, Scan, Scanner, Topics},
+    },
+    worker::control::Control,
+};
+use anyhow::{Context, Result, anyhow};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Reads one topic of an embedded log.
+pub struct LocalScan {
+    log: LocalLog,
+    reader: Reader,
+    scan: Scan,
+    /// Nobody else moves the group meanwhile.
+    group: Option<GroupLock>,
+    ends: Progress,
+    /// What is to be read next where something was read, or begun.
+    at: Progress,
+    started: bool,
+}
+
+impl LocalScan {
+    /// A reader that has the group, when one is named.
+    pub fn new(log: &LocalLog, scan: &Scan) -> Result<LocalScan> {
+        let join = |group: &String| {
+            log.join(group)?.with_context(|| format!("group {group} is at work already: name another, or end it first"))
+        };
+        let group = scan.group.as_ref().map(join).transpose()?;
+        let settings = LinkSettings {
+            // No group has this name, so none has progress in it.
+            group: scan.group.clone().unwrap_or_default(),
+            name: String::new(),
+            shared_writer: None,
+            inputs_digest: String::new(),
+            inputs: vec![scan.topic.clone()],
+            outputs: Vec::new(),
+            delivery: Delivery::AtLeastOnce,
+            from: match scan.from {
+                From::Start(start) => start,
+                From::Offset(_) => Start::Latest,
+            },
+            on_lost_offset: OnLostOffset::Earliest,
+            largest_record: 0,
+            largest_batch: 0,
+            transaction_timeout: Duration::ZERO,
+            place: (0, 1),
+            control: Arc::new(Control::default()),
+        };
+        let mut new = LocalScan {
+            log: log.clone(),
+            reader: Reader::open(log, Arc::new(settings))?,
+            scan: scan.clone(),
+            group,
+            ends: Progress::default(),
+            at: Progress::default(),
+            started: false,
+        };
+        new.ends = new.bounds()?.into_iter().map(|(partition, (_, end))| (partition, NextOffset(end))).collect();
+        Ok(new)
+    }
+
+    /// Where the partitions that are wanted begin and end now.
+    fn bounds(&self) -> Result<BTreeMap<Partition, (u64, u64)>> {
+        let found = self.log.partitions(&self.scan.topic)?;
+        let found = found.with_context(|| format!("there is no topic {}", self.scan.topic))?;
+        let wanted = found.iter().filter(|facts| self.is_wanted(facts.number));
+        Ok(wanted
+            .map(|facts| {
+                let bounds = (facts.start.unwrap_or_default(), facts.end.unwrap_or_default());
+                (Partition { input: 0, number: facts.number }, bounds)
+            })
+            .collect())
+    }
+
+    fn is_wanted(&self, number: u32) -> bool {
+        self.scan.partition.is_none_or(|only| only == number)
+    }
+}
+
+impl Scanner for LocalScan {
+    fn ends(&self) -> &Progress {
+        &self.ends
+    }
+
+    fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Box<dyn Batch>>> {
+        if !self.started {
+            return Ok(Taken::Rebalance);
+        }
+        Ok(match self.reader.take(limit, wait).map_err(plain)? {
+            Taken::Records(batch) => {
+                note(&mut self.at, &batch);
+                Taken::Records(Box::new(batch))
+            }
+            Taken::Nothing => Taken::Nothing,
+            Taken::Rebalance => Taken::Rebalance,
+        })
+    }
+
+    fn rebalance(&mut self) -> Result<Assignment> {
+        let found = self.reader.start().map_err(plain)?;
+        let bounds = self.bounds()?;
+        let mut assignment = Assignment::default();
+        for (partition, next) in found.starts.iter() {
+            let Some((start, end)) = bounds.get(&partition) else {
+                self.reader.hold(partition).map_err(plain)?;
+                continue;
+            };
+            let is_chosen = found.chosen.get(partition).is_some();
+            let to = match (self.at.get(partition), self.scan.from) {
+                // A topic that grew while it was read.
+                (Some(at), _) if (*start..=*end).contains(&at.0) => at,
+                (None, From::Offset(offset)) if is_chosen && !self.started => NextOffset(offset.clamp(*start, *end)),
+                // What is new in it came after this began.
+                (None, _) if is_chosen && self.started => NextOffset(*start),
+                _ => next,
+            };
+            self.reader.release(partition, to).map_err(plain)?;
+            self.at.reach(partition, to);
+            assignment.starts.reach(partition, to);
+            if is_chosen {
+                assignment.chosen.reach(partition, to);
+            }
+        }
+        self.started = true;
+        Ok(assignment)
+    }
+
+    fn commit(&mut self, progress: &Progress) -> Result<bool> {
+        if let Some(group) = &self.group {
+            let offsets = progress.iter().map(|(p, next)| ((self.scan.topic.clone(), p.number), next.0)).collect();
+            self.log.commit(group, &offsets)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Notes how far a batch goes.
+fn note(at: &mut Progress, batch: &LocalBatch) {
+    let mut last: Option<(Partition, NextOffset)> = None;
+    for index in 0..batch.len() {
+        let record = batch.get(index);
+        if let Some((partition, next)) = last.filter(|(partition, _)| *partition != record.partition) {
+            at.reach(partition, next);
+        }
+        last = Some((record.partition, record.offset.next()));
+    }
+    last.into_iter().for_each(|(partition, next)| at.reach(partition, next));
+    batch.ends().iter().for_each(|(partition, next)| at.reach(*partition, *next));
+}
+
+fn plain(fault: Fault) -> anyhow::Error {
+    anyhow!(fault)
+}
