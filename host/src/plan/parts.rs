@@ -47,7 +47,7 @@ impl Surroundings<'_> {
             from: Start::Earliest,
             on_lost_offset: OnLostOffset::Earliest,
             transaction_timeout: transaction_timeout(&source.limits, source.commit_interval),
-            ..self.link(&[source.position.clone()], &outputs)
+            ..self.link(std::slice::from_ref(&source.position), &outputs)
         };
         let settings = Arc::new(SourceSettings {
             source: source.name.clone(),
