@@ -48,7 +48,9 @@ impl Scene {
     /// Every number stands in the output once, in its order.
     fn concludes(&self, host: &Host, watch: &Watch) {
         let count = self.count as usize;
-        host.until("all numbers have come", Duration::from_secs(120), || watch.count() >= count);
+        // Three times what their pace asks for.
+        let patience = Duration::from_secs(60) + Duration::from_millis(30 * self.count);
+        host.until("all numbers have come", patience, || watch.count() >= count);
         // What should not come may come late.
         thread::sleep(Duration::from_millis(500));
         let due: Vec<_> = (0..self.count).map(|number| number.to_string()).collect();
