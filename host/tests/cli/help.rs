@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 16] = [
     "",
     "run",
     "check",
@@ -12,6 +12,11 @@ const COMMANDS: [&str; 11] = [
     "topics describe",
     "topics grow",
     "topics delete",
+    "produce",
+    "consume",
+    "offsets",
+    "offsets show",
+    "offsets set",
     "schema",
     "completions",
 ];
