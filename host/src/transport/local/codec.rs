@@ -109,6 +109,7 @@ pub(super) enum Damage {
 #[derive(Debug)]
 pub(super) struct Blob {
     data: Vec<u8>,
+    base: u64,
     slots: Vec<Slot>,
 }
 
@@ -139,7 +140,8 @@ impl Blob {
         }
         let base = (u64::from(word(5)) | u64::from(word(9)) << 32) as i64;
         let (span, count) = (word(13), word(17));
-        let mut offset = (last + 1).checked_sub(span.into()).ok_or(Damage::Short)?;
+        let start = (last + 1).checked_sub(span.into()).ok_or(Damage::Short)?;
+        let mut offset = start;
         let mut slots = Vec::with_capacity((count as usize).min(data.len() / 5));
         let mut rest = Rest { data: &data, at: HEAD };
         for _ in 0..count {
@@ -151,7 +153,7 @@ impl Blob {
             slots.push(Slot { offset, timestamp, key, value, headers });
             offset += 1;
         }
-        Ok(Blob { data, slots })
+        Ok(Blob { data, base: start, slots })
     }
 
     /// How many records it holds.
@@ -162,6 +164,11 @@ impl Blob {
     /// How many bytes it has.
     pub(super) fn size(&self) -> usize {
         self.data.len()
+    }
+
+    /// The first offset that it spans.
+    pub(super) fn base(&self) -> u64 {
+        self.base
     }
 
     /// A record's offset.

@@ -4,13 +4,18 @@ use super::trouble::Trouble;
 use crate::text::hex;
 use sha2::{Digest, Sha256};
 use std::{
+    cell::Cell,
     fs::{self, File, TryLockError},
     io::ErrorKind,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The longest name of a group that becomes a file's name as it is.
 const LONGEST: usize = 200;
+/// The longest time that one who has written leaves to others who wait.
+const LONGEST_AWAY: Duration = Duration::from_millis(50);
 
 /// One process runs a pipeline on an embedded log at a time; who has this is it.
 #[derive(Debug)]
@@ -64,7 +69,12 @@ impl Locks {
 
     /// The queue of those who want to write.
     pub(super) fn queue(&self) -> Result<Queue, Trouble> {
-        Ok(Queue { door: self.file("door")?, pen: self.file("pen")?, path: self.folder.clone() })
+        Ok(Queue {
+            door: self.file("door")?,
+            pen: self.file("pen")?,
+            path: self.folder.clone(),
+            away_until: Cell::default(),
+        })
     }
 
     fn take(&self, name: &str) -> Result<Option<File>, Trouble> {
@@ -87,25 +97,33 @@ impl Locks {
 /// the others out.
 ///
 /// Who wants the pen waits for it with the door held. Who has just put it down finds the door shut behind the one who
-/// waits, and so comes after.
+/// waits, and so comes after; and stays away for as long as it had the pen, so that small transactions have as much
+/// of the time as large ones.
 #[derive(Debug)]
 pub(super) struct Queue {
     door: File,
     pen: File,
     path: PathBuf,
+    away_until: Cell<Option<Instant>>,
 }
 
 /// The pen, for as long as this lives.
-pub(super) struct Pen<'a>(&'a File);
+pub(super) struct Pen<'a> {
+    queue: &'a Queue,
+    since: Instant,
+}
 
 impl Queue {
     /// Waits for the pen.
     pub(super) fn wait(&self) -> Result<Pen<'_>, Trouble> {
+        if let Some(until) = self.away_until.take() {
+            thread::sleep(until.saturating_duration_since(Instant::now()));
+        }
         self.lock(&self.door)?;
         let taken = self.lock(&self.pen);
         let opened = self.door.unlock();
         taken?;
-        let pen = Pen(&self.pen);
+        let pen = Pen { queue: self, since: Instant::now() };
         opened.map_err(|error| cannot(&self.path, "unlocked", &error))?;
         Ok(pen)
     }
@@ -118,12 +136,24 @@ impl Queue {
             }
         }
     }
+
+    fn somebody_waits(&self) -> bool {
+        match self.door.try_lock() {
+            Ok(()) => self.door.unlock().is_err(),
+            Err(_) => true,
+        }
+    }
 }
 
 impl Drop for Pen<'_> {
     fn drop(&mut self) {
+        let Queue { pen, away_until, .. } = self.queue;
+        if self.queue.somebody_waits() {
+            let now = Instant::now();
+            away_until.set(Some(now + (now - self.since).min(LONGEST_AWAY)));
+        }
         // What cannot be unlocked is unlocked when the file is closed.
-        self.0.unlock().ok();
+        pen.unlock().ok();
     }
 }
 

@@ -7,6 +7,7 @@ mod appender;
 mod batch;
 mod bell;
 mod codec;
+mod compaction;
 mod faults;
 mod groups;
 mod link;

@@ -15,6 +15,9 @@ const FORMAT: i64 = 1;
 /// How long to wait for who writes past the queue, which only SQLite's own tools do.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long to keep everybody waiting for something that can be done later.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// `part.topic` is null when its topic was deleted; its batches are then removed step by step. An id is never used
 /// twice, so a partition of a topic that was made anew is another one. `progress` keeps the names beside the id: a
 /// group is to notice that what it read is gone.
@@ -149,8 +152,16 @@ impl Store {
     }
 
     /// Brings what was committed from the -wal into the file, as far as readers allow.
-    pub(super) fn checkpoint(&self, mode: &str) -> Result<(), Trouble> {
-        Ok(self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))?)
+    pub(super) fn checkpoint(&self) -> Result<(), Trouble> {
+        Ok(self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+    }
+
+    /// Does it to the end, and cuts the -wal back, unless somebody reads for longer than a moment.
+    pub(super) fn cut_wal(&self) -> Result<(), Trouble> {
+        self.connection.busy_timeout(MOMENT)?;
+        let cut = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.connection.busy_timeout(PATIENCE)?;
+        Ok(cut?)
     }
 
     /// Leaves checkpoints to the caller, who then does them between two transactions.
@@ -174,12 +185,6 @@ impl Store {
         let count: u64 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         let limit = pages.map_or(u64::from(u32::MAX) - 1, |pages| count + pages);
         self.connection.pragma_update_and_check(None, "max_page_count", limit, |_| Ok(())).unwrap();
-    }
-
-    /// The connection itself, to do what the log never does.
-    #[cfg(test)]
-    pub(super) fn bare(&mut self) -> &mut Connection {
-        &mut self.connection
     }
 }
 

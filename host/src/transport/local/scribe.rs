@@ -31,6 +31,8 @@ const MOST_BYTES: usize = 4 << 20;
 const IDLE: Duration = Duration::from_millis(500);
 /// How often it is looked for records that are too old, or too many.
 const TIDY: Duration = Duration::from_secs(10);
+/// How often a step of that is done while others wait.
+const BETWEEN_STEPS: Duration = Duration::from_millis(200);
 /// How many bytes may be written before they are brought from the -wal into the file.
 const CHECKPOINT: usize = 4 << 20;
 /// A -wal that has become larger than this is cut back when a moment allows it.
@@ -79,7 +81,7 @@ impl Scribe {
         store.keep_checkpoints()?;
         let (orders, taken) = mpsc::sync_channel(MOST_JOBS);
         let (end, ended): (Sender<()>, _) = mpsc::channel();
-        let desk = Desk { store, bell, tidy: Tidy::default(), unchecked: 0, said_large: false };
+        let desk = Desk { store, bell, tidy: Tidy::default(), unchecked: 0, said_large: false, said: None };
         thread::Builder::new()
             .name("log".into())
             .spawn(move || {
@@ -140,11 +142,12 @@ struct Desk {
     /// Bytes that were written since the last checkpoint.
     unchecked: usize,
     said_large: bool,
+    said: Option<String>,
 }
 
 impl Desk {
     fn run(mut self, orders: &Receiver<Order>) {
-        let mut tidied: Option<Instant> = None;
+        let (mut tidied, mut stepped) = (Instant::now(), Instant::now());
         let mut waiting = None;
         loop {
             let order = match waiting.take() {
@@ -168,13 +171,20 @@ impl Desk {
                 #[cfg(test)]
                 Ok(Order::LimitGrowth(pages)) => self.store.limit_growth(pages),
                 Err(RecvTimeoutError::Timeout) => self.rest(),
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => return self.checkpoint(),
             }
-            if tidied.is_none_or(|at| at.elapsed() > TIDY) {
-                tidied = Some(Instant::now());
+            if tidied.elapsed() > TIDY {
+                tidied = Instant::now();
                 self.tidy.begin();
             }
-            self.checkpoint();
+            // However busy it is, a little of everything is done.
+            if self.tidy.is_at_it() && stepped.elapsed() > BETWEEN_STEPS {
+                stepped = Instant::now();
+                self.tidy_step();
+            }
+            if self.unchecked >= CHECKPOINT {
+                self.checkpoint();
+            }
         }
     }
 
@@ -202,16 +212,22 @@ impl Desk {
     /// Nothing is to be written for the moment.
     fn rest(&mut self) {
         if self.tidy.is_at_it() {
-            if let Err(trouble) = self.tidy.step(&mut self.store) {
-                tracing::warn!("old records cannot be removed: {trouble}");
-                self.tidy.give_up();
-            }
-            self.unchecked += 1;
+            self.tidy_step();
         } else if self.unchecked > 0 {
-            self.unchecked = 0;
-            faults::at("checkpoint");
-            // Not while somebody reads: there is no hurry.
-            self.store.checkpoint("PASSIVE").unwrap_or_else(|trouble| tracing::debug!("{trouble}"));
+            self.checkpoint();
+        }
+    }
+
+    /// A step of tidying up, which is tried again later when it does not work.
+    fn tidy_step(&mut self) {
+        self.unchecked += 1;
+        if let Err(trouble) = self.tidy.step(&mut self.store) {
+            self.tidy.give_up();
+            let words = trouble.to_string();
+            if self.said.as_ref() != Some(&words) {
+                tracing::warn!("old records cannot be removed: {words}");
+                self.said = Some(words);
+            }
         }
     }
 
@@ -224,14 +240,14 @@ impl Desk {
     }
 
     fn checkpoint(&mut self) {
-        if self.unchecked < CHECKPOINT {
-            return;
-        }
         self.unchecked = 0;
         faults::at("checkpoint");
         let size = self.store.wal_size();
-        let mode = if size > LARGE_WAL { "TRUNCATE" } else { "PASSIVE" };
-        self.store.checkpoint(mode).unwrap_or_else(|trouble| tracing::debug!("{trouble}"));
+        let done = match size > LARGE_WAL {
+            true => self.store.cut_wal(),
+            false => self.store.checkpoint(),
+        };
+        done.unwrap_or_else(|trouble| tracing::debug!("{trouble}"));
         if size > 16 * LARGE_WAL && !std::mem::replace(&mut self.said_large, true) {
             tracing::warn!(
                 "{}-wal has {} MiB: something reads the log for very long, and keeps it from being cut back",

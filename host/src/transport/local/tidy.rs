@@ -2,8 +2,10 @@
 //! that were written again. It is done in steps that nobody has to wait for long.
 
 use super::{
+    compaction::Pass,
     rows::{self, Topic},
     schema::Store,
+    topics,
     trouble::Trouble,
 };
 use rusqlite::{Connection, params};
@@ -13,7 +15,7 @@ use std::{
 };
 
 /// How many records one step removes, but for its last batch.
-const STEP: u64 = 20_000;
+pub(super) const STEP: u64 = 20_000;
 
 /// The work that is to be done, a step at a time.
 #[derive(Default)]
@@ -28,6 +30,8 @@ enum Task {
     Remove { part: i64 },
     /// Remove what is too old, or too much, from a partition's beginning.
     Expire { part: i64, ms: Option<i64>, bytes: Option<u64> },
+    /// Leave out what was written again.
+    Compact(Pass),
 }
 
 impl Tidy {
@@ -61,6 +65,7 @@ impl Tidy {
             }
             Task::Remove { part } => remove(store, *part)?,
             Task::Expire { part, ms, bytes } => expire(store, *part, *ms, *bytes)?,
+            Task::Compact(pass) => pass.step(store)?,
         };
         if done {
             self.tasks.pop_front();
@@ -79,11 +84,16 @@ fn look(tx: &Connection) -> Result<Vec<Task>, Trouble> {
         let Some(topic) = rows::topic(tx, &name)? else {
             continue;
         };
-        let deletes = topic.config.get("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
+        let policy = topics::setting(&topic, "cleanup.policy").unwrap_or_default();
         let (ms, bytes) = (limit(&topic, "retention.ms"), limit(&topic, "retention.bytes"));
-        if deletes && (ms.is_some() || bytes.is_some()) {
+        if policy.contains("delete") && (ms.is_some() || bytes.is_some()) {
             let bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok());
             tasks.extend(topic.parts.iter().map(|part| Task::Expire { part: part.id, ms, bytes }));
+        }
+        if policy.contains("compact") {
+            for (number, part) in (0..).zip(&topic.parts) {
+                tasks.extend(Pass::of(tx, part.id, &name, number)?.map(Task::Compact));
+            }
         }
     }
     Ok(tasks)

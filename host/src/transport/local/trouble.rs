@@ -89,6 +89,9 @@ impl From<rusqlite::Error> for Trouble {
             }
             Some(ErrorCode::TooBig) => Trouble::refused("a record is too large for the log"),
             Some(ErrorCode::SystemIoFailure) => Trouble::passing(format!("it cannot be read or written ({error})")),
+            None => {
+                Trouble::damaged(format!("the file holds what no millstream wrote ({error}): put back a copy of it"))
+            }
             _ => Trouble::passing(error.to_string()),
         }
     }

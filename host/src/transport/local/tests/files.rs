@@ -1,1 +1,127 @@
-//! Files that are no good.
+//! Files that are no log, or no good one: each gets one line, and none is made worse.
+
+use super::scene::{Scene, deliver, progress, settings, taken};
+use crate::transport::{
+    Fault, Link, Progress,
+    local::{Durability, LocalLink, LocalLog},
+};
+use rusqlite::Connection;
+use std::{fs, path::Path};
+
+fn refused(folder: &Path) -> String {
+    let words = LocalLog::open(folder).unwrap_err().to_string();
+    assert!(!words.contains('\n'), "{words}");
+    words
+}
+
+#[test]
+fn what_is_no_log_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log.db");
+    let text = "not a log, but somebody's diary\n".repeat(200);
+    fs::write(&file, &text).unwrap();
+    assert!(refused(folder.path()).contains("log.db: this is no log of millstream's, so it is left as it is"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+
+    fs::remove_file(&file).unwrap();
+    Connection::open(&file).unwrap().execute_batch("CREATE TABLE diary (day TEXT)").unwrap();
+    let before = fs::read(&file).unwrap();
+    assert!(refused(folder.path()).contains("log.db: this file of SQLite's is no log of millstream's"));
+    assert!(fs::read(&file).unwrap() == before);
+}
+
+#[test]
+fn a_log_of_a_newer_version_is_left_as_it_is() {
+    let scene = Scene::with(&["in"]);
+    let Scene { log, folder } = scene;
+    drop(log);
+    let file = folder.path().join("log.db");
+    Connection::open(&file).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    let before = fs::read(&file).unwrap();
+    assert!(refused(folder.path()).contains("this log has format 7, and this millstream knows format 1"));
+    assert!(fs::read(&file).unwrap() == before);
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_refused() {
+    let Scene { log, folder } = Scene::with(&["in"]);
+    drop(log);
+    let file = folder.path().join("log.db");
+    let whole = fs::read(&file).unwrap();
+    for length in [whole.len() - 4096, whole.len() / 2, 4096 + 17, 300, 17] {
+        fs::write(&file, &whole[..length]).unwrap();
+        let words = refused(folder.path());
+        assert!(words.contains("ends early") || words.contains("damaged") || words.contains("no log"), "{words}");
+        assert_eq!(fs::metadata(&file).unwrap().len(), length as u64);
+    }
+    fs::write(&file, &whole).unwrap();
+    LocalLog::open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("taken");
+    fs::write(&file, "").unwrap();
+    assert!(refused(&file.join("state")).contains("state cannot be made"));
+    // Not even the superuser makes a file where a folder is.
+    fs::create_dir(folder.path().join("log.db")).unwrap();
+    assert!(refused(folder.path()).contains("the log needs a folder that it may write"));
+}
+
+#[test]
+fn damage_is_told_with_its_place_and_passed_by_hand() {
+    let scene = Scene::with(&["in", "out"]);
+    scene.come("in", 0, &["a", "b"]);
+    scene.come("in", 0, &["c"]);
+    let damage = "UPDATE batch SET data = CAST(substr(data, 1, length(data) - 1) || x'07' AS BLOB) WHERE last = 1";
+    scene.log.desk().write(|tx| Ok(tx.execute(damage, [])?)).unwrap();
+    let (mut link, _) = scene.link(settings());
+    let Err(Fault::Fatal(words)) = link.take(9, std::time::Duration::ZERO) else { panic!("it was taken") };
+    assert!(words.contains("in/0: the records up to offset 1 are damaged (its checksum is wrong)"), "{words}");
+    let words = scene.log.scanner().unwrap().read("in", 0, 0).err().unwrap().to_string();
+    assert!(words.contains("in/0: the records up to offset 1 are damaged"), "{words}");
+    link.release(super::scene::partition(0, 0), crate::transport::NextOffset(2)).unwrap();
+    assert_eq!(taken(&mut link, 9), "0/0@2=c 0/0|3");
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_nothing_is_half_written() {
+    let scene = Scene::with(&["in", "out"]);
+    scene.come("in", 0, &["a"]);
+    let (mut link, _) = scene.link(settings());
+    scene.log.scribe().unwrap().limit_growth(Some(8));
+    let large = "x".repeat(100_000);
+    for _ in 0..2 {
+        let fault = deliver(&mut link, &large, &progress(&[(0, 0, 1)])).unwrap_err();
+        assert!(matches!(&fault, Fault::Unavailable(why) if why.contains("the disk is full")), "{fault:?}");
+        assert_eq!(link.recover().unwrap().starts, progress(&[(0, 0, 0)]));
+        assert_eq!(scene.values("out"), "0: ");
+    }
+    // What there is room for is written beside it.
+    deliver(&mut link, "small", &Progress::default()).unwrap();
+    scene.log.scribe().unwrap().limit_growth(None);
+    deliver(&mut link, &large, &progress(&[(0, 0, 1)])).unwrap();
+    assert_eq!(scene.values("out"), format!("0: small {large}"));
+}
+
+#[test]
+fn what_was_committed_is_there_after_the_log_was_closed_whatever_it_waits_for() {
+    for durability in [Durability::Fsync, Durability::Os] {
+        let Scene { log, folder } = Scene::with(&["in", "out"]);
+        drop(log);
+        let log = LocalLog::open_with(folder.path(), durability).unwrap();
+        let mut link = LocalLink::new(log.clone(), settings());
+        link.recover().unwrap();
+        deliver(&mut link, "a", &Progress::default()).unwrap();
+        drop((link, log));
+        assert!(!folder.path().join("log.db-wal").exists(), "the log was not closed");
+        let log = LocalLog::open(folder.path()).unwrap();
+        assert_eq!(Scene { log, folder }.values("out"), "0: a");
+    }
+}
+
+#[test]
+fn the_library_is_one_without_the_known_defect_of_its_wal() {
+    assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
+}

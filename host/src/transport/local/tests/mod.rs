@@ -5,3 +5,5 @@ mod scene;
 mod files;
 mod links;
 mod outside;
+mod processes;
+mod workers;
