@@ -271,3 +271,56 @@ fn a_reader_that_left_is_no_failure() {
     let shown = json_lines(&done(folder.says("offsets show g --json")));
     assert!(shown[0]["partitions"][0]["position"].as_u64().unwrap() < 100_000, "{shown:?}");
 }
+
+#[test]
+fn a_topic_that_goes_away_takes_no_more() {
+    let folder = with(&[("orders", 1)]);
+    let mut reader = folder.start("consume orders -o start");
+    let mut writer = folder.start("produce orders --key-separator :");
+    writer.write("k:a\n");
+    assert_eq!(reader.lines(1), ["a"]);
+    done(folder.says("topics delete orders"));
+    writer.write("l:b\nm:c\n");
+    let said = writer.end();
+    assert_eq!((said.code, said.out.as_str()), (1, "1 record acknowledged\n"));
+    assert!(said.err.contains("2 records not acknowledged") && said.err.contains("line 2, key l: "), "{}", said.err);
+    reader.signal("INT");
+    done(reader.end());
+}
+
+#[test]
+#[ignore]
+fn bare() {
+    let path = std::path::Path::new("/tmp/target-clients/play/.millstream");
+    let log = millstream::transport::local::LocalLog::open(path).unwrap();
+    for _ in 0..5 {
+        let since = std::time::Instant::now();
+        let mut scanner = log.scanner().unwrap();
+        let (mut from, mut bytes, mut n) = (0, 0, 0);
+        loop {
+            let page = scanner.read("big", 0, from).unwrap();
+            for record in page.records() {
+                bytes += record.value.map_or(0, <[u8]>::len);
+                n += 1;
+            }
+            if page.next == page.end {
+                break;
+            }
+            from = page.next;
+        }
+        println!("bare {n} {bytes} {:?}", since.elapsed());
+        let since = std::time::Instant::now();
+        let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_millstream"))
+            .args(["consume", "big", "-o", "start", "--until-end", "--manifest", "/tmp/target-clients/play/p.yaml"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = process.stdout.take().unwrap();
+        let mut buffer = vec![0; 1 << 16];
+        let mut total = 0;
+        while let Ok(count @ 1..) = std::io::Read::read(&mut out, &mut buffer) {
+            total += count;
+        }
+        println!("consume {total} {:?}", since.elapsed());
+    }
+}
