@@ -28,13 +28,13 @@ use std::{
 /// Print the records of a topic
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  millstream consume orders --kafka localhost:9092         (what comes from now on)
+  millstream consume orders --kafka localhost:9092       (what comes from now)
   millstream consume orders --from-beginning --until-end --format json
   millstream consume orders --partition 2 -o 1000 -n 10 --format key-value
   millstream consume orders -o @2026-01-01T00:00:00Z --group audit
 
-With --group, the group's progress is kept: it goes on where it stood, and -o says
-where it begins when it stands nowhere.
+With --group, the group's progress is kept: it goes on where it stood, and -o
+says where it begins when it stands nowhere.
 
 Each option is a variable of the environment, too, such as MILLSTREAM_GROUP.")]
 pub(super) struct Arguments {
@@ -135,6 +135,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     // What was written is the group's progress, however this ends.
     let kept = reading.keep();
     ended.and(kept).map_err(explain)?;
+    if reading.scan.group.is_some() && reading.kept != reading.at {
+        say("the group's last progress could not be kept: some records will come again\n");
+        return Ok(Exit::Failed);
+    }
     Ok(Exit::Done)
 }
 

@@ -51,8 +51,8 @@ enum Command {
     /// Put a group elsewhere; refused while it runs
     #[command(after_help = "Examples:
   millstream offsets set orders.price --topic orders --to earliest
-  millstream offsets set orders.price --topic orders --partition 2 --to 1000 --dry-run
-  millstream offsets set orders.price --topic orders --to 2026-01-01T00:00:00Z")]
+  millstream offsets set orders.price --topic orders --partition 2 --to 1000
+  millstream offsets set orders.price --topic orders --to @1767225600000 --dry-run")]
     Set {
         /// The group
         group: String,
@@ -62,7 +62,7 @@ enum Command {
         /// Only in this partition
         #[arg(long, value_name = "P", hide_env = true, env = "MILLSTREAM_PARTITION")]
         partition: Option<u32>,
-        /// Where to: earliest, latest, an offset, or a time: such as 2026-01-01T00:00:00Z, or @ and milliseconds since
+        /// Where to: earliest, latest, an offset, or a time such as 2026-01-01T00:00:00Z, or @ and milliseconds since
         /// 1970
         #[arg(long, value_name = "WHERE", value_parser = place, hide_env = true, env = "MILLSTREAM_TO")]
         to: From,
@@ -169,11 +169,12 @@ fn set(log: &Log, group: &str, topic: &str, wish: &Move, json: bool) -> Result<E
     let mut after = match wish.to {
         From::Start(start) => offsets.find(start)?,
         From::Offset(offset) => {
+            let way_out = if before.len() > 1 { ": name one with `--partition`" } else { "" };
             for ((topic, partition), lag) in &before {
                 if offset < lag.start || offset > lag.end {
                     let (start, end) = (lag.start, lag.end);
                     return Err(wrong(format!(
-                        "{topic}/{partition} has the offsets {start} to {end}, so {group} cannot be put at {offset}"
+                        "{topic}/{partition} has the offsets {start} to {end}, so {group} cannot be put at {offset}{way_out}"
                     )));
                 }
             }

@@ -15,7 +15,7 @@ use crate::{
     text::{count, grouped},
     transport::{
         Outgoing,
-        log::{Sender, Sent, Unsent},
+        log::{Sender, Sent, Topics, Unsent},
     },
 };
 use anyhow::{Result, bail};
@@ -37,18 +37,18 @@ use std::{
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   echo hello | millstream produce greetings --kafka localhost:9092
-  millstream produce orders --key-separator : --manifest pipeline.yaml < orders.txt
-  millstream consume a --until-end --from-beginning --format json |
+  millstream produce orders --key-separator : < orders.txt
+  millstream consume a --from-beginning --until-end --format json |
     millstream produce b --format json
 
-A record in JSON is a line such as {\"key\":\"k\",\"value\":\"v\"}; beside these it may have
-`headers`, `timestamp` and `partition`. Its `topic` and `offset`, as `consume` prints
-them, say where it was, and are passed over.
+A record in JSON is a line such as {\"key\":\"k\",\"value\":\"v\"}; it may have
+`headers`, `timestamp` and `partition` as well. The `topic` and `offset` that
+`consume` prints say where it was, and are passed over.
 
 Each option is a variable of the environment, too, such as MILLSTREAM_FORMAT.
 
-Exit codes: 0 every record was acknowledged, 1 some were not, 2 what was asked is
-wrong, or a line is no record: those before it were sent")]
+Exit codes: 0 every record was acknowledged, 1 some were not, 2 what was asked
+is wrong, or a line is no record: those before it were sent")]
 pub(super) struct Arguments {
     /// The topic
     topic: String,
@@ -80,11 +80,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     };
     supervisor::start_log(Format::Text, false);
     let known = log.topics()?;
-    let facts = topics::find(&*known, &arguments.topic).map_err(|error| match error.is::<super::Wrong>() {
-        true => wrong(format!("{error}; `millstream topics create {}` makes it", arguments.topic)),
-        false => error.context(log.to_string()),
-    })?;
-    let sender = log.sender(&arguments.topic, &facts).map_err(|error| error.context(log.to_string()))?;
+    let explain = |error: anyhow::Error| error.context(log.to_string());
+    let facts = known.find(&[&arguments.topic]).map_err(explain)?.remove(&arguments.topic);
+    let facts = facts.ok_or_else(|| wrong(unknown(&*known, &arguments.topic)))?;
+    let sender = log.sender(&arguments.topic, &facts).map_err(explain)?;
     let signals = Signals::listen(2)?;
     let (stdin, cut) = Stdin::new(&signals)?;
     let (to, entries) = sync_channel(4);
@@ -103,6 +102,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         End::Complete => None,
     };
     tell(sent, stopped, arguments.json)
+}
+
+/// A topic is never made by the way: its name may be mistyped.
+fn unknown(topics: &dyn Topics, name: &str) -> String {
+    let near = topics::similar(topics, name).map_or_else(String::new, |near| format!(" did you mean {near}?"));
+    format!("there is no topic {name}:{near} `topics create {name}` makes it")
 }
 
 /// What the input gives.

@@ -190,11 +190,16 @@ pub(super) fn find(topics: &dyn Topics, name: &str) -> Result<TopicFacts> {
 }
 
 fn unknown(topics: &dyn Topics, name: &str) -> String {
-    let all = topics.list().unwrap_or_default();
-    match nearest(name, all.keys().map(String::as_str)) {
+    match similar(topics, name) {
         Some(near) => format!("there is no topic {name}: did you mean {near}?"),
         None => format!("there is no topic {name}; `topics list` shows those that are there"),
     }
+}
+
+/// The topic that somebody probably meant.
+pub(super) fn similar(topics: &dyn Topics, name: &str) -> Option<String> {
+    let all = topics.list().unwrap_or_default();
+    nearest(name, all.keys().map(String::as_str)).map(str::to_owned)
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

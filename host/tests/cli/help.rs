@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 17] = [
     "",
     "run",
     "check",
@@ -13,6 +13,11 @@ const COMMANDS: [&str; 12] = [
     "topics describe",
     "topics grow",
     "topics delete",
+    "produce",
+    "consume",
+    "offsets",
+    "offsets show",
+    "offsets set",
     "schema",
     "completions",
 ];

@@ -3,9 +3,10 @@
 use std::{
     env,
     fs::{self, File},
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
     sync::OnceLock,
 };
 use tempfile::TempDir;
@@ -86,6 +87,57 @@ impl Folder {
         let input = self.path(".stdin");
         fs::write(&input, stdin).unwrap();
         Said::of(words, self.command(&arguments).stdin(File::open(input).unwrap()).output().unwrap())
+    }
+}
+
+impl Folder {
+    /// Runs the command with this on its standard input.
+    pub(crate) fn given(&self, input: impl AsRef<[u8]>, words: &str) -> Said {
+        let mut running = self.start(words);
+        running.write(input);
+        running.end()
+    }
+
+    /// Starts the command; what it reads and prints goes through pipes.
+    pub(crate) fn start(&self, words: &str) -> Running {
+        let arguments: Vec<_> = words.split_whitespace().collect();
+        let mut command = self.command(&arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running { words: words.to_owned(), process: command.spawn().unwrap() }
+    }
+}
+
+/// A command that runs.
+pub(crate) struct Running {
+    words: String,
+    pub(crate) process: Child,
+}
+
+impl Running {
+    /// Writes to its standard input.
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.process.stdin.as_mut().unwrap().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Reads so many lines of what it prints.
+    pub(crate) fn lines(&mut self, count: usize) -> Vec<String> {
+        let mut from = BufReader::with_capacity(1, self.process.stdout.as_mut().unwrap());
+        (0..count)
+            .map(|_| {
+                let mut line = String::new();
+                from.read_line(&mut line).unwrap();
+                line.trim_end_matches('\n').to_owned()
+            })
+            .collect()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        xtask::kafka::signal(self.process.id(), name).unwrap();
+    }
+
+    /// Ends its input, and waits for its end.
+    pub(crate) fn end(self) -> Said {
+        Said::of(&self.words, self.process.wait_with_output().unwrap())
     }
 }
 

@@ -38,11 +38,17 @@ pub struct LocalSender {
     open: BTreeMap<u32, Pending>,
     bytes: usize,
     names: Names,
-    underway: VecDeque<(Receiver<Result<Vec<u64>, Trouble>>, Names)>,
+    underway: VecDeque<Underway>,
     /// Which partition records without a key go to, until they are handed in.
     turn: u32,
     headers: Vec<u8>,
     sent: Sent,
+}
+
+/// Records that were handed in, and their answer.
+struct Underway {
+    answer: Receiver<Result<Vec<u64>, Trouble>>,
+    names: Names,
 }
 
 /// Which records go together, to be named when they fail.
@@ -85,7 +91,7 @@ impl LocalSender {
             })
             .collect();
         let answer = self.scribe.submit(Job { appends, ..Job::default() })?;
-        self.underway.push_back((answer, std::mem::take(&mut self.names)));
+        self.underway.push_back(Underway { answer, names: std::mem::take(&mut self.names) });
         self.bytes = 0;
         self.turn = (self.turn + 1) % self.topic.parts.len() as u32;
         Ok(())
@@ -93,15 +99,15 @@ impl LocalSender {
 
     /// Waits up to this long for the answer to what was handed in first; false when there was none.
     fn hear(&mut self, wait: Duration) -> bool {
-        let Some((answer, _)) = self.underway.front() else {
+        let Some(first) = self.underway.front() else {
             return true;
         };
-        let answer = match answer.recv_timeout(wait) {
+        let answer = match first.answer.recv_timeout(wait) {
             Ok(answer) => answer.map(drop).map_err(|trouble| trouble.to_string()),
             Err(RecvTimeoutError::Timeout) => return false,
             Err(RecvTimeoutError::Disconnected) => Err("the log's thread has ended".to_owned()),
         };
-        if let Some((_, names)) = self.underway.pop_front() {
+        if let Some(Underway { names, .. }) = self.underway.pop_front() {
             match answer {
                 Ok(()) => self.sent.acknowledged += names.count,
                 Err(why) => names.fail(&mut self.sent, &why),
@@ -176,14 +182,14 @@ impl Sender for LocalSender {
     fn give_up(&mut self) -> Result<()> {
         std::mem::take(&mut self.open);
         std::mem::take(&mut self.names).fail(&mut self.sent, "it was not sent before the end");
-        for (_, names) in std::mem::take(&mut self.underway) {
+        for Underway { names, .. } in std::mem::take(&mut self.underway) {
             names.fail(&mut self.sent, "there was no answer before the end: it may be there all the same");
         }
         Ok(())
     }
 
     fn sent(&self) -> Sent {
-        let underway = self.underway.iter().map(|(_, names)| names.count).sum::<u64>() + self.names.count;
+        let underway = self.underway.iter().map(|underway| underway.names.count).sum::<u64>() + self.names.count;
         Sent { underway, ..self.sent.clone() }
     }
 }
