@@ -97,7 +97,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
             return Ok(Exit::Wrong);
         }
     };
-    supervisor::start_log(Format::Text, false);
+    supervisor::start_log(Format::Text, false, false);
     let explain = |error: anyhow::Error| match error.is::<Wrong>() || error.is::<io::Error>() {
         true => error,
         false => error.context(log.to_string()),

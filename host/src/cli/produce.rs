@@ -78,7 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
             return Ok(Exit::Wrong);
         }
     };
-    supervisor::start_log(Format::Text, false);
+    supervisor::start_log(Format::Text, false, false);
     let known = log.topics()?;
     let explain = |error: anyhow::Error| error.context(log.to_string());
     let facts = known.find(&[&arguments.topic]).map_err(explain)?.remove(&arguments.topic);

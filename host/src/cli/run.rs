@@ -85,7 +85,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         }
     };
     say(&loaded.warnings);
-    supervisor::start_log(arguments.log_format, arguments.quiet);
+    supervisor::start_log(arguments.log_format, arguments.quiet, arguments.scratch);
     let manifest = &loaded.manifest;
     let control = Arc::new(Control::default());
     supervisor::listen_to_signals(control.clone())?;
@@ -168,7 +168,7 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
         let knots = wanted.knots(manifest);
         for topic in wanted.create.iter().chain(&knots) {
             match topics.create(topic) {
-                Ok(true) => tracing::info!("topic {} made{}", topic.name, topic.shape()),
+                Ok(true) => tracing::info!(target: "start", "topic {} made{}", topic.name, topic.shape()),
                 Ok(false) => {}
                 // Is it the cluster that went away, or does it say no?
                 Err(error) if topics.list().is_ok() => return Err(error),

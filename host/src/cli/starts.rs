@@ -134,16 +134,18 @@ impl Group {
         };
         if !is_new {
             let left = left(&|lag| lag.committed.unwrap_or(lag.start));
-            return tracing::info!("group {group} goes on: up to {left} left to read");
+            return tracing::info!(target: "start", "group {group} goes on: up to {left} left to read");
         }
         let all = left(&|lag| lag.start);
         match self.from {
-            Start::Earliest => tracing::info!("group {group} has no offsets: reads {all} from earliest"),
+            Start::Earliest => {
+                tracing::info!(target: "start", "group {group} has no offsets: reads {all} from earliest")
+            }
             Start::Latest => {
-                tracing::info!("group {group} has no offsets: reads what comes from now on, not the {all} before");
+                tracing::info!(target: "start", "group {group} has no offsets: reads what comes from now on, not the {all} before");
             }
             Start::Timestamp(time) => {
-                tracing::info!("group {group} has no offsets: reads from the first record at {time} ms since 1970");
+                tracing::info!(target: "start", "group {group} has no offsets: reads from the first record at {time} ms since 1970");
             }
             Start::Refuse => {}
         }

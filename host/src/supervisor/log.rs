@@ -25,8 +25,11 @@ pub enum Format {
 
 static LINE: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Starts the log of this process; once. `MILLSTREAM_LOG=debug` shows what the client library says too.
-pub fn start(format: Format, quiet: bool) {
+/// What tells where a run begins is marked with this target. Of a trial it says nothing, as that begins at the beginning.
+const START: &str = "start";
+
+/// Starts the log of this process; once. A trial is told without the times and without where it starts. `MILLSTREAM_LOG=debug` shows what the client library says too.
+pub fn start(format: Format, quiet: bool, trial: bool) {
     let level = match std::env::var("MILLSTREAM_LOG") {
         Ok(level) => level.parse().unwrap_or(LevelFilter::DEBUG),
         Err(_) if quiet => LevelFilter::WARN,
@@ -34,7 +37,7 @@ pub fn start(format: Format, quiet: bool) {
     };
     let builder = tracing_subscriber::fmt().log_internal_errors(false).with_max_level(level).with_writer(AboveTheLine);
     match format {
-        Format::Text => builder.event_format(Plain).init(),
+        Format::Text => builder.event_format(Plain { trial }).init(),
         Format::Json => builder.json().flatten_event(true).init(),
     }
 }
@@ -84,7 +87,9 @@ impl Write for Lines {
 }
 
 /// `10:34:56Z warning: price: …`, the time being UTC.
-struct Plain;
+struct Plain {
+    trial: bool,
+}
 
 impl<S, N> FormatEvent<S, N> for Plain
 where
@@ -92,8 +97,14 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() % 86_400;
-        write!(to, "{:02}:{:02}:{:02}Z ", now / 3600, now / 60 % 60, now % 60)?;
+        match self.trial {
+            true if event.metadata().target() == START => return Ok(()),
+            true => {}
+            false => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() % 86_400;
+                write!(to, "{:02}:{:02}:{:02}Z ", now / 3600, now / 60 % 60, now % 60)?;
+            }
+        }
         match *event.metadata().level() {
             Level::ERROR => write!(to, "{}", mark(&to, "31", "error: "))?,
             Level::WARN => write!(to, "{}", mark(&to, "33", "warning: "))?,

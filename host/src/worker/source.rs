@@ -214,8 +214,10 @@ impl<L: Link> SourceWorker<L> {
         {
             let position = newest.take();
             match &position {
-                Some(_) => tracing::info!("{}: goes on from its position", self.settings.name),
-                None => tracing::info!("{}: has no position, begins at its beginning", self.settings.name),
+                Some(_) => tracing::info!(target: "start", "{}: goes on from its position", self.settings.name),
+                None => {
+                    tracing::info!(target: "start", "{}: has no position, begins at its beginning", self.settings.name)
+                }
             }
             self.standing = Standing::AtWork(position);
             self.source.state().set_at_work(true);
