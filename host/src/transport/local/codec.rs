@@ -123,7 +123,7 @@ struct Slot {
     headers: Range<u32>,
 }
 
-const NULL: Range<u32> = 1..0;
+const NULL: Range<u32> = Range { start: 1, end: 0 };
 
 impl Blob {
     /// Reads a blob whose last offset is `last`.

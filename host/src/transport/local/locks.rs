@@ -97,8 +97,8 @@ impl Locks {
 /// the others out.
 ///
 /// Who wants the pen waits for it with the door held. Who has just put it down finds the door shut behind the one who
-/// waits, and so comes after; and stays away for as long as it had the pen, so that small transactions have as much
-/// of the time as large ones.
+/// waits, and so comes after; and stays away for longer than it had the pen, so that small transactions are not
+/// left behind by large ones.
 #[derive(Debug)]
 pub(super) struct Queue {
     door: File,
@@ -150,7 +150,7 @@ impl Drop for Pen<'_> {
         let Queue { pen, away_until, .. } = self.queue;
         if self.queue.somebody_waits() {
             let now = Instant::now();
-            away_until.set(Some(now + (now - self.since).min(LONGEST_AWAY)));
+            away_until.set(Some(now + ((now - self.since) * 3 / 2).min(LONGEST_AWAY)));
         }
         // What cannot be unlocked is unlocked when the file is closed.
         pen.unlock().ok();

@@ -80,7 +80,7 @@ impl Store {
 
     fn prepare(&mut self, durability: Durability) -> Result<(), Trouble> {
         if self.connection.is_readonly("main")? {
-            return Err(Trouble::passing("it cannot be written: the log needs a file and a folder that it may write"));
+            return Err(Trouble::file("it cannot be written: the log needs a file and a folder that it may write"));
         }
         if !identify(&self.connection)? {
             // Two may come at once; the second finds it made.
@@ -105,7 +105,7 @@ impl Store {
         };
         let mode: String = self.connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
         if mode != "wal" {
-            return Err(Trouble::passing("the file system cannot share memory: name a folder on a local disk"));
+            return Err(Trouble::file("the file system cannot share memory: name a folder on a local disk"));
         }
         self.connection.pragma_update(None, "synchronous", synchronous)?;
         Ok(())

@@ -11,6 +11,8 @@ use std::path::Path;
 pub(super) struct Trouble {
     kind: Kind,
     words: String,
+    /// It is the file that it is about, and not what is in it.
+    of_file: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,27 +32,32 @@ enum Kind {
 impl Trouble {
     /// What may work later.
     pub(super) fn passing(words: impl Into<String>) -> Trouble {
-        Trouble { kind: Kind::Passing, words: words.into() }
+        Trouble { kind: Kind::Passing, words: words.into(), of_file: false }
+    }
+
+    /// What may work later with this file.
+    pub(super) fn file(words: impl Into<String>) -> Trouble {
+        Trouble { of_file: true, ..Trouble::passing(words) }
     }
 
     /// A file that is no good.
     pub(super) fn damaged(words: impl Into<String>) -> Trouble {
-        Trouble { kind: Kind::Damaged, words: words.into() }
+        Trouble { kind: Kind::Damaged, words: words.into(), of_file: true }
     }
 
     /// What is never taken.
     pub(super) fn refused(words: impl Into<String>) -> Trouble {
-        Trouble { kind: Kind::Refused, words: words.into() }
+        Trouble { kind: Kind::Refused, words: words.into(), of_file: false }
     }
 
     /// Something that came in between.
     pub(super) fn overtaken(words: impl Into<String>) -> Trouble {
-        Trouble { kind: Kind::Overtaken, words: words.into() }
+        Trouble { kind: Kind::Overtaken, words: words.into(), of_file: false }
     }
 
     /// What nobody knows.
     pub(super) fn unknown(words: impl Into<String>) -> Trouble {
-        Trouble { kind: Kind::Unknown, words: words.into() }
+        Trouble { kind: Kind::Unknown, words: words.into(), of_file: false }
     }
 
     /// Damage at a place.
@@ -63,7 +70,7 @@ impl Trouble {
 
     /// With the file that it is about.
     pub(super) fn of(mut self, path: &Path) -> Trouble {
-        if !self.words.contains("log.db") {
+        if std::mem::take(&mut self.of_file) {
             self.words = format!("{}: {}", path.display(), self.words);
         }
         self
@@ -73,7 +80,7 @@ impl Trouble {
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Trouble {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Trouble::passing("the disk is full: free some space"),
+            Some(ErrorCode::DiskFull) => Trouble::file("the disk is full: free some space"),
             Some(ErrorCode::NotADatabase) => Trouble::damaged(
                 "this is no log of millstream's, so it is left as it is: move it away, or name another folder with \
                  `state:`",
@@ -82,24 +89,24 @@ impl From<rusqlite::Error> for Trouble {
                 Trouble::damaged(format!("the file is damaged ({error}): put back a copy of it, with its -wal"))
             }
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                Trouble::passing(format!("it cannot be written ({error}): the log needs a folder that it may write"))
+                Trouble::file(format!("it cannot be written ({error}): the log needs a folder that it may write"))
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                Trouble::passing("another process has been writing to it for too long")
+                Trouble::file("another process has been writing to it for too long")
             }
             Some(ErrorCode::TooBig) => Trouble::refused("a record is too large for the log"),
-            Some(ErrorCode::SystemIoFailure) => Trouble::passing(format!("it cannot be read or written ({error})")),
+            Some(ErrorCode::SystemIoFailure) => Trouble::file(format!("it cannot be read or written ({error})")),
             None => {
                 Trouble::damaged(format!("the file holds what no millstream wrote ({error}): put back a copy of it"))
             }
-            _ => Trouble::passing(error.to_string()),
+            _ => Trouble::file(error.to_string()),
         }
     }
 }
 
 impl From<Trouble> for Fault {
     fn from(trouble: Trouble) -> Fault {
-        let Trouble { kind, words } = trouble;
+        let Trouble { kind, words, .. } = trouble;
         match kind {
             Kind::Passing => Fault::Unavailable(words),
             Kind::Damaged => Fault::Fatal(words),

@@ -146,3 +146,48 @@ fn fairness_between_two_processes() {
         );
     }
 }
+
+/// How fast a million records are read, beside a bare loop over the same rows, and how long opening the log takes.
+#[test]
+#[ignore = "a measurement"]
+fn a_million_records_are_read() {
+    let scene = Scene::with(&["t"]);
+    let record = NewRecord { key: Some(b"12345678"), value: Some(&[7; 100]), ..NewRecord::default() };
+    let mut appender = scene.log.appender().unwrap();
+    let since = Instant::now();
+    for _ in 0..1_000 {
+        appender.append("t", &[record; 1_000]).unwrap();
+    }
+    println!("written in {:?}", since.elapsed());
+    for _ in 0..3 {
+        let mut store = scene.log.reader().unwrap();
+        let since = Instant::now();
+        let bytes = store.read(|tx| {
+            let mut query = tx.prepare("SELECT last, data FROM batch WHERE part = 1 AND last >= 0 ORDER BY last")?;
+            let mut rows = query.query([])?;
+            let mut bytes = 0;
+            while let Some(row) = rows.next()? {
+                bytes += row.get::<_, Vec<u8>>(1)?.len();
+            }
+            Ok(bytes)
+        });
+        let bare = since.elapsed();
+        let mut scanner = scene.log.scanner().unwrap();
+        let since = Instant::now();
+        let (mut at, mut values) = (0, 0);
+        while at < 1_000_000 {
+            let page = scanner.read("t", 0, at).unwrap();
+            values += page.records().map(|record| record.value.map_or(0, <[u8]>::len)).sum::<usize>();
+            at = page.next;
+        }
+        let scanned = since.elapsed();
+        let since = Instant::now();
+        let other = scene.other();
+        println!(
+            "{} bytes bare in {bare:?}, {values} of values in {scanned:?}, opened in {:?}",
+            bytes.unwrap(),
+            since.elapsed()
+        );
+        drop(other);
+    }
+}
