@@ -229,9 +229,6 @@ impl Reading {
     fn print(&mut self, batch: &dyn Batch) -> Result<()> {
         let mut at = self.at.clone();
         for index in 0..batch.len() {
-            if self.left == 0 {
-                break;
-            }
             let record = batch.get(index);
             let next = record.offset.next();
             if self.until_end {
@@ -252,11 +249,9 @@ impl Reading {
             self.left -= 1;
         }
         self.printer.flush()?;
-        if self.left > 0 {
-            for (partition, next) in batch.ends() {
-                self.close_at(*partition, *next);
-                at.reach(*partition, *next);
-            }
+        for (partition, next) in batch.ends() {
+            self.close_at(*partition, *next);
+            at.reach(*partition, *next);
         }
         self.at = at;
         Ok(())

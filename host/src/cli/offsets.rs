@@ -72,9 +72,6 @@ enum Command {
     },
 }
 
-/// How long a host that was ended may still count as a member: its place is kept for it.
-const ECHO: Duration = Duration::from_secs(8);
-
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let log = match arguments.log.open()? {
         Ok(log) => log,
@@ -215,17 +212,21 @@ fn tell(
 
 /// Refuses when the group runs. One whose host has just ended is waited for.
 fn wait_for_the_end(groups: &dyn Groups, group: &str) -> Result<()> {
-    let since = Instant::now();
+    let (since, mut is_said) = (Instant::now(), false);
     loop {
         let members = groups.members(group)?;
         if members == 0 {
             return Ok(());
         }
-        if since.elapsed() > ECHO {
+        if since.elapsed() >= groups.echo() {
             return Err(wrong(format!(
                 "group {group} runs, with {}: end its host first, and then set it",
                 count(members as u64, "member")
             )));
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            let wait = groups.echo().as_secs();
+            say(&format!("group {group} has members: waiting up to {wait} s, as its host may have just ended\n"));
         }
         thread::sleep(Duration::from_millis(300));
     }

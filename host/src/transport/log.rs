@@ -117,6 +117,8 @@ pub trait Groups: Send {
     fn list(&self) -> Result<Vec<String>>;
     /// How many members a group has: it runs when there are any.
     fn members(&self, group: &str) -> Result<usize>;
+    /// For how long a member may count whose host has ended: its place is kept for it.
+    fn echo(&self) -> Duration;
     /// The topics that a group has committed offsets in.
     fn topics(&self, group: &str) -> Result<Vec<String>>;
 }

@@ -15,6 +15,8 @@ use rdkafka::{
 use std::{collections::BTreeSet, time::Duration};
 
 const QUESTION: Duration = Duration::from_secs(5);
+/// A little more than the time after which a host's members are given up.
+const ECHO: Duration = Duration::from_secs(8);
 
 /// A connection for questions about groups. It joins none.
 pub struct KafkaGroups {
@@ -46,6 +48,10 @@ impl Groups for KafkaGroups {
     fn members(&self, group: &str) -> Result<usize> {
         let found = self.ask(group, |client| client.fetch_group_list(Some(group), QUESTION))?;
         Ok(found.groups().iter().filter(|found| found.name() == group).map(|found| found.members().len()).sum())
+    }
+
+    fn echo(&self) -> Duration {
+        ECHO
     }
 
     fn topics(&self, group: &str) -> Result<Vec<String>> {

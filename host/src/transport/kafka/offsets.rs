@@ -5,10 +5,11 @@ use crate::{
     manifest::Start,
     transport::log::{Lag, Offsets},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
+    error::RDKafkaErrorCode,
     topic_partition_list::{Offset, TopicPartitionList},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -85,7 +86,12 @@ impl Offsets for KafkaOffsets {
         let partitions: Vec<_> = offsets.keys().cloned().collect();
         let list =
             list(&partitions, |partition| Offset::Offset(i64::try_from(offsets[partition]).unwrap_or(i64::MAX)))?;
-        Ok(self.client.commit(&list, CommitMode::Sync)?)
+        self.client.commit(&list, CommitMode::Sync).map_err(|error| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => {
+                anyhow!("the group is at work: end who runs it, and try again")
+            }
+            _ => error.into(),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::LocalLog;
 use crate::transport::log::Groups;
 use anyhow::Result;
+use std::time::Duration;
 
 /// Questions about the groups of an embedded log.
 pub struct LocalGroups(LocalLog);
@@ -29,6 +30,11 @@ impl Groups for LocalGroups {
     /// All members of a group are in one process, and count as one.
     fn members(&self, group: &str) -> Result<usize> {
         Ok(usize::from(self.0.join(group)?.is_none()))
+    }
+
+    /// A lock ends with the process that holds it.
+    fn echo(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn topics(&self, group: &str) -> Result<Vec<String>> {

@@ -103,8 +103,9 @@ impl Scanner for LocalScan {
     }
 
     fn rebalance(&mut self) -> Result<Assignment> {
-        let found = self.reader.start().map_err(plain)?;
+        // Where a link waits for a topic that is gone, a person is told.
         let bounds = self.bounds()?;
+        let found = self.reader.start().map_err(plain)?;
         let mut assignment = Assignment::default();
         for (partition, next) in found.starts.iter() {
             let Some((start, end)) = bounds.get(&partition) else {

@@ -111,7 +111,7 @@ fn facts(topic: Topic) -> TopicFacts {
     for (key, value) in DEFAULTS {
         config.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
-    TopicFacts { partitions: topic.parts.len() as u32, replication: 1, config, own_config }
+    TopicFacts { partitions: topic.parts.len() as u32, replication: 0, config, own_config }
 }
 
 /// A topic's configuration with what nobody said.
