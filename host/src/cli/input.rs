@@ -17,8 +17,8 @@ pub(super) struct InputArguments {
         env = "MILLSTREAM_FORMAT"
     )]
     pub(super) format: InputFormat,
-    /// What parts key and value in a line, such as : or \t; no key when not given
-    #[arg(long, value_name = "SEPARATOR", hide_env = true, env = "MILLSTREAM_KEY_SEPARATOR")]
+    /// What parts key and value in a line, such as : or \t; no key without it
+    #[arg(long, value_name = "TEXT", hide_env = true, env = "MILLSTREAM_KEY_SEPARATOR")]
     key_separator: Option<Separator>,
 }
 

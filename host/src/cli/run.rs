@@ -38,8 +38,8 @@ pub(super) struct Arguments {
     /// Build the stages first, with the commands that the manifest names
     #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_BUILD")]
     build: bool,
-    /// Only these stages
-    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', hide_env = true, env = "MILLSTREAM_ONLY")]
+    /// Only these sources, stages and sinks
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', hide_env = true, env = "MILLSTREAM_ONLY")]
     only: Vec<String>,
     /// End when nothing has been left to do for this long
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",

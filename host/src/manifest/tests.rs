@@ -295,7 +295,10 @@ fn the_schema_accepts_the_manifests_that_users_see_first() {
     let validator = jsonschema::validator_for(&schema()).unwrap();
     let readme = fs::read_to_string("../README.md").unwrap();
     let blocks = readme.split("```").filter_map(|block| block.strip_prefix("yaml\n")).map(str::to_owned);
-    let examples = fs::read_dir("../examples").unwrap().map(|entry| entry.unwrap().path().join("pipeline.yaml"));
+    let examples = fs::read_dir("../examples").unwrap();
+    let examples = examples.flat_map(|entry| fs::read_dir(entry.unwrap().path()).unwrap());
+    let examples =
+        examples.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "yaml"));
     let manifests: Vec<_> = blocks.chain(examples.map(|path| fs::read_to_string(path).unwrap())).collect();
     assert!(manifests.len() >= 3);
     for manifest in manifests {

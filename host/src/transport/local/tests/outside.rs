@@ -25,7 +25,7 @@ fn topics_come_grow_and_go() {
     let log = &scene.log;
     assert!(!log.create(&topic("a")).unwrap());
     let facts = &log.find(&["a", "b"]).unwrap()["a"];
-    assert_eq!((facts.partitions, facts.replication), (2, 1));
+    assert_eq!((facts.partitions, facts.replication), (2, 0));
     assert_eq!(facts.own_config, ["retention.ms", "x.y"]);
     assert_eq!((facts.number("retention.ms"), facts.number("max.message.bytes")), (Some(5), Some(1_048_588)));
     log.grow("a", 3).unwrap();
