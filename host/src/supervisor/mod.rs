@@ -90,7 +90,7 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
     if let Some(quiet) = options.until_idle {
         idle::watch(&running, quiet, control.clone(), events.clone());
     }
-    let mut status = Status::new(options.quiet, health);
+    let mut status = Status::new(options.quiet, &running, health);
     let mut failures = Vec::new();
     let mut deadline = None;
     while running.iter().any(|stage| stage.workers > 0) {

@@ -2,11 +2,13 @@
 
 use super::{Running, log};
 use crate::{
+    plan::Work,
     text::{count, grouped},
     transport::kafka::Health,
 };
 use std::{
     fmt::Write,
+    io::{self, IsTerminal},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,8 +25,12 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn new(quiet: bool, health: Option<Arc<Health>>) -> Status {
-        Status { quiet, health, last: Vec::new(), said: Instant::now(), said_taken: 0 }
+    /// Of all that runs. Where a sink prints to a terminal, a line under it would be in its way.
+    pub(super) fn new(quiet: bool, running: &[Running], health: Option<Arc<Health>>) -> Status {
+        let prints = running.iter().any(|running| matches!(running.part.work, Work::Sink { .. }));
+        let quiet = quiet || (prints && io::stdout().is_terminal());
+        let now = Instant::now();
+        Status { quiet, health, last: vec![(now, 0); running.len()], said: now, said_taken: 0 }
     }
 
     pub(super) fn show(&mut self, running: &[Running]) {
@@ -35,7 +41,6 @@ impl Status {
         let mut line = String::new();
         let mut letters = 0;
         let mut all = 0;
-        self.last.resize(running.len(), (now, 0));
         for (stage, last) in running.iter().zip(&mut self.last) {
             let done = stage.done();
             let seconds = (now - last.0).as_secs_f64().max(0.001);

@@ -12,7 +12,7 @@ fn price(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
     let (count, name) = order.split_once(' ').ok_or_else(|| reject("write an order like `2 espresso`"))?;
     let count: u32 = count.parse().map_err(|_| reject(code("no-number", format!("`{count}` is not a number"))))?;
     let Some((_, each)) = MENU.iter().find(|(drink, _)| *drink == name) else {
-        return Err(reject(code("not-on-the-menu", format!("there is no `{name}`"))));
+        return Err(reject(code("unknown", format!("no {name} on the menu"))));
     };
     let line = format!("{count} × {name:<10} {:>6.2} EUR", f64::from(count) * each);
     Ok(vec![record(key, line)])
