@@ -4,6 +4,10 @@
 //! what should run, the [`supervisor`] owns the workers' lives, each [`worker`] takes records from a [`transport`],
 //! has its [`stage`] decide what becomes of them, and commits.
 
+// The suite of what a log does is compiled here and in a test of its own, under one name.
+#[cfg(test)]
+extern crate self as millstream;
+
 pub mod cli;
 pub mod clock;
 pub mod lines;

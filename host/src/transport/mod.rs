@@ -17,6 +17,8 @@ pub mod log;
 pub mod mutants;
 #[cfg(test)]
 pub mod simulated;
+#[cfg(test)]
+mod suite;
 
 /// A partition of one of the worker's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

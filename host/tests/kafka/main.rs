@@ -12,4 +12,7 @@ mod ending;
 mod foreign;
 mod records;
 mod refusals;
+mod seam;
+#[path = "../../src/transport/suite/mod.rs"]
+mod suite;
 mod support;

@@ -5,10 +5,13 @@ use super::{
     locks::GroupLock,
     reader::Reader,
     rows::{Expected, Step},
-    scribe::{Job, Scribe},
+    scribe::{self, Job, Scribe},
     writer::Writer,
 };
-use crate::transport::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken};
+use crate::{
+    manifest::Delivery,
+    transport::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken},
+};
 use std::{
     sync::{Arc, mpsc::RecvTimeoutError},
     time::Duration,
@@ -30,6 +33,8 @@ struct Parts {
     reader: Reader,
     writer: Writer,
     scribe: Arc<Scribe>,
+    /// Exactly once, what it writes as.
+    admitted: Option<scribe::Writer>,
 }
 
 impl LocalLink {
@@ -101,12 +106,12 @@ impl Link for LocalLink {
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
         let (lock, control) = (self.lock.clone(), self.settings.control.clone());
         let steps = self.steps(progress)?;
-        let Parts { reader, writer, scribe } = self.parts()?;
+        let Parts { reader, writer, scribe, admitted } = self.parts()?;
         let appends = writer.finish();
         if appends.is_empty() && steps.is_empty() {
             return Ok(());
         }
-        let answer = scribe.submit(Job { appends, steps, _lock: lock })?;
+        let answer = scribe.submit(Job { appends, steps, writer: admitted.clone(), _lock: lock })?;
         loop {
             match answer.recv_timeout(STEP) {
                 Ok(answer) => {
@@ -134,11 +139,18 @@ impl Link for LocalLink {
                 self.settings.group
             )));
         }
+        let scribe = self.log.scribe()?;
+        // Before anything is read: nobody else under this name adds to it from here on.
+        let name = self.settings.shared_writer.as_ref().unwrap_or(&self.settings.name);
+        let admitted = match self.settings.delivery {
+            Delivery::ExactlyOnce => Some(scribe.admit(name)?),
+            Delivery::AtLeastOnce => None,
+        };
         let mut reader = Reader::open(&self.log, self.settings.clone())?;
         let assignment = reader.start()?;
         let outputs = reader.topics(&self.settings.outputs)?;
         let writer = Writer::new(&self.settings.outputs, outputs, reader.topics_version(), self.settings.place.0);
-        self.parts = Some(Parts { reader, writer, scribe: self.log.scribe()? });
+        self.parts = Some(Parts { reader, writer, scribe, admitted });
         Ok(assignment)
     }
 

@@ -13,7 +13,7 @@ mod groups;
 mod link;
 mod locks;
 mod offsets;
-mod partitioner;
+pub(super) mod partitioner;
 mod reader;
 mod rows;
 mod scan;

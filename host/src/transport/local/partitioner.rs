@@ -2,7 +2,7 @@
 //! pipeline moves between the two.
 
 /// The partition of a key.
-pub(super) fn of_key(key: &[u8], partitions: u32) -> u32 {
+pub(in crate::transport) fn of_key(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff) % partitions
 }
 

@@ -15,6 +15,7 @@ use super::{
 };
 use rusqlite::Connection;
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
@@ -47,8 +48,17 @@ pub(super) struct Job {
     pub(super) appends: Vec<Append>,
     /// What a group has done.
     pub(super) steps: Vec<Step>,
+    /// Who writes it: nothing is written when another one has come under that name.
+    pub(super) writer: Option<Writer>,
     /// Nobody else gets the group before this is settled.
     pub(super) _lock: Option<Arc<GroupLock>>,
+}
+
+/// Somebody who was let in under a name.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    name: String,
+    epoch: u64,
 }
 
 /// Records for one partition.
@@ -63,6 +73,8 @@ type Answer = Result<Vec<u64>, Trouble>;
 
 enum Order {
     Write(Job, SyncSender<Answer>),
+    /// Let somebody in under a name.
+    Admit(String, SyncSender<Writer>),
     /// Tidy up now, and say when it is done.
     Tidy(SyncSender<Result<(), Trouble>>),
     #[cfg(test)]
@@ -81,7 +93,15 @@ impl Scribe {
         store.keep_checkpoints()?;
         let (orders, taken) = mpsc::sync_channel(MOST_JOBS);
         let (end, ended): (Sender<()>, _) = mpsc::channel();
-        let desk = Desk { store, bell, tidy: Tidy::default(), unchecked: 0, said_large: false, said: None };
+        let desk = Desk {
+            store,
+            bell,
+            tidy: Tidy::default(),
+            unchecked: 0,
+            said_large: false,
+            said: None,
+            epochs: BTreeMap::new(),
+        };
         thread::Builder::new()
             .name("log".into())
             .spawn(move || {
@@ -102,6 +122,14 @@ impl Scribe {
     /// Does a job, and waits for it.
     pub(super) fn write(&self, job: Job) -> Answer {
         self.submit(job)?.recv().unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Lets somebody in under a name. Nothing comes any more of whoever had it before, and all that came of them is
+    /// there to be read.
+    pub(super) fn admit(&self, name: &str) -> Result<Writer, Trouble> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.order(Order::Admit(name.to_owned(), answer))?;
+        answered.recv().map_err(|_| ended())
     }
 
     /// Removes what the topics' retention and compaction leave no place for.
@@ -143,6 +171,8 @@ struct Desk {
     unchecked: usize,
     said_large: bool,
     said: Option<String>,
+    /// How many were let in under each name: the last one may write.
+    epochs: BTreeMap<String, u64>,
 }
 
 impl Desk {
@@ -163,6 +193,11 @@ impl Desk {
                 Ok(Order::Write(job, answer)) => {
                     let group = gather((job, answer), orders, &mut waiting);
                     self.commit(group);
+                }
+                Ok(Order::Admit(name, answer)) => {
+                    let epoch = self.epochs.entry(name.clone()).or_default();
+                    *epoch += 1;
+                    answer.send(Writer { name, epoch: *epoch }).ok();
                 }
                 Ok(Order::Tidy(answer)) => {
                     let done = self.tidy_all();
@@ -193,7 +228,11 @@ impl Desk {
         let size: usize = group.iter().map(|(job, _)| job.size()).sum();
         faults::at("before-begin");
         let written = self.store.write(|tx| {
-            let answers = group.iter().map(|(job, _)| write(tx, job)).collect::<Result<Vec<_>, _>>()?;
+            let write = |(job, _): &(Job, _)| match fenced(&self.epochs, job) {
+                Some(trouble) => Ok(Err(trouble)),
+                None => write(tx, job),
+            };
+            let answers = group.iter().map(write).collect::<Result<Vec<_>, _>>()?;
             faults::at("before-commit");
             Ok(answers)
         });
@@ -286,6 +325,12 @@ fn gather(
         }
     }
     group
+}
+
+/// Whether another one has the name of a job's writer.
+fn fenced(epochs: &BTreeMap<String, u64>, job: &Job) -> Option<Trouble> {
+    let Writer { name, epoch } = job.writer.as_ref()?;
+    (epochs.get(name) != Some(epoch)).then(|| Trouble::fenced(format!("another writer has the name {name}")))
 }
 
 /// Does one job of a group: what goes wrong with it is its own affair, unless the whole transaction went with it.

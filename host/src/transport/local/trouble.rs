@@ -27,6 +27,8 @@ enum Kind {
     Overtaken,
     /// It is not known whether it was done.
     Unknown,
+    /// Another one has the writer's name.
+    Fenced,
 }
 
 impl Trouble {
@@ -58,6 +60,11 @@ impl Trouble {
     /// What nobody knows.
     pub(super) fn unknown(words: impl Into<String>) -> Trouble {
         Trouble { kind: Kind::Unknown, words: words.into(), of_file: false }
+    }
+
+    /// Whose name another one has.
+    pub(super) fn fenced(words: impl Into<String>) -> Trouble {
+        Trouble { kind: Kind::Fenced, words: words.into(), of_file: false }
     }
 
     /// Damage at a place.
@@ -113,6 +120,7 @@ impl From<Trouble> for Fault {
             Kind::Refused => Fault::Refused(words),
             Kind::Overtaken => Fault::Aborted(words),
             Kind::Unknown => Fault::Unknown(words),
+            Kind::Fenced => Fault::Fenced(words),
         }
     }
 }

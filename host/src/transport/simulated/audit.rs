@@ -24,6 +24,7 @@ pub(super) struct Audit {
     on_error: OnError,
     /// The inputs hold nothing but a source's positions.
     source: bool,
+    audited: bool,
     /// How many records stand in the inputs.
     records: u64,
     outcomes: HashMap<String, Outcome>,
@@ -40,6 +41,7 @@ impl Audit {
             delivery: settings.delivery,
             on_error: settings.on_error,
             source: settings.source.is_some(),
+            audited: settings.audited,
             records: 0,
             outcomes: settings.source.iter().flat_map(Numbers::texts).map(outcome).collect(),
             reached: BTreeMap::new(),
@@ -50,7 +52,9 @@ impl Audit {
 
     /// A promise is broken. The first time counts.
     pub(super) fn blame(&mut self, what: String) {
-        self.violation.get_or_insert(what);
+        if self.audited {
+            self.violation.get_or_insert(what);
+        }
     }
 
     /// A record stands in an input for good: from now on its outcomes are due.

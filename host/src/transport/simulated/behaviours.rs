@@ -9,7 +9,7 @@ use super::{
     scene::{Scene, failed, settings},
 };
 use crate::{
-    manifest::{Delivery, OnError},
+    manifest::{Delivery, OnError, Start},
     worker::Ended,
 };
 use std::time::Duration;
@@ -179,7 +179,7 @@ fn control_records_at_the_end_are_committed_as_progress() {
 #[test]
 fn a_grown_topic_is_read_from_its_start() {
     let mut settings = settings();
-    settings.from_end = true;
+    settings.from = Start::Latest;
     let mut scene = Scene::comes_to_a("", settings);
     scene.grow(0);
     scene.come("0/2: pass pass; 0/0: pass");
@@ -189,7 +189,7 @@ fn a_grown_topic_is_read_from_its_start() {
 #[test]
 fn a_start_that_was_chosen_holds_for_whoever_comes_next() {
     let mut settings = settings();
-    settings.from_end = true;
+    settings.from = Start::Latest;
     let mut scene = Scene::comes_to_a("", settings);
     scene.strike("a", Moment::Take, Strike::Kill);
     scene.until("a is killed", |scene| scene.happened(Event::Killed));

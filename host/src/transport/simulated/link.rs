@@ -31,6 +31,16 @@ impl SimulatedLink {
     /// A link that is not connected yet: its first recovery connects it.
     pub(super) fn new(simulation: Rc<Simulation>, name: String, process: usize) -> SimulatedLink {
         let shared = simulation.shared_writer();
+        SimulatedLink::writing_as(shared, simulation, name, process)
+    }
+
+    /// The same, and which name it shares with others, if any, is said.
+    pub(super) fn writing_as(
+        shared: Option<&str>,
+        simulation: Rc<Simulation>,
+        name: String,
+        process: usize,
+    ) -> SimulatedLink {
         let writes_as = shared.map_or_else(|| name.clone(), str::to_owned);
         let shared = shared.is_some();
         SimulatedLink { simulation, name, writes_as, shared, process, reader: None, writer: None, faulted: false }
@@ -162,11 +172,9 @@ impl SimulatedLink {
         }
         let mut assignment = Assignment::default();
         for partition in given {
-            let world = simulation.world.borrow();
-            let committed = world.group.committed.get(&partition).copied();
-            let start = committed.unwrap_or_else(|| world.first_start(partition));
+            let (start, chosen) = simulation.world.borrow().start_of(partition)?;
             assignment.starts.reach(partition, start);
-            if committed.is_none() {
+            if chosen {
                 assignment.chosen.reach(partition, start);
             }
         }
@@ -235,6 +243,7 @@ impl Link for SimulatedLink {
                 if reader.change(&name, world)? != Change::None {
                     return Ok(Taken::Rebalance);
                 }
+                reader.check_positions(world)?;
                 match limit > 0 && reader.started && world.away <= world.now() {
                     true => reader.fetch(world, limit),
                     false => None,

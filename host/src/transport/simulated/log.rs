@@ -1,7 +1,6 @@
 //! A partition as Kafka keeps it: transactions lie in it open, committed or aborted, and their markers take offsets.
 
 use super::transactions::WriterId;
-use crate::record::Header;
 use std::rc::Rc;
 
 /// A record at rest.
@@ -9,7 +8,7 @@ use std::rc::Rc;
 pub(super) struct Data {
     pub(super) key: Option<Vec<u8>>,
     pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<Header>,
+    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     pub(super) timestamp: Option<i64>,
 }
 
@@ -34,6 +33,8 @@ enum Standing {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     entries: Vec<(Standing, Rc<Data>)>,
+    /// The first offset that is there.
+    start: usize,
     stable_end: usize,
 }
 
@@ -66,6 +67,16 @@ impl Log {
         }
     }
 
+    /// Everything that is there is gone, as when it has become too old.
+    pub(super) fn forget(&mut self) {
+        self.start = self.entries.len();
+    }
+
+    /// The first offset that is there.
+    pub(super) fn start(&self) -> u64 {
+        self.start as u64
+    }
+
     /// The last stable offset: as far as a reader of committed records may read.
     pub(super) fn stable_end(&self) -> u64 {
         self.stable_end as u64
@@ -83,7 +94,7 @@ impl Log {
 
     /// What a reader of committed records finds from an offset on.
     pub(super) fn read(&self, from: u64) -> impl Iterator<Item = (u64, &Rc<Data>)> {
-        let from = (from as usize).min(self.stable_end);
+        let from = (from as usize).max(self.start).min(self.stable_end);
         (from as u64..)
             .zip(&self.entries[from..self.stable_end])
             .filter(|(_, (standing, _))| *standing == Standing::Visible)

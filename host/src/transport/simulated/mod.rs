@@ -17,6 +17,7 @@ mod reader;
 mod records;
 mod scene;
 mod schedule;
+mod seam;
 mod simulation;
 mod sources;
 mod transactions;

@@ -124,6 +124,15 @@ impl Reader {
         }
     }
 
+    /// What is read next must be there still.
+    pub(super) fn check_positions(&self, world: &World) -> Result<(), Fault> {
+        let start = |at: &Partition| world.inputs[at.input][at.number as usize].start();
+        match self.positions.iter().any(|(partition, position)| position.next < start(partition)) {
+            true => Err(Fault::Aborted("the offset is gone".into())),
+            false => Ok(()),
+        }
+    }
+
     /// Some records, or the news of ends that were reached.
     pub(super) fn fetch(&mut self, world: &mut World, limit: usize) -> Option<SimulatedBatch> {
         let settings = &world.settings;
@@ -208,7 +217,11 @@ impl Batch for SimulatedBatch {
     }
 
     fn headers(&self, index: usize) -> Vec<Header> {
-        self.records[index].2.headers.clone()
+        let header = |(name, value): &(Vec<u8>, Option<Vec<u8>>)| Header {
+            name: String::from_utf8_lossy(name).into_owned(),
+            value: value.clone(),
+        };
+        self.records[index].2.headers.iter().map(header).collect()
     }
 
     fn ends(&self) -> &[(Partition, NextOffset)] {

@@ -9,7 +9,7 @@ use super::{
     world::{Rule, Settings},
 };
 use crate::{
-    manifest::{Delivery, OnError},
+    manifest::{Delivery, OnError, OnLostOffset, Start},
     worker::Ended,
 };
 use fastrand::Rng;
@@ -29,7 +29,8 @@ pub(super) fn settings() -> Settings {
     Settings {
         delivery: Delivery::ExactlyOnce,
         on_error: OnError::DeadLetter,
-        from_end: false,
+        from: Start::Earliest,
+        on_lost_offset: OnLostOffset::Stop,
         commit_interval: Duration::from_millis(50),
         chunk: 60,
         session: Duration::from_secs(6),
@@ -38,6 +39,7 @@ pub(super) fn settings() -> Settings {
         most_in_time: usize::MAX,
         prompt: true,
         strict: true,
+        audited: true,
         source: None,
     }
 }

@@ -10,8 +10,7 @@ use super::{
     world::Settings,
 };
 use crate::{
-    manifest::{Delivery, OnError},
-    record::Header,
+    manifest::{Delivery, OnError, OnLostOffset, Start},
     transport::mutants::Mutant,
 };
 use fastrand::Rng;
@@ -69,7 +68,8 @@ impl Schedule {
                 0 => OnError::Skip,
                 _ => OnError::DeadLetter,
             },
-            from_end: false,
+            from: Start::Earliest,
+            on_lost_offset: OnLostOffset::Stop,
             commit_interval: Duration::from_millis([5, 50, 50, 300][rng.usize(0..4)]),
             chunk: [1, 3, 10, 60][rng.usize(0..4)],
             session: Duration::from_secs(6),
@@ -78,6 +78,7 @@ impl Schedule {
             most_in_time: [usize::MAX, usize::MAX, 40, 8][rng.usize(0..4)],
             prompt: false,
             strict: mutant.is_none(),
+            audited: true,
             source: None,
         };
         let workers = rng.usize(1..=3);
@@ -260,7 +261,7 @@ pub(super) fn record(text: &str) -> Data {
     Data {
         key: key.map(|key| key.as_bytes().to_vec()),
         value: Some(text.as_bytes().to_vec()),
-        headers: vec![Header { name: "text".into(), value: Some(text.as_bytes().to_vec()) }],
+        headers: vec![(b"text".to_vec(), Some(text.as_bytes().to_vec()))],
         timestamp: Some(1_700_000_000_000),
     }
 }

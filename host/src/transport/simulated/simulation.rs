@@ -87,6 +87,11 @@ impl Simulation {
         self.time.get()
     }
 
+    /// The time that workers go by.
+    pub(super) fn clock(&self) -> Rc<dyn Clock> {
+        Rc::new(SimulatedClock(self.time.clone()))
+    }
+
     /// Time passes, and nothing else.
     pub(super) fn spend(&self, time: Duration) {
         self.time.set(self.time.get() + time);
@@ -215,7 +220,7 @@ impl Simulation {
         seat.process.set(process);
         let control = Arc::new(Control::default());
         *seat.control.borrow_mut() = control.clone();
-        let clock: Rc<dyn Clock> = Rc::new(SimulatedClock(self.time.clone()));
+        let clock = self.clock();
         let source = self.world.borrow().settings.source;
         if let Some(numbers) = source {
             *seat.turns.borrow_mut() = Some(sources::at_work(self, numbers, name, process, clock, control));
@@ -352,6 +357,11 @@ fn stage_settings(settings: &Settings, (inputs, outputs): (&[u32], &[u32])) -> S
     }
 }
 
+/// Milliseconds since 1970, at a time of the simulation's.
+pub(super) fn wall_ms(time: Duration) -> i64 {
+    1_700_000_000_000 + time.as_millis() as i64
+}
+
 /// Time as the simulation has it.
 struct SimulatedClock(Rc<Cell<Duration>>);
 
@@ -361,7 +371,7 @@ impl Clock for SimulatedClock {
     }
 
     fn wall_ms(&self) -> i64 {
-        1_700_000_000_000 + self.0.get().as_millis() as i64
+        wall_ms(self.0.get())
     }
 
     fn wait(&self, time: Duration) {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    manifest::{Delivery, OnError},
+    manifest::{Delivery, OnError, OnLostOffset, Start},
     record::{HeaderEdit, Later, Polled, Reason, Record},
     source::{
         Source, SourceSettings, SourceState,
@@ -171,7 +171,8 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
     let settings = Settings {
         delivery: Delivery::ExactlyOnce,
         on_error: OnError::Stop,
-        from_end: false,
+        from: Start::Earliest,
+        on_lost_offset: OnLostOffset::Stop,
         commit_interval: Duration::from_millis([5, 50, 50, 300][rng.usize(0..4)]),
         chunk: [1, 3, 10, 60][rng.usize(0..4)],
         session: Duration::from_secs(6),
@@ -180,6 +181,7 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
         most_in_time: [usize::MAX, usize::MAX, 40][rng.usize(0..3)],
         prompt: false,
         strict: mutant.is_none(),
+        audited: true,
         source: Some(Numbers { count: rng.u64(20..=200), every, stops_at: None, mutant }),
     };
     let partitions = rng.u32(1..=3);

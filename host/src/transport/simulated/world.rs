@@ -9,8 +9,8 @@ use super::{
     transactions::Writer,
 };
 use crate::{
-    manifest::{Delivery, OnError},
-    transport::{NextOffset, Partition},
+    manifest::{Delivery, OnError, OnLostOffset, Start},
+    transport::{Fault, NextOffset, Partition},
 };
 use fastrand::Rng;
 use std::{
@@ -29,8 +29,10 @@ pub(super) struct Settings {
     pub(super) delivery: Delivery,
     /// What becomes of records that fail.
     pub(super) on_error: OnError,
-    /// A topic that the group does not know yet is read from its end.
-    pub(super) from_end: bool,
+    /// Where a topic is read from that the group does not know yet.
+    pub(super) from: Start,
+    /// Where to go on when the offset is gone.
+    pub(super) on_lost_offset: OnLostOffset,
     pub(super) commit_interval: Duration,
     /// The most records that come at once.
     pub(super) chunk: usize,
@@ -45,6 +47,8 @@ pub(super) struct Settings {
     pub(super) prompt: bool,
     /// A worker that calls on after a fault is to be blamed.
     pub(super) strict: bool,
+    /// The records say themselves what is to become of them, and it is looked whether it does.
+    pub(super) audited: bool,
     /// A source is at work, and not a stage: what it writes last are positions, which its one input takes.
     pub(super) source: Option<Numbers>,
 }
@@ -181,14 +185,31 @@ impl World {
         }
     }
 
-    /// Where a partition is read from when the group has no offset for it: a new one of a topic that the group knows
-    /// from its start, as what it holds came after the group had begun.
-    pub(super) fn first_start(&self, partition: Partition) -> NextOffset {
-        let known = |at: &Partition| at.input == partition.input;
-        match self.settings.from_end && !self.group.committed.keys().any(known) {
-            true => NextOffset(self.inputs[partition.input][partition.number as usize].stable_end()),
-            false => NextOffset(0),
-        }
+    /// Where a partition is read from, and whether that was chosen now.
+    pub(super) fn start_of(&self, partition: Partition) -> Result<(NextOffset, bool), Fault> {
+        let log = &self.inputs[partition.input][partition.number as usize];
+        let (first, end) = (log.start(), log.stable_end());
+        let at = match self.group.committed.get(&partition) {
+            Some(next) if next.0 >= first => return Ok((*next, false)),
+            Some(lost) => match self.settings.on_lost_offset {
+                OnLostOffset::Stop => {
+                    return Err(Fault::Fatal(format!("the offset {lost} is gone, there is {first} to {end} now")));
+                }
+                OnLostOffset::Earliest => first,
+                OnLostOffset::Latest => end,
+            },
+            // A new one of a topic that the group knows from its start, as what it holds came after the group had begun.
+            None if self.group.committed.keys().any(|known| known.input == partition.input) => first,
+            None => match self.settings.from {
+                Start::Earliest => first,
+                Start::Latest => end,
+                Start::Timestamp(time) => {
+                    log.read(first).find(|(_, data)| data.timestamp >= Some(time)).map_or(end, |(offset, _)| offset)
+                }
+                Start::Refuse => return Err(Fault::Fatal("`from: none` refuses to choose one".into())),
+            },
+        };
+        Ok((NextOffset(at), true))
     }
 
     fn partitions(&self) -> Vec<Partition> {

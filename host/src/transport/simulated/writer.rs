@@ -4,11 +4,12 @@ use super::{
     faults::Event,
     log::Data,
     records::{self, LETTERS},
+    simulation::wall_ms,
     world::World,
 };
 use crate::{
     manifest::Delivery,
-    transport::{Fault, Outgoing},
+    transport::{Fault, Outgoing, local::partitioner::of_key},
 };
 use std::{rc::Rc, time::Duration};
 
@@ -58,20 +59,24 @@ impl Writer {
         world: &mut World,
         looks: bool,
     ) -> Result<(), Fault> {
+        let present = wall_ms(world.now());
         let mut headers = origin.filter(|_| record.keep_headers).map_or_else(Vec::new, |origin| origin.headers.clone());
-        headers.extend_from_slice(record.headers);
+        headers.extend(record.headers.iter().map(|header| (header.name.clone().into_bytes(), header.value.clone())));
         let data = Data {
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
             headers,
-            timestamp: record.timestamp,
+            timestamp: record.timestamp.or(Some(present)),
         };
         if looks && records::is_refused(record.output, data.text()) {
             return Err(refused(data.text(), world));
         }
         let partitions = world.outputs[record.output].len() as u32;
-        let sum = record.key.unwrap_or_default().iter().fold(0, |sum: u32, byte| sum.wrapping_add(u32::from(*byte)));
-        let partition = record.partition.unwrap_or(sum % partitions);
+        let by_key = || record.key.map_or(0, |key| of_key(key, partitions));
+        let partition = record.partition.unwrap_or_else(by_key);
+        if partition >= partitions {
+            return Err(Fault::Refused(format!("there is no partition {partition}")));
+        }
         self.sent += 1;
         self.waiting.push((record.output, partition, Rc::new(data)));
         Ok(())

@@ -6,4 +6,5 @@ mod files;
 mod links;
 mod outside;
 mod processes;
+mod seam;
 mod workers;

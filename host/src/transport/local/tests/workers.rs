@@ -37,7 +37,7 @@ impl Guest for Echo {
 /// Works from `in` to `out` until it is told to end.
 pub(super) fn work(log: LocalLog, place: (u32, u32), control: Arc<Control>) -> Ended {
     let mut link = settings();
-    (link.place, link.control) = (place, control.clone());
+    (link.name, link.place, link.control) = (format!("w{}", place.0), place, control.clone());
     let clock = Rc::new(SystemClock::new(control.clone()));
     let output = stage::Output {
         name: "main".into(),
