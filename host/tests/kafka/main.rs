@@ -12,4 +12,6 @@ mod ending;
 mod foreign;
 mod records;
 mod refusals;
+mod same;
+mod sources;
 mod support;
