@@ -24,7 +24,8 @@ stages:
   third: {module: '{guests}/trial.wasm', input: '{name}-b', output: '{name}-out'}
 ";
 
-/// Records of every shape. Those without a key say which partition they go to, as nothing else does.
+/// Records of every shape. Those without a key say which partition they go to, as nothing else does; and none is from
+/// the first millisecond of 1970, which librdkafka takes for the present, so that 1 stands for it on a Kafka.
 fn records() -> String {
     let shapes = |number: i64| {
         let time = 1_700_000_000_000 + number;
@@ -42,7 +43,7 @@ fn records() -> String {
             7 => json!({"key": key, "value": "at 1600000000123", "timestamp": time}),
             8 => json!({"key": key, "value": "burst 3 headers", "timestamp": time, "headers": [["x", "y"]]}),
             9 => json!({"key": key, "value": "filter", "timestamp": time}),
-            10 => json!({"key": "ключ", "value": "значение\n\u{0}", "timestamp": 0}),
+            10 => json!({"key": "ключ", "value": "значение\n\u{0}", "timestamp": 1}),
             _ => json!({"key": key, "value": "x".repeat((number * 131 % 5000) as usize), "timestamp": time}),
         }
     };
