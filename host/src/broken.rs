@@ -1,5 +1,5 @@
-//! The `millstream` command, to be broken on purpose: `MILLSTREAM_MUTANT` names how. The tests of delivery are seen to
-//! find it.
+//! The `millstream` command, to be broken on purpose: `MILLSTREAM_MUTANT` names how, and the tests of delivery are seen
+//! to find it. `MILLSTREAM_FAIL_AT` names where a sound one is killed.
 
 use std::process::ExitCode;
 

@@ -86,7 +86,7 @@ fn target_folder() -> PathBuf {
 fn soak(filter: &[&str]) -> Result<()> {
     guests::build()?;
     kafka::fetch()?;
-    let mut arguments = vec!["test", "--test", "kafka"];
+    let mut arguments = vec!["test", "--test", "embedded", "--test", "kafka"];
     arguments.extend(if filter.is_empty() { &["delivery"] } else { filter });
     arguments.extend(["--", "--nocapture"]);
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])

@@ -3,7 +3,7 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    log, print, say,
+    log, say,
     starts::{Groups, end_aside},
 };
 use crate::{
@@ -115,7 +115,6 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     groups.settle(&control);
     let options = Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
     let outcome = supervisor::run(plan, &control, &options)?;
-    print("")?;
     Ok(match outcome {
         outcome if !outcome.failures.is_empty() => Exit::Failed,
         outcome if arguments.fail_on_dead_letter && outcome.dead_letters() > 0 => Exit::DeadLetters,

@@ -1,6 +1,8 @@
 //! The sink that prints. A record's progress is committed when its line was handed to whoever reads, so after a failure
 //! lines may come twice, and none is missing.
 
+mod patient;
+
 use crate::{
     lines::{OutputFormat, Shown, ShownHeader},
     record::Record,
@@ -8,6 +10,7 @@ use crate::{
     transport::Fault,
     worker::control::Control,
 };
+use patient::Patient;
 use std::{
     io::{self, ErrorKind, Write},
     sync::Arc,
@@ -17,7 +20,7 @@ use std::{
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Prints records.
-pub struct Stdout<W = io::Stdout> {
+struct Stdout<W> {
     to: W,
     format: OutputFormat,
     /// The topics that it reads, in the order that `Partition::input` counts.
@@ -30,11 +33,9 @@ pub struct Stdout<W = io::Stdout> {
     broken: Option<io::Error>,
 }
 
-impl Stdout {
-    /// Prints to the process's stdout the records of these topics. It ends `run` when whoever reads has left.
-    pub fn new(format: OutputFormat, inputs: Vec<String>, run: Arc<Control>) -> Stdout {
-        Stdout::to(io::stdout(), format, inputs, run)
-    }
+/// The sink on the process's stdout, which prints the records of these topics. It ends `run` when whoever reads has left.
+pub fn stdout(format: OutputFormat, inputs: Vec<String>, run: Arc<Control>) -> impl Guest {
+    Stdout::to(Patient::new(io::stdout(), run.clone()), format, inputs, run)
 }
 
 impl<W: Write> Stdout<W> {
@@ -48,9 +49,11 @@ impl<W: Write> Stdout<W> {
             return;
         }
         if let Err(error) = self.to.write_all(&self.text).and_then(|()| self.to.flush()) {
-            // At once, so that nothing more is taken in this transaction.
-            if error.kind() == ErrorKind::BrokenPipe {
-                self.run.stop();
+            match error.kind() {
+                // At once, so that nothing more is taken in this transaction.
+                ErrorKind::BrokenPipe => self.run.stop(),
+                ErrorKind::TimedOut => tracing::warn!("nobody reads stdout: its last lines will be printed again"),
+                _ => {}
             }
             self.broken = Some(error);
         }
@@ -88,7 +91,7 @@ impl<W: Write> Guest for Stdout<W> {
         self.print();
         match self.broken.take() {
             None => Ok(()),
-            Some(error) if error.kind() == ErrorKind::BrokenPipe => {
+            Some(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
                 Err(Fault::Unwanted("nobody reads stdout any more".into()))
             }
             Some(error) => Err(Fault::Fatal(format!("stdout takes no more: {error}"))),

@@ -3,7 +3,7 @@
 use crate::{
     clock::SystemClock,
     plan::{Part, Work},
-    sinks::stdout::Stdout,
+    sinks::stdout::stdout,
     source::Source,
     stage::{Stage, Tally, guest::Guest},
     transport::{
@@ -43,7 +43,7 @@ pub(super) fn work(place: &Place, identity: &Identity, health: Option<Arc<Health
 
 fn work_on(link: impl Link, place: &Place) -> Ended {
     #[cfg(feature = "mutants")]
-    let link = match std::env::var("MILLSTREAM_MUTANT").unwrap_or_default().parse() {
+    let link = match std::env::var("MILLSTREAM_MUTANT").ok().map(|name| name.parse()).transpose() {
         Ok(mutant) => crate::transport::mutants::Broken::new(link, mutant),
         Err(why) => return Ended::Failed(why),
     };
@@ -66,7 +66,7 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
             Err(error) => return Ended::Failed(error.to_string()),
         },
         Work::Sink { format, settings } => {
-            (Box::new(Stdout::new(*format, part.link.inputs.clone(), place.run.clone())), settings)
+            (Box::new(stdout(*format, part.link.inputs.clone(), place.run.clone())), settings)
         }
     };
     let stage = Stage::new(settings.clone(), guest, clock.clone(), place.tally.clone());

@@ -90,10 +90,10 @@ impl FromStr for Mutant {
     }
 }
 
-/// A link that does one thing wrong.
+/// A link that does one thing wrong, or, for those who are only to be killed, nothing.
 pub struct Broken<L: Link> {
     link: L,
-    mutant: Mutant,
+    mutant: Option<Mutant>,
     /// What lies behind all that was taken.
     taken: BTreeMap<Partition, NextOffset>,
     /// What the group has, as far as it answered.
@@ -120,12 +120,13 @@ struct Withheld<B> {
 
 impl<L: Link> Broken<L> {
     /// Breaks a link.
-    pub fn new(link: L, mutant: Mutant) -> Broken<L> {
+    pub fn new(link: L, mutant: impl Into<Option<Mutant>>) -> Broken<L> {
+        let mutant = mutant.into();
         Broken { link, mutant, taken: BTreeMap::new(), answered: BTreeMap::new(), unsure: false, withheld: Vec::new() }
     }
 
     fn is(&self, mutant: Mutant) -> bool {
-        self.mutant == mutant
+        self.mutant == Some(mutant)
     }
 
     fn send_withheld(&mut self) -> Result<(), Fault> {
@@ -147,27 +148,27 @@ impl<L: Link> Broken<L> {
     fn commit_as_it_does(&mut self, progress: &Progress) -> Result<(), Fault> {
         let nothing = Progress::default();
         match self.mutant {
-            Mutant::OffsetsOutside => {
+            Some(Mutant::OffsetsOutside) => {
                 self.link.commit(&nothing)?;
                 self.link.begin()?;
                 self.link.commit(progress)
             }
-            Mutant::CommitBeforeProduce => {
+            Some(Mutant::CommitBeforeProduce) => {
                 self.link.commit(progress)?;
                 self.link.begin()?;
                 self.send_withheld()?;
                 self.link.commit(&nothing)
             }
-            Mutant::Unordered => {
+            Some(Mutant::Unordered) => {
                 self.withheld.reverse();
                 self.send_withheld()?;
                 self.link.commit(progress)
             }
-            Mutant::ProcessedOffset => {
+            Some(Mutant::ProcessedOffset) => {
                 let before = |(partition, next): (_, NextOffset)| (partition, NextOffset(next.0.saturating_sub(1)));
                 self.link.commit(&progress.iter().map(before).collect())
             }
-            Mutant::EarlyProgress => {
+            Some(Mutant::EarlyProgress) => {
                 let taken = self.taken.iter().map(|(partition, next)| (*partition, *next));
                 self.link.commit(&taken.chain(progress.iter()).collect())
             }
@@ -292,8 +293,8 @@ impl<L: Link> Link for Broken<L> {
         };
         self.begins(&assignment);
         let remembered = match self.mutant {
-            Mutant::NoRewind => taken,
-            Mutant::ReplayAfterUnknown if unsure => answered,
+            Some(Mutant::NoRewind) => taken,
+            Some(Mutant::ReplayAfterUnknown) if unsure => answered,
             _ => return Ok(assignment),
         };
         let starts: Vec<_> = assignment.starts.iter().collect();

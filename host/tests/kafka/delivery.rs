@@ -1,7 +1,7 @@
 //! Exactly once, shown by harm: hosts and brokers are killed again and again, and every record is counted at the far
 //! end by a reader that watches all along.
 
-use crate::support::{Host, Kafka, Pipeline, Seen, Sent, Watch, read_all, soak, until};
+use crate::support::{Host, Kafka, Pipeline, Seen, Sent, Watch, broken_host, read_all, soak, until};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -195,10 +195,8 @@ fn delivery_is_exactly_once_with_kafkas_own_timeouts() {
 #[test]
 fn delivery_of_a_broken_host_is_found_wrong() {
     let counts = Harm { records: 8_000, kills: 16, kill_every: Duration::from_millis(1500), broker_every: None };
-    let broken = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debug/millstream-broken");
-    let broken = std::env::var("MILLSTREAM_BROKEN_HOST").unwrap_or_else(|_| broken.to_owned());
     let found = harm(&counts, &Setup::default(), |pipeline| {
-        pipeline.run_as(&broken, &[], &[("MILLSTREAM_MUTANT", "offsets-outside")])
+        pipeline.run_as(&broken_host(), &[], &[("MILLSTREAM_MUTANT", "offsets-outside")])
     });
     assert!(!found.is_empty(), "the broken host was not found out");
 }

@@ -12,7 +12,9 @@ mod ending;
 mod foreign;
 mod records;
 mod refusals;
+mod same;
 mod seam;
+mod sources;
 #[path = "../../src/transport/suite/mod.rs"]
 mod suite;
 mod support;

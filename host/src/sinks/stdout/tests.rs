@@ -189,6 +189,34 @@ fn a_reader_of_one_line_gets_it_whole() {
 }
 
 #[test]
+fn a_reader_who_does_not_read_holds_back_the_run_but_not_its_end() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let run = Arc::new(Control::default());
+    let to = Patient::new(writer, run.clone());
+    let mut sink = Stdout::to(to, OutputFormat::Value, vec!["t".into()], run.clone());
+    take(&mut sink, &["a"]);
+    sink.settle().unwrap();
+    let stopping = std::thread::spawn({
+        let run = run.clone();
+        move || {
+            std::thread::sleep(Duration::from_millis(100));
+            run.stop();
+        }
+    });
+    // More than a pipe holds.
+    take(&mut sink, &["b"; 100_000]);
+    assert!(run.stopping(), "it did not wait for its reader");
+    assert!(matches!(sink.settle(), Err(Fault::Unwanted(_))));
+    stopping.join().unwrap();
+    // Not even when more is asked of it.
+    take(&mut sink, &["c"]);
+    assert!(matches!(sink.settle(), Err(Fault::Unwanted(_))));
+    let mut line = [0; 4];
+    reader.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"a\nb\n");
+}
+
+#[test]
 fn what_cannot_be_printed_stops_the_sink() {
     let story = Story::default();
     let (ended, control) = run(Printed(story.clone(), Some(ErrorKind::StorageFull)), &[&["a"], &["b"]], &story);

@@ -1,12 +1,14 @@
 //! A broker, hosts, writers and readers for the tests.
 
 mod host;
+mod process;
 #[allow(unsafe_code, reason = "header names that are not text, which the wrapper does not let through")]
 pub mod raw;
 mod topics;
 mod watch;
 
-pub use host::{Host, Pipeline};
+pub use host::Pipeline;
+pub use process::{Host, broken_host, guests, soak};
 pub use topics::{Kafka, Sent, send_one, unique};
 pub use watch::{Seen, Watch, read_all};
 
@@ -19,9 +21,4 @@ pub fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
         assert!(since.elapsed() < within, "not within {within:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// True for the full counts of `cargo xtask soak`.
-pub fn soak() -> bool {
-    std::env::var_os("MILLSTREAM_SOAK").is_some()
 }

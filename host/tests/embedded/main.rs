@@ -1,0 +1,14 @@
+//! Harm to hosts on the embedded log: the real binary is killed, starved and given files that are none of its own, and
+//! what is left is looked at by `consume`. Nothing here needs a Kafka.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod delivery;
+mod ending;
+mod files;
+mod full;
+#[path = "../kafka/support/process.rs"]
+mod process;
+mod standby;
+mod steps;
+mod support;

@@ -1,0 +1,79 @@
+//! A host is killed at each step of a commit, by its own hand: what it leaves is all or nothing, for a source, for a
+//! stage and for a sink, and for who produces.
+
+use crate::{
+    process::broken_host,
+    support::{MILLSTREAM, Pipeline},
+};
+use std::{collections::BTreeSet, fs, fs::File, os::unix::process::ExitStatusExt, time::Duration};
+
+/// The steps of a commit; see `transport/local/faults.rs`.
+const STEPS: [&str; 4] = ["before-begin", "after-inserts", "before-commit", "before-answer"];
+/// SIGABRT: it was its own hand.
+const ABORTED: Option<i32> = Some(6);
+
+#[test]
+fn a_host_that_is_killed_at_any_step_goes_on_where_it_stood() {
+    let pipeline = Pipeline::new(
+        "
+topics: {numbers: {partitions: 1}}
+sources:
+  numbers: {module: '{guests}/numbers.wasm', output: numbers, every: 1ms, commit-interval: 5ms, config: {count: 2000}}
+stages:
+  copy: {module: '{guests}/trial.wasm', input: numbers, output: copied, commit-interval: 5ms}
+sinks:
+  show: {input: copied, stdout: {}}
+",
+    );
+    let mut printed = Vec::new();
+    let mut run = |binary: &str, words: &str, step: &str| {
+        let file = pipeline.path(&format!("printed.{}", printed.len()));
+        let mut command = pipeline.command(binary, &format!("run pipeline.yaml {words}"));
+        command.env("MILLSTREAM_FAIL_AT", step).stdout(File::create(&file).unwrap());
+        printed.push(file);
+        pipeline.start(&mut command)
+    };
+    for step in STEPS {
+        // Whose commit it is, the first ones or a later one, is another matter each time.
+        for time in [1, 2, 4, 7, 11] {
+            let mut host = run(&broken_host(), "", &format!("{step}:{time}"));
+            let ended = host.wait(Duration::from_secs(30));
+            assert_eq!(ended.signal(), ABORTED, "{step}:{time}: {ended}\n{}", host.said());
+        }
+    }
+    // When nothing is to be written, what was committed is brought from the -wal into the file.
+    let mut host = run(&broken_host(), "", "checkpoint");
+    let ended = host.wait(Duration::from_secs(60));
+    assert_eq!(ended.signal(), ABORTED, "checkpoint: {ended}\n{}", host.said());
+
+    let mut host = run(MILLSTREAM, "--until-idle=500ms", "");
+    assert!(host.wait(Duration::from_secs(60)).success(), "{}", host.said());
+    let due: Vec<_> = (0..2000).map(|number| number.to_string()).collect();
+    assert_eq!(pipeline.values("numbers"), due);
+    assert_eq!(pipeline.values("copied"), due);
+    // What leaves the log may do so twice, but not never, and not torn.
+    let printed: String = printed.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let printed: BTreeSet<_> = printed.lines().map(str::to_owned).collect();
+    assert_eq!(printed, due.into_iter().collect());
+}
+
+#[test]
+fn who_produces_and_is_killed_at_any_step_leaves_the_first_records_whole() {
+    for step in STEPS {
+        for time in [1, 3] {
+            let pipeline = Pipeline::new("stages: {s: {module: s.wasm, input: in, output: out}}\n");
+            pipeline.says("topics create in --partitions 3");
+            let lines: Vec<_> = (0..30_000).map(|n| format!("{}:{n}", n % 7)).collect();
+            fs::write(pipeline.path("lines"), lines.join("\n")).unwrap();
+            let mut produce = pipeline.command(broken_host(), "produce in --key-separator :");
+            produce.stdin(File::open(pipeline.path("lines")).unwrap());
+            produce.env("MILLSTREAM_FAIL_AT", format!("{step}:{time}"));
+            let ended = produce.status().unwrap();
+            assert_eq!(ended.signal(), ABORTED, "{step}:{time}: {ended}");
+            let mut there: Vec<u64> = pipeline.values("in").iter().map(|value| value.parse().unwrap()).collect();
+            assert!(time == 1 || !there.is_empty(), "{step}:{time}: nothing is there");
+            there.sort();
+            assert!(there.iter().copied().eq(0..there.len() as u64), "{step}:{time}: not the first {}", there.len());
+        }
+    }
+}
