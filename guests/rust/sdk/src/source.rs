@@ -31,10 +31,7 @@ macro_rules! source {
 }
 
 /// What `source!` calls.
-pub fn poll(
-    function: impl Fn(Bytes) -> Result<Batch, PollFailure>,
-    position: Bytes,
-) -> Result<Batch, PollFailure> {
+pub fn poll(function: impl Fn(Bytes) -> Result<Batch, PollFailure>, position: Bytes) -> Result<Batch, PollFailure> {
     say_panics();
     function(position)
 }
