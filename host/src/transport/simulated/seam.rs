@@ -111,6 +111,7 @@ impl Log for Simulated {
     }
 
     fn first_header(&self, output: usize) -> (Vec<u8>, Vec<u8>) {
+        self.settle();
         let world = self.simulation.world.borrow();
         let (_, data) = world.outputs[output][0].read(0).next().unwrap();
         let (name, value) = data.headers[0].clone();
