@@ -6,7 +6,7 @@ use std::time::Duration;
 const NUMBERS: &str = "
 topics: {numbers: {partitions: 1}}
 sources:
-  numbers: {module: '{guests}/numbers.wasm', output: numbers, every: 5ms, config: {count: 1500}}
+  numbers: {module: '{guests}/numbers.wasm', output: numbers, every: 5ms, config: {count: 800}}
 stages:
   copy: {module: '{guests}/trial.wasm', input: numbers, output: copied}
 ";
@@ -26,7 +26,7 @@ fn taken_over(go: impl FnOnce(&mut crate::process::Host)) {
     second.wait_until_said("the other host is gone: taking over");
     assert!(second.wait(Duration::from_secs(60)).success(), "{}", second.said());
     assert_eq!(second.said().matches("standing by").count(), 1, "said once:\n{}", second.said());
-    let due: Vec<_> = (0..1500).map(|number| number.to_string()).collect();
+    let due: Vec<_> = (0..800).map(|number| number.to_string()).collect();
     assert_eq!(pipeline.values("numbers"), due);
     assert_eq!(pipeline.values("copied"), due);
 }
