@@ -3,7 +3,10 @@
 //! Both arms are measured by the same observer, which asks the broker how far the group is done, and by what the system
 //! says about their processes. Neither is asked about itself.
 
+mod embedded;
 mod lab;
+mod local;
+mod process;
 mod table;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +22,11 @@ const HELP: &str = "cargo xtask bench COMMAND
       --quick       one round of half as many, without headers
   recovery     the time from a start after kill -9 to the next committed record, host beside native
       --rounds N    (5)
+  embedded     the embedded log: a passthrough and `consume` beside plain loops on SQLite, a producer beside the
+               host, memory, start and idleness on a large log
+      --records N   of 100 bytes, and five times as many in the large log (1000000)
+      --rounds N    (3)
+      --quick       one round of half as many
 ";
 
 /// Settling down before memory counts as idle.
@@ -30,6 +38,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     match words.first() {
         Some(&"passthrough") => passthrough(&options(Options { records: 2_000_000, rounds: 3, quick: false })?),
         Some(&"recovery") => recovery(&options(Options { records: 2_000_000, rounds: 5, quick: false })?),
+        Some(&"embedded") => embedded::run(&options(Options { records: 1_000_000, rounds: 3, quick: false })?),
         _ => bail!("what to measure?\n\n{HELP}"),
     }
 }

@@ -17,6 +17,7 @@ const HELP: &str = "cargo xtask COMMAND
   kafka [PORT]       run a Kafka from Maven Central (9092), with its data in a temporary folder, until Ctrl-C
   bench passthrough  the host beside native code on one broker; `bench` alone says how
   bench recovery     the same, killed and started again
+  bench embedded     the host on the embedded log, beside plain loops on SQLite
 ";
 
 fn main() -> ExitCode {

@@ -4,21 +4,38 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use std::{
     io::{BufWriter, Write, stdout},
-    time::{Duration, Instant},
+    thread::sleep,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+/// How often an observer looks.
+const LOOK: Duration = Duration::from_millis(2);
+/// How long it looks at what does not change any more.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const HELP: &str = "millstream-bench-plain COMMAND FILE …
 
-  pass FILE INPUT OUTPUT RECORDS  copies the rows of a topic, a transaction for each so many records
+  pass FILE INPUT OUTPUT GROUP RECORDS
+                                  copies the rows of a topic, a transaction for each so many records
   read FILE TOPIC                 writes the bytes of all rows of a topic to the standard output
+  observe FILE group GROUP        tells how many records a group is done with, each time it gets further
+  observe FILE topic TOPIC        tells how many records a topic has, each time it has more
 ";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["pass", file, input, output, records] => pass(file, input, output, records.parse()?),
+        ["pass", file, input, output, group, records] => pass(file, input, output, group, records.parse()?),
         ["read", file, topic] => read(file, topic),
+        ["observe", file, "group", group] => {
+            observe(file, "SELECT coalesce(sum(next), 0) FROM progress WHERE grp = ?1", group)
+        }
+        ["observe", file, "topic", topic] => observe(
+            file,
+            "SELECT coalesce(sum(next), 0) FROM part JOIN topic ON topic.id = part.topic WHERE topic.name = ?1",
+            topic,
+        ),
         _ => bail!("{HELP}"),
     }
 }
@@ -49,8 +66,8 @@ struct Row {
 }
 
 /// Reads rows until they hold enough records, writes them and how far it is, and commits: the loop that a host goes
-/// through, without a look at the records.
-fn pass(file: &str, input: &str, output: &str, records: i64) -> Result<()> {
+/// through, without a look at the records. Says how many there were, and the seconds that it took.
+fn pass(file: &str, input: &str, output: &str, group: &str, records: i64) -> Result<()> {
     let (reader, mut writer) = (open(file)?, open(file)?);
     let (from, to) = (parts(&reader, input)?, parts(&reader, output)?);
     let begun = Instant::now();
@@ -74,9 +91,9 @@ fn pass(file: &str, input: &str, output: &str, records: i64) -> Result<()> {
             }
             tx.prepare_cached("UPDATE part SET next = ?2 WHERE id = ?1")?.execute(params![to, end])?;
             tx.prepare_cached(
-                "INSERT OR REPLACE INTO progress (grp, name, number, part, next) VALUES ('plain', ?1, ?2, ?2, ?3)",
+                "INSERT OR REPLACE INTO progress (grp, name, number, part, next) VALUES (?4, ?1, ?2, ?2, ?3)",
             )?
-            .execute(params![input, from, next])?;
+            .execute(params![input, from, next, group])?;
             tx.commit()?;
         }
     }
@@ -117,4 +134,23 @@ fn read(file: &str, topic: &str) -> Result<()> {
         }
     }
     Ok(out.flush()?)
+}
+
+/// Watches a number grow, for as long as somebody listens. What it looks at is a page in the cache, unless somebody
+/// has committed.
+fn observe(file: &str, question: &str, name: &str) -> Result<()> {
+    let reader = open(file)?;
+    let mut out = stdout().lock();
+    let (mut told, mut since) = (None, Instant::now());
+    while since.elapsed() < PATIENCE {
+        let records: i64 = reader.prepare_cached(question)?.query_row([name], |row| row.get(0))?;
+        if told.replace(records) != Some(records) {
+            let epoch_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() * 1e3;
+            writeln!(out, r#"{{"epoch_ms":{epoch_ms:.3},"records":{records}}}"#)?;
+            out.flush()?;
+            since = Instant::now();
+        }
+        sleep(LOOK);
+    }
+    bail!("{name} has stood still for {} s", PATIENCE.as_secs())
 }

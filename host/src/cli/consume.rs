@@ -4,7 +4,7 @@ use super::{
     Exit, Wrong,
     log::{Which, time},
     say,
-    stdio::{Signals, is_left, stdout},
+    stdio::{Signals, is_left, stdout, widen},
     topics, wrong,
 };
 use crate::{
@@ -117,8 +117,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     };
     let signals = Signals::listen(1)?;
     let scanner = log.scanner(&scan).map_err(explain)?;
+    let to = stdout()?;
+    if scan.group.is_none() {
+        widen(&to);
+    }
     let mut reading = Reading {
-        printer: Printer { to: stdout()?, format: arguments.format, topic: scan.topic.clone(), buffer: Vec::new() },
+        printer: Printer { to, format: arguments.format, topic: scan.topic.clone(), buffer: Vec::new() },
         scanner,
         is_asked: asked.is_some(),
         until_end: arguments.until_end,
@@ -228,26 +232,28 @@ impl Reading {
 
     fn print(&mut self, batch: &dyn Batch) -> Result<()> {
         let mut at = self.at.clone();
+        let mut window: Option<Window> = None;
         for index in 0..batch.len() {
             let record = batch.get(index);
-            let next = record.offset.next();
-            if self.until_end {
-                if !self.open.contains(&record.partition) {
-                    continue;
+            let wanted = match &mut window {
+                Some(window) if window.partition == record.partition => window,
+                _ => {
+                    self.leave(window.take(), &mut at);
+                    window.insert(self.window(record.partition))
                 }
-                if self.scanner.ends().get(record.partition).is_some_and(|end| record.offset.0 >= end.0) {
-                    self.open.remove(&record.partition);
-                    continue;
-                }
-                self.close_at(record.partition, next);
-            }
-            at.reach(record.partition, next);
-            if self.begins.get(record.partition).is_some_and(|begin| record.offset.0 < begin.0) {
+            };
+            let Offset(offset) = record.offset;
+            if offset >= wanted.end {
+                wanted.is_over = true;
                 continue;
             }
-            self.printer.print(&record, batch, index)?;
-            self.left -= 1;
+            wanted.next = Some(record.offset.next());
+            if offset >= wanted.begin {
+                self.printer.print(&record, batch, index)?;
+                self.left -= 1;
+            }
         }
+        self.leave(window, &mut at);
         self.printer.flush()?;
         for (partition, next) in batch.ends() {
             self.close_at(*partition, *next);
@@ -255,6 +261,29 @@ impl Reading {
         }
         self.at = at;
         Ok(())
+    }
+
+    /// What is wanted of a partition.
+    fn window(&self, partition: Partition) -> Window {
+        let begin = self.begins.get(partition).map_or(0, |begin| begin.0);
+        let end = match self.until_end {
+            true if self.open.contains(&partition) => self.scanner.ends().get(partition).map_or(0, |end| end.0),
+            true => 0,
+            false => u64::MAX,
+        };
+        Window { partition, begin, end, next: None, is_over: false }
+    }
+
+    /// Notes how far a partition was read.
+    fn leave(&mut self, window: Option<Window>, at: &mut Progress) {
+        let Some(Window { partition, next, is_over, .. }) = window else { return };
+        if let Some(next) = next {
+            at.reach(partition, next);
+            self.close_at(partition, next);
+        }
+        if is_over {
+            self.open.remove(&partition);
+        }
     }
 
     /// Makes what was written the group's progress.
@@ -265,6 +294,16 @@ impl Reading {
         }
         Ok(())
     }
+}
+
+/// What is wanted of a partition while some of its records are at hand, and how far they were read.
+struct Window {
+    partition: Partition,
+    begin: u64,
+    end: u64,
+    next: Option<NextOffset>,
+    /// There was a record behind the end.
+    is_over: bool,
 }
 
 /// Records on stdout.

@@ -19,6 +19,9 @@ use tokio::{
 
 /// Between two looks at whether the process is to end.
 const LOOK_MS: i64 = 100;
+/// How much a pipe may hold: what anybody may ask for.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 1 << 20;
 
 /// How often the process was told to end.
 #[derive(Clone)]
@@ -105,6 +108,17 @@ impl Read for Stdin {
 pub(super) fn stdout() -> Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned().context("standard output is closed")?))
 }
+
+/// Lets a pipe take more before somebody reads it, so that who writes and who reads need not wait for each other at each
+/// turn. What is not a pipe, or must not have more, stays as it is.
+#[cfg(target_os = "linux")]
+pub(super) fn widen(output: &File) {
+    rustix::pipe::fcntl_setpipe_size(output, PIPE_BYTES).ok();
+}
+
+/// Pipes have one size here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn widen(_: &File) {}
 
 /// True when nobody reads this any more.
 pub(super) fn is_left(output: &File) -> bool {

@@ -1,25 +1,17 @@
-//! Where it is measured: the two programs as they are released, one broker, and what can be seen of them from outside.
+//! Where it is measured: the two programs as they are released, and one broker.
 
-use anyhow::{Context, Result, bail, ensure};
+use super::process::{self, Observer, Process};
+use anyhow::{Context, Result, ensure};
 use std::{
     cell::Cell,
-    fmt,
-    fs::{self, File},
-    io::{BufRead, BufReader, Lines},
+    fmt, fs,
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    process::{Command, Stdio},
 };
 use xtask::{
     guests,
-    kafka::{self, Cluster, Setup},
+    kafka::{Cluster, Setup},
 };
-
-/// How long an orderly end may take.
-const END_WITHIN: Duration = Duration::from_secs(15);
-/// What the system counts the time of processes in: `USER_HZ`, which is the same on every Linux.
-const TICKS_PER_S: f64 = 100.0;
 
 /// Who copies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +75,7 @@ pub(super) struct Lab {
 
 impl Lab {
     pub(super) fn set_up() -> Result<Lab> {
-        let (host, native) = (build_host()?, build_native()?);
+        let (host, native) = (process::build_host()?, process::build_beside("native")?);
         let guest = guests::build()?.join("upper.wasm");
         let folder = tempfile::tempdir()?;
         let cluster = Cluster::start(&folder.path().join("kafka"), &Setup { fast: true, ..Setup::default() })?;
@@ -125,12 +117,10 @@ impl Lab {
 
     /// Watches the job's group from now on.
     pub(super) fn observe(&self, job: &Job, records: u64) -> Result<Observer> {
-        let mut process = Command::new(&self.native)
-            .args(["observe", &self.address, &job.input, "--group", &job.group, "--records", &records.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let lines = BufReader::new(process.stdout.take().context("it has an output")?).lines();
-        let mut observer = Observer { process, lines };
+        let mut command = Command::new(&self.native);
+        command.args(["observe", &self.address, &job.input, "--group", &job.group]);
+        command.args(["--records", &records.to_string()]);
+        let mut observer = Observer::start(command)?;
         ensure!(observer.next()?.records == 0, "group {} is not a new one", job.group);
         Ok(observer)
     }
@@ -159,129 +149,6 @@ impl Lab {
                 command
             }
         };
-        let log = self.folder.path().join(format!("{arm}.log"));
-        let (out, started_epoch_ms) = (File::create(&log)?, epoch_ms());
-        let process = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()?;
-        Ok(Process { process, started_epoch_ms, log })
+        Process::start(command.stdin(Stdio::null()), self.folder.path().join(format!("{arm}.log")))
     }
-}
-
-/// One of the programs at work. It ends, at the latest, when this is dropped.
-pub(super) struct Process {
-    process: Child,
-    started_epoch_ms: f64,
-    log: PathBuf,
-}
-
-impl Process {
-    pub(super) fn started_epoch_ms(&self) -> f64 {
-        self.started_epoch_ms
-    }
-
-    /// User and system time of all its threads.
-    pub(super) fn cpu_s(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name may hold anything, so the fields are counted from behind it: utime and stime are 14 and 15 of all.
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let [user, system] = fields.get(11..13).context("/proc/PID/stat is short")? else {
-            bail!("/proc/PID/stat is short");
-        };
-        Ok((user.parse::<f64>()? + system.parse::<f64>()?) / TICKS_PER_S)
-    }
-
-    /// A line of what the system says about its memory, such as `VmHWM`.
-    pub(super) fn memory_mib(&self, name: &str) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let kib = line.and_then(|line| line.split_whitespace().next()).context("/proc/PID/status tells no memory")?;
-        Ok(kib.parse::<f64>()? / 1024.0)
-    }
-
-    /// Adds to an error what the process had to say.
-    pub(super) fn explain<T>(&self, result: Result<T>) -> Result<T> {
-        result.with_context(|| fs::read_to_string(&self.log).unwrap_or_default())
-    }
-
-    /// An orderly end.
-    pub(super) fn end(&mut self) -> Result<()> {
-        kafka::signal(self.process.id(), "TERM")?;
-        let since = Instant::now();
-        while self.process.try_wait()?.is_none() {
-            ensure!(since.elapsed() < END_WITHIN, "it does not end");
-            sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-
-    /// kill -9.
-    pub(super) fn kill(&mut self) -> Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill().ok();
-    }
-}
-
-/// Tells how far a group is done.
-pub(super) struct Observer {
-    process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-/// So far it was done, and then.
-#[derive(Clone, Copy)]
-pub(super) struct Seen {
-    pub(super) epoch_ms: f64,
-    pub(super) records: u64,
-}
-
-impl Observer {
-    /// Waits until the group gets further.
-    pub(super) fn next(&mut self) -> Result<Seen> {
-        let line = self.lines.next().context("the observer has ended")??;
-        let seen: serde_json::Value = serde_json::from_str(&line)?;
-        let (Some(epoch_ms), Some(records)) = (seen["epoch_ms"].as_f64(), seen["records"].as_u64()) else {
-            bail!("the observer says {line}");
-        };
-        Ok(Seen { epoch_ms, records })
-    }
-}
-
-impl Drop for Observer {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-fn build_host() -> Result<PathBuf> {
-    crate::cargo(&["build", "--release", "--locked", "--package", "millstream", "--bin", "millstream"])?;
-    Ok(crate::target_folder().join("release/millstream"))
-}
-
-/// It is no member of the workspace, so what it is built from lies in a folder of its own.
-fn build_native() -> Result<PathBuf> {
-    let folder = crate::root().join("bench/native");
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(shared) => PathBuf::from(shared).join("bench"),
-        None => folder.join("target"),
-    };
-    eprintln!("cargo build, in bench/native");
-    let status = Command::new("cargo")
-        .args(["build", "--release", "--locked"])
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", &target)
-        .status()
-        .context("cargo cannot be started")?;
-    ensure!(status.success(), "the native program could not be built");
-    Ok(target.join("release/millstream-bench-native"))
-}
-
-fn epoch_ms() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e3
 }

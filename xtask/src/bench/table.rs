@@ -61,7 +61,7 @@ impl fmt::Display for Figures {
 }
 
 /// One by the other, round by round: what slows the machine down slows both of a pair down.
-fn ratios(these: &[f64], those: &[f64]) -> Vec<f64> {
+pub(super) fn ratios(these: &[f64], those: &[f64]) -> Vec<f64> {
     these.iter().zip(those).map(|(this, that)| this / that).collect()
 }
 
@@ -91,7 +91,7 @@ impl Spread {
     }
 
     /// For small ones.
-    fn fine(&self) -> String {
+    pub(super) fn fine(&self) -> String {
         let digits = if self.highest >= 10.0 { 0 } else { 2 };
         format!("{:.digits$} {:.digits$}–{:.digits$}", self.median, self.lowest, self.highest)
     }

@@ -3,7 +3,7 @@
 use super::codec::{Blob, Headers};
 use crate::{
     record::Header,
-    transport::{Batch, Incoming, NextOffset, Offset, Partition},
+    transport::{Batch, Incoming, NextOffset, Offset, Partition, Progress},
 };
 use std::sync::Arc;
 
@@ -26,6 +26,33 @@ impl LocalBatch {
             self.records.extend((index..end).map(|index| (place, index as u32)));
         }
         end
+    }
+
+    /// What is read next behind its records, and behind the ends that it tells of.
+    pub(super) fn progress(&self) -> Progress {
+        // The last record of each blob is the last one before the next blob's first.
+        let lasts = self.records.chunk_by(|(blob, _), (next, _)| blob == next).filter_map(|records| records.last());
+        let behind = lasts.map(|(blob, index)| {
+            let (partition, blob) = &self.blobs[*blob as usize];
+            (*partition, Offset(blob.offset(*index as usize)).next())
+        });
+        behind.chain(self.ends.iter().copied()).collect()
+    }
+
+    /// How many bytes its blobs have.
+    pub(super) fn size(&self) -> usize {
+        self.blobs.iter().map(|(_, blob)| blob.size()).sum()
+    }
+
+    /// Where each partition's records begin, or the end that it tells of without any.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = (Partition, NextOffset)> {
+        let blobs = self.records.chunk_by(|(blob, _), (next, _)| blob == next).filter_map(|records| records.first());
+        let firsts = blobs.map(|(blob, index)| {
+            let (partition, blob) = &self.blobs[*blob as usize];
+            (*partition, NextOffset(blob.offset(*index as usize)))
+        });
+        // In this order, who goes back to one after the other comes to the first.
+        self.ends.iter().copied().chain(firsts.rev())
     }
 
     /// Notes that a partition's end was reached.

@@ -112,8 +112,11 @@ impl Link for LocalLink {
             return Ok(());
         }
         let answer = scribe.submit(Job { appends, steps, writer: admitted.clone(), _lock: lock })?;
+        let mut reads_ahead = true;
         loop {
-            match answer.recv_timeout(STEP) {
+            // While the disk is at work, there is time to read what comes next.
+            reads_ahead = reads_ahead && reader.read_ahead();
+            match answer.recv_timeout(if reads_ahead { Duration::ZERO } else { STEP }) {
                 Ok(answer) => {
                     answer?;
                     break;

@@ -12,13 +12,15 @@ use super::{
 };
 use crate::transport::{Assignment, Batch, Fault, LinkSettings, NextOffset, Partition, Taken};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 /// How many bytes are taken at once.
 const MOST_BYTES: usize = 8 << 20;
+/// How many batches are read ahead, unless they have so many bytes before.
+const MOST_AHEAD: usize = 16;
 
 pub(super) struct Reader {
     store: Store,
@@ -30,6 +32,10 @@ pub(super) struct Reader {
     cursors: BTreeMap<Partition, Cursor>,
     /// All that there was has been taken.
     drained: bool,
+    /// What was read while the disk was at work; trouble stands last.
+    ahead: VecDeque<Result<LocalBatch, Trouble>>,
+    /// How many records are taken at once.
+    limit: usize,
     /// Which partition comes first at the next turn.
     turn: usize,
     said_gone: bool,
@@ -60,6 +66,8 @@ impl Reader {
             version: 0,
             cursors: BTreeMap::new(),
             drained: false,
+            ahead: VecDeque::new(),
+            limit: 0,
             turn: 0,
             said_gone: false,
         })
@@ -85,6 +93,7 @@ impl Reader {
         }
         let mut assignment = Assignment::default();
         self.cursors.clear();
+        self.ahead.clear();
         for start in starts {
             assignment.starts.reach(start.partition, NextOffset(start.at));
             if start.chosen {
@@ -114,6 +123,14 @@ impl Reader {
                     return Ok(Taken::Rebalance);
                 }
             }
+            if limit > 0 && limit != std::mem::replace(&mut self.limit, limit) {
+                self.go_back();
+            }
+            if limit > 0
+                && let Some(batch) = self.ahead.pop_front()
+            {
+                return Ok(Taken::Records(batch?));
+            }
             if limit > 0 && !self.drained {
                 let (batch, drained) = self.fetch(limit)?;
                 self.drained = drained;
@@ -126,6 +143,40 @@ impl Reader {
                 return Ok(Taken::Nothing);
             }
         }
+    }
+
+    /// Reads what will be taken next; false when there is nothing to read now, or enough of it.
+    pub(super) fn read_ahead(&mut self) -> bool {
+        let bytes: usize = self.ahead.iter().flatten().map(LocalBatch::size).sum();
+        let is_over = self.ahead.back().is_some_and(Result::is_err);
+        if is_over || bytes >= MOST_BYTES || self.ahead.len() >= MOST_AHEAD || self.limit == 0 || self.drained {
+            return false;
+        }
+        // Whether that was all is found out when it has been taken.
+        let batch = self.fetch(self.limit).map(|(batch, _)| batch);
+        let is_any = batch.as_ref().map_or(true, |batch| !batch.is_empty() || !batch.ends().is_empty());
+        if is_any {
+            self.ahead.push_back(batch);
+        }
+        is_any
+    }
+
+    /// Forgets what was read ahead: it will be read again. Trouble is none that goes away.
+    fn go_back(&mut self) {
+        let ahead = std::mem::take(&mut self.ahead);
+        for batch in ahead.into_iter().rev() {
+            match batch {
+                Ok(batch) => {
+                    for (partition, first) in batch.firsts() {
+                        if let Some(cursor) = self.cursors.get_mut(&partition) {
+                            (cursor.at, cursor.rest, cursor.told) = (first.0, None, None);
+                        }
+                    }
+                }
+                Err(trouble) => self.ahead.push_back(Err(trouble)),
+            }
+        }
+        self.drained = false;
     }
 
     /// True when inputs came, grew, went, or were made anew.
@@ -218,6 +269,7 @@ impl Reader {
     }
 
     pub(super) fn release(&mut self, partition: Partition, from: NextOffset) -> Result<(), Fault> {
+        self.go_back();
         let cursor = self.cursor(partition)?;
         (cursor.held, cursor.at, cursor.rest, cursor.told) = (false, from.0, None, None);
         self.drained = false;

@@ -1,6 +1,6 @@
 //! Reads a topic for people: with the reader that links have, from wherever it was asked.
 
-use super::{LocalLog, batch::LocalBatch, locks::GroupLock, reader::Reader};
+use super::{LocalLog, locks::GroupLock, reader::Reader};
 use crate::{
     manifest::{Delivery, OnLostOffset, Start},
     transport::{
@@ -94,7 +94,7 @@ impl Scanner for LocalScan {
         }
         Ok(match self.reader.take(limit, wait).map_err(plain)? {
             Taken::Records(batch) => {
-                note(&mut self.at, &batch);
+                self.at.merge(&batch.progress());
                 Taken::Records(Box::new(batch))
             }
             Taken::Nothing => Taken::Nothing,
@@ -139,20 +139,6 @@ impl Scanner for LocalScan {
         }
         Ok(true)
     }
-}
-
-/// Notes how far a batch goes.
-fn note(at: &mut Progress, batch: &LocalBatch) {
-    let mut last: Option<(Partition, NextOffset)> = None;
-    for index in 0..batch.len() {
-        let record = batch.get(index);
-        if let Some((partition, next)) = last.filter(|(partition, _)| *partition != record.partition) {
-            at.reach(partition, next);
-        }
-        last = Some((record.partition, record.offset.next()));
-    }
-    last.into_iter().for_each(|(partition, next)| at.reach(partition, next));
-    batch.ends().iter().for_each(|(partition, next)| at.reach(*partition, *next));
 }
 
 fn plain(fault: Fault) -> anyhow::Error {

@@ -8,8 +8,8 @@ use std::{
 
 /// How often to look while something comes.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// How often to look when nothing comes.
-const LONGEST: Duration = Duration::from_millis(20);
+/// How often to look when nothing comes: a look costs some 60 µs, and each worker takes its own.
+const LONGEST: Duration = Duration::from_millis(50);
 
 /// What one reader has noticed.
 pub(super) struct Watch {

@@ -103,6 +103,26 @@ fn what_is_held_comes_again_from_where_it_is_released() {
 }
 
 #[test]
+fn what_was_read_while_a_commit_was_under_way_comes_once_and_in_order() {
+    let scene = Scene::with(&["in", "out"]);
+    scene.come("in", 0, &["a", "b", "c", "d", "e", "f"]);
+    let (mut link, _) = scene.link(settings());
+    assert_eq!(taken(&mut link, 2), "0/0@0=a 0/0@1=b");
+    deliver(&mut link, "AB", &progress(&[(0, 0, 2)])).unwrap();
+    assert_eq!(taken(&mut link, 2), "0/0@2=c 0/0@3=d");
+    link.hold(partition(0, 0)).unwrap();
+    link.release(partition(0, 0), NextOffset(3)).unwrap();
+    assert_eq!(taken(&mut link, 2), "0/0@3=d 0/0@4=e");
+    deliver(&mut link, "DE", &progress(&[(0, 0, 5)])).unwrap();
+    assert_eq!(taken(&mut link, 1), "0/0@5=f 0/0|6");
+    scene.come("in", 0, &["g", "h", "i"]);
+    assert_eq!(taken(&mut link, 1), "0/0@6=g");
+    deliver(&mut link, "G", &progress(&[(0, 0, 7)])).unwrap();
+    assert_eq!(link.recover().unwrap().starts, progress(&[(0, 0, 7)]));
+    assert_eq!(taken(&mut link, 2), "0/0@7=h 0/0@8=i 0/0|9");
+}
+
+#[test]
 fn two_links_of_a_stage_share_the_partitions_and_growth_moves_none() {
     let scene = Scene::with(&["in:3", "more:2", "out"]);
     let settings = |worker| {
