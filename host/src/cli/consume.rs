@@ -133,6 +133,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         kept: Progress::default(),
         kept_at: Instant::now(),
         lonely: Some(Instant::now()),
+        said_alone: false,
         scan,
     };
     let ended = reading.read(&signals);
@@ -167,6 +168,7 @@ struct Reading {
     kept_at: Instant,
     /// Since when there has been no partition to read.
     lonely: Option<Instant>,
+    said_alone: bool,
 }
 
 impl Reading {
@@ -185,8 +187,8 @@ impl Reading {
             if self.kept_at.elapsed() >= COMMIT_EVERY {
                 self.keep()?;
             }
-            if self.lonely.is_some_and(|since| since.elapsed() > ALONE) {
-                self.lonely = None;
+            if !self.said_alone && self.lonely.is_some_and(|since| since.elapsed() > ALONE) {
+                self.said_alone = true;
                 say("the group's other members read all partitions: waiting for one\n");
             } else if self.until_end && self.lonely.is_none() && self.open.is_empty() {
                 break;

@@ -108,7 +108,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let Some(_host) = be_the_host(&log, &control)? else { return Ok(Exit::Done) };
     let groups = Groups::ask(manifest, &log, &control);
     let Some(facts) = prepare_topics(manifest, &log, &control)? else { return Ok(Exit::Done) };
-    let plan = Plan::new(manifest, &log, &loaded.compiled, &facts, &control);
+    let mut plan = Plan::new(manifest, &log, &loaded.compiled, &facts, &control);
+    if let Some(folder) = &scratch {
+        plan.state = folder.path().to_owned();
+    }
     for stage in &plan.parts {
         tracing::info!("{}", stage.describe());
     }

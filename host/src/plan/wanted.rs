@@ -124,7 +124,12 @@ fn declared(manifest: &Manifest, name: &str, topic: &manifest::Topic) -> NewTopi
         config.entry("retention.ms".into()).or_insert_with(|| "-1".into());
         config.entry("cleanup.policy".into()).or_insert_with(|| "delete".into());
     }
-    NewTopic { name: name.to_owned(), partitions: topic.partitions, replication: topic.replication, config }
+    let mut partitions = topic.partitions;
+    if manifest.sources.iter().any(|source| source.position == name) {
+        config.entry("cleanup.policy".into()).or_insert_with(|| "compact".into());
+        partitions = partitions.or(Some(1));
+    }
+    NewTopic { name: name.to_owned(), partitions, replication: topic.replication, config }
 }
 
 fn differences(name: &str, topic: &manifest::Topic, facts: &TopicFacts) -> Vec<String> {

@@ -112,9 +112,17 @@ impl Source {
     /// Why it cannot work at all, when that is so.
     pub fn flaw(&self) -> Option<String> {
         let position = self.settings.outputs.last()?;
-        (position.partitions != 1).then(|| {
-            let (topic, count) = (&position.topic, position.partitions);
-            format!("{topic} has {count} partitions, and a source's position needs a topic with one: make it anew")
+        let (topic, count) = (&position.topic, position.partitions);
+        if count != 1 {
+            return Some(format!(
+                "{topic} has {count} partitions, and a source's position needs a topic with one: make it anew"
+            ));
+        }
+        // Retention would take the position of a source that brings nothing for long.
+        (!position.compacted).then(|| {
+            format!(
+                "{topic} is not compacted, and would forget the source's position: set its cleanup.policy to compact"
+            )
         })
     }
 

@@ -2,15 +2,19 @@
 
 use crate::worker::control::Control;
 use anyhow::{Context, Result};
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
 };
 
+/// How long the end may take in all, and how often to look.
+const END_WITHIN: Duration = Duration::from_millis(9900);
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Listens for SIGTERM and Ctrl-C from here on, in a thread of its own.
 pub fn listen(control: Arc<Control>) -> Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (mut terminate, mut interrupt) = {
         let _inside = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
@@ -24,7 +28,12 @@ pub fn listen(control: Arc<Control>) -> Result<()> {
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            runtime.block_on(until_second(next, &control));
+            runtime.block_on(async {
+                tokio::select! {
+                    () = until_second(next, &control) => {}
+                    () = too_late(&control) => tracing::error!("the end took too long: what was not committed will be done again"),
+                }
+            });
             std::process::exit(1);
         })
         .context("the thread for signals cannot be started")?;
@@ -37,6 +46,16 @@ async fn until_second(mut next: impl AsyncFnMut(), control: &Control) {
     tracing::info!("ending: the running transactions are committed; a second signal ends at once");
     control.stop();
     next().await;
+}
+
+/// Whatever holds the end up, also before anything runs. The supervisor's own patience ends before.
+async fn too_late(control: &Control) {
+    loop {
+        if control.stopped_at().is_some_and(|since| since.elapsed() > END_WITHIN) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 #[cfg(test)]

@@ -121,8 +121,10 @@ fn what_other_processes_produce_arrives_once_while_the_host_is_killed() {
 /// The check above finds a host that commits its offsets outside of the transaction.
 #[test]
 fn delivery_of_a_broken_host_is_found_wrong() {
-    let found = harm(12_000, 20, |pipeline| pipeline.run_broken("MILLSTREAM_MUTANT", "offsets-outside"));
-    assert!(!found.is_empty(), "the broken host was not found out");
+    // A kill has to fall between its two commits.
+    let is_found =
+        |_| !harm(12_000, 20, |pipeline| pipeline.run_broken("MILLSTREAM_MUTANT", "offsets-outside")).is_empty();
+    assert!((0..6).any(is_found), "the broken host was not found out");
 }
 
 const NUMBERS: &str = "

@@ -104,7 +104,8 @@ fn a_host_on_a_full_disk_waits_for_room_and_goes_on() {
     let mut host = pipeline.run("--until-idle=500ms");
     is_starved(&mut host, "the disk is full: free some space");
     // Who else wants to write is told as well.
-    let output = pipeline.given(format!("k:{}", "y".repeat(900_000)), "produce in --key-separator :");
+    let large = format!("k:{}\n", "y".repeat(900_000));
+    let output = pipeline.given(large.repeat(4), "produce in --key-separator :");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("the disk is full: free some space"), "{said}");
     disk.free();

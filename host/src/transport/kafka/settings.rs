@@ -61,6 +61,10 @@ impl Cluster {
     pub(super) fn reader(&self, settings: &LinkSettings) -> ClientConfig {
         let mut config = self.member(&settings.group, false);
         config.set("group.instance.id", format!("{}.{}", settings.name, settings.inputs_digest));
+        if settings.shared_writer.is_some() {
+            // A follower may not know the last position yet.
+            config.set("client.rack", "");
+        }
         config
     }
 

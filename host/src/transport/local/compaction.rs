@@ -8,7 +8,7 @@ use super::{
     codec::{Blob, Draft, Sealed},
     faults, rows,
     schema::Store,
-    tidy::STEP,
+    tidy::{STEP, STEP_BYTES},
     trouble::Trouble,
 };
 use rusqlite::{Connection, params};
@@ -67,7 +67,7 @@ impl Pass {
     }
 
     fn look(&mut self, tx: &Connection) -> Result<(), Trouble> {
-        let (mut count, mut until) = (0, self.until);
+        let (mut count, mut bytes, mut until) = (0, 0, self.until);
         let last = &mut self.last;
         rows::read_blobs(tx, (self.part, &self.topic, self.number), self.until, |end, blob| {
             for index in 0..blob.len() {
@@ -75,8 +75,8 @@ impl Pass {
                     last.insert(key, blob.offset(index));
                 }
             }
-            (count, until) = (count + blob.len() as u64, end + 1);
-            count < STEP && last.len() < MOST_KEYS
+            (count, bytes, until) = (count + blob.len() as u64, bytes + blob.size(), end + 1);
+            count < STEP && bytes < STEP_BYTES && last.len() < MOST_KEYS
         })?;
         if until == self.until || self.last.len() >= MOST_KEYS {
             self.rewriting = Some(0);
@@ -87,7 +87,7 @@ impl Pass {
 
     /// Leaves out what was written again; true when it has come to the end of what it knows.
     fn rewrite(&mut self, tx: &Connection, from: u64) -> Result<bool, Trouble> {
-        let (mut count, mut next, mut changes) = (0, from, Vec::new());
+        let (mut count, mut bytes, mut next, mut changes) = (0, 0, from, Vec::new());
         rows::read_blobs(tx, (self.part, &self.topic, self.number), from, |end, blob| {
             if end >= self.until {
                 next = self.until;
@@ -96,8 +96,8 @@ impl Pass {
             if let Some(thinned) = self.thin(&blob, end) {
                 changes.push((end, blob.size(), thinned));
             }
-            (count, next) = (count + blob.len() as u64, end + 1);
-            count < STEP
+            (count, bytes, next) = (count + blob.len() as u64, bytes + blob.size(), end + 1);
+            count < STEP && bytes < STEP_BYTES
         })?;
         for (end, size, thinned) in changes {
             let left = thinned.as_ref().map_or(0, |blob| blob.data.len());

@@ -146,7 +146,11 @@ impl Link for LocalLink {
         // Before anything is read: nobody else under this name adds to it from here on.
         let name = self.settings.shared_writer.as_ref().unwrap_or(&self.settings.name);
         let admitted = match self.settings.delivery {
-            Delivery::ExactlyOnce => Some(scribe.admit(name)?),
+            Delivery::ExactlyOnce => {
+                let control = self.settings.control.clone();
+                let admitted = scribe.admit(name, || control.out_of_patience())?;
+                Some(admitted.ok_or_else(|| Fault::Unavailable("another process keeps the log to itself".into()))?)
+            }
             Delivery::AtLeastOnce => None,
         };
         let mut reader = Reader::open(&self.log, self.settings.clone())?;

@@ -38,6 +38,8 @@ const BETWEEN_STEPS: Duration = Duration::from_millis(200);
 const CHECKPOINT: usize = 4 << 20;
 /// A -wal that has become larger than this is cut back when a moment allows it.
 const LARGE_WAL: u64 = 64 << 20;
+/// Between two looks at whether somebody still waits.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long the end of the process waits for the writer's.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -126,10 +128,18 @@ impl Scribe {
 
     /// Lets somebody in under a name. Nothing comes any more of whoever had it before, and all that came of them is
     /// there to be read.
-    pub(super) fn admit(&self, name: &str) -> Result<Writer, Trouble> {
+    /// `None` when `gives_up` says so before there is an answer: another process may keep the file to itself.
+    pub(super) fn admit(&self, name: &str, gives_up: impl Fn() -> bool) -> Result<Option<Writer>, Trouble> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.order(Order::Admit(name.to_owned(), answer))?;
-        answered.recv().map_err(|_| ended())
+        loop {
+            match answered.recv_timeout(LOOK) {
+                Ok(writer) => return Ok(Some(writer)),
+                Err(RecvTimeoutError::Timeout) if gives_up() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
+            }
+        }
     }
 
     /// Removes what the topics' retention and compaction leave no place for.
@@ -261,12 +271,17 @@ impl Desk {
     fn tidy_step(&mut self) {
         self.unchecked += 1;
         if let Err(trouble) = self.tidy.step(&mut self.store) {
-            self.tidy.give_up();
+            // What is behind it may work all the same.
+            self.tidy.skip();
             let words = trouble.to_string();
             if self.said.as_ref() != Some(&words) {
                 tracing::warn!("old records cannot be removed: {words}");
                 self.said = Some(words);
             }
+        }
+        // A pass over a large topic writes as much again.
+        if self.store.wal_size() > LARGE_WAL {
+            self.checkpoint();
         }
     }
 
@@ -274,6 +289,9 @@ impl Desk {
         self.tidy.begin();
         while self.tidy.is_at_it() {
             self.tidy.step(&mut self.store).inspect_err(|_| self.tidy.give_up())?;
+            if self.store.wal_size() > LARGE_WAL {
+                self.checkpoint();
+            }
         }
         Ok(())
     }

@@ -16,6 +16,8 @@ use std::{
 
 /// How many records one step removes, but for its last batch.
 pub(super) const STEP: u64 = 20_000;
+/// And no more bytes: a step keeps all others waiting.
+pub(super) const STEP_BYTES: usize = 8 << 20;
 
 /// The work that is to be done, a step at a time.
 #[derive(Default)]
@@ -45,6 +47,11 @@ impl Tidy {
     /// True when there is more to do.
     pub(super) fn is_at_it(&self) -> bool {
         !self.tasks.is_empty()
+    }
+
+    /// Leaves one task for the next time.
+    pub(super) fn skip(&mut self) {
+        self.tasks.pop_front();
     }
 
     /// Leaves the rest for the next time.
