@@ -184,6 +184,12 @@ impl Topics for KafkaTopics {
         match self.one(self.admin.create_topics([&new], &options()))? {
             None => Ok(true),
             Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
+            Some(code @ RDKafkaErrorCode::InvalidConfig) => {
+                // Which of them it is, the broker says in words that the client does not pass on.
+                let config: Vec<_> = topic.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                Err(refused(code))
+                    .with_context(|| format!("topic {} cannot be made with {}", topic.name, config.join(", ")))
+            }
             Some(code) => Err(refused(code)).with_context(|| format!("topic {} cannot be made", topic.name)),
         }
     }
