@@ -1,6 +1,7 @@
 //! Groups: which there are, whether they run, and what they read.
 
 use super::{
+    offsets::patiently,
     settings::Cluster,
     topics::{KafkaTopics, Quiet},
 };
@@ -35,7 +36,7 @@ impl KafkaGroups {
         let mut config = self.cluster.plain();
         config.set("group.id", group).set("enable.auto.commit", "false");
         let client = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
-        question(&client).map_err(|error| self.topics.explain(error))
+        patiently(|| question(&client)).map_err(|error| self.topics.explain(error))
     }
 }
 

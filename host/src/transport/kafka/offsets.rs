@@ -9,12 +9,19 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    error::RDKafkaErrorCode,
+    error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::{Offset, TopicPartitionList},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 const QUESTION: Duration = Duration::from_secs(5);
+/// How long to ask for a group's coordinator, and how long to wait between.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A question to the cluster about one group. It joins no group.
 pub struct KafkaOffsets {
@@ -53,7 +60,10 @@ impl KafkaOffsets {
 impl Offsets for KafkaOffsets {
     fn ask(&self) -> Result<BTreeMap<(String, u32), Lag>> {
         let partitions = self.partitions()?;
-        let committed = known(&self.client.committed_offsets(list(&partitions, |_| Offset::Invalid)?, QUESTION)?)?;
+        let committed = {
+            let asked = list(&partitions, |_| Offset::Invalid)?;
+            known(&patiently(|| self.client.committed_offsets(asked.clone(), QUESTION))?)?
+        };
         let (starts, ends) = (self.at(&partitions, Offset::Beginning)?, self.at(&partitions, Offset::End)?);
         partitions
             .into_iter()
@@ -86,7 +96,7 @@ impl Offsets for KafkaOffsets {
         let partitions: Vec<_> = offsets.keys().cloned().collect();
         let list =
             list(&partitions, |partition| Offset::Offset(i64::try_from(offsets[partition]).unwrap_or(i64::MAX)))?;
-        self.client.commit(&list, CommitMode::Sync).map_err(|error| match error.rdkafka_error_code() {
+        patiently(|| self.client.commit(&list, CommitMode::Sync)).map_err(|error| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => {
                 anyhow!("the group is at work: end who runs it, and try again")
             }
@@ -101,6 +111,28 @@ fn list(partitions: &[(String, u32)], at: impl Fn(&(String, u32)) -> Offset) -> 
         list.add_partition_offset(&partition.0, i32::try_from(partition.1)?, at(partition))?;
     }
     Ok(list)
+}
+
+/// Asks again while a group's coordinator is not at its place yet, as in a young cluster, or after a broker has gone.
+pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let since = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if is_passing(&error) && since.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+        )
+    )
 }
 
 /// The offsets that were found; an error in the place of one is an error of all.

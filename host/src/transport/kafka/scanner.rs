@@ -4,6 +4,7 @@ use super::{
     batch::{KafkaBatch, Queued},
     health::Health,
     member::Member,
+    offsets::patiently,
     raw::Queue,
     reader::Events,
     settings::Cluster,
@@ -107,7 +108,7 @@ impl Alone {
         let committed = match self.has_group {
             true => {
                 let list = self.list(partitions, Offset::Invalid)?;
-                progress(&self.consumer.committed_offsets(list, QUESTION).map_err(plain)?)?
+                progress(&patiently(|| self.consumer.committed_offsets(list.clone(), QUESTION)).map_err(plain)?)?
             }
             false => Progress::default(),
         };
@@ -199,7 +200,8 @@ impl Scanner for Alone {
         if progress.is_empty() || !self.has_group {
             return Ok(true);
         }
-        match self.consumer.commit(&self.offsets(progress)?, CommitMode::Sync) {
+        let offsets = self.offsets(progress)?;
+        match patiently(|| self.consumer.commit(&offsets, CommitMode::Sync)) {
             Ok(()) => Ok(true),
             Err(error) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => {
