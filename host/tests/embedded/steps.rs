@@ -74,7 +74,9 @@ fn who_produces_and_is_killed_at_any_step_leaves_the_first_records_whole() {
             assert_eq!(ended.signal(), ABORTED, "{step}:{time}: {ended}");
             let number = |value: &String| value.split_once(' ').unwrap().0.parse().unwrap();
             let mut there: Vec<u64> = pipeline.values("in").iter().map(number).collect();
-            assert!(time == 1 || !there.is_empty(), "{step}:{time}: nothing is there");
+            // One commit takes what waits: the second inserts may be of the first commit.
+            let committed = time == 2 && step != "after-inserts";
+            assert!(!committed || !there.is_empty(), "{step}:{time}: nothing is there");
             there.sort();
             assert!(there.iter().copied().eq(0..there.len() as u64), "{step}:{time}: not the first {}", there.len());
         }

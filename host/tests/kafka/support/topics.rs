@@ -6,6 +6,7 @@ use millstream::transport::{
 };
 use rdkafka::{
     config::ClientConfig,
+    consumer::{BaseConsumer, Consumer},
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
@@ -128,6 +129,13 @@ impl Kafka {
     pub fn lag(&self, group: &str, topic: &str) -> u64 {
         let offsets = KafkaOffsets::new(&self.cluster(), group, &[topic.to_owned()]).unwrap();
         offsets.ask().unwrap().values().map(|lag| lag.end - lag.committed.unwrap_or(lag.start)).sum()
+    }
+
+    /// Whether so many members have a group's partitions among them, and none is still to get its own.
+    pub fn is_shared_by(&self, group: &str, members: usize) -> bool {
+        let client: BaseConsumer = self.config().create().unwrap();
+        let found = client.fetch_group_list(Some(group), Duration::from_secs(30)).unwrap();
+        found.groups().iter().any(|group| group.state() == "Stable" && group.members().len() == members)
     }
 }
 
