@@ -197,6 +197,28 @@ pub struct LinkSettings {
     pub control: Arc<Control>,
 }
 
+impl LinkSettings {
+    /// Of one that only reads a topic, and goes on at its beginning where its place is gone.
+    pub fn of_reader(group: &str, topic: &str, from: Start) -> LinkSettings {
+        LinkSettings {
+            group: group.to_owned(),
+            name: String::new(),
+            shared_writer: None,
+            inputs_digest: String::new(),
+            inputs: vec![topic.to_owned()],
+            outputs: Vec::new(),
+            delivery: Delivery::AtLeastOnce,
+            from,
+            on_lost_offset: OnLostOffset::Earliest,
+            largest_record: 0,
+            largest_batch: 0,
+            transaction_timeout: Duration::ZERO,
+            place: (0, 1),
+            control: Arc::default(),
+        }
+    }
+}
+
 /// One worker's connection to a log: it is one member of a group, and one writer.
 ///
 /// After a [`Fault`] nothing but [`Link::recover`] or [`Link::close`] may be called.

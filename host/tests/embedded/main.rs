@@ -7,6 +7,7 @@ mod delivery;
 mod ending;
 mod files;
 mod full;
+mod growing;
 #[path = "../kafka/support/process.rs"]
 mod process;
 mod standby;

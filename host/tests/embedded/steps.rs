@@ -5,7 +5,7 @@ use crate::{
     process::broken_host,
     support::{MILLSTREAM, Pipeline},
 };
-use std::{collections::BTreeSet, fs, fs::File, os::unix::process::ExitStatusExt, time::Duration};
+use std::{collections::BTreeSet, fs, fs::File, os::unix::process::ExitStatusExt, thread, time::Duration};
 
 /// The steps of a commit; see `transport/local/faults.rs`.
 const STEPS: [&str; 4] = ["before-begin", "after-inserts", "before-commit", "before-answer"];
@@ -81,4 +81,51 @@ fn who_produces_and_is_killed_at_any_step_leaves_the_first_records_whole() {
             assert!(there.iter().copied().eq(0..there.len() as u64), "{step}:{time}: not the first {}", there.len());
         }
     }
+}
+
+#[test]
+fn a_host_that_is_killed_while_it_tidies_up_removes_what_is_due_and_no_more() {
+    // It tidies up every few seconds, so all of them wait for that together.
+    thread::scope(|scope| {
+        for step in ["retention:1", "retention:2", "compaction:1", "compaction:2"] {
+            scope.spawn(move || tidies(step));
+        }
+    });
+}
+
+/// Old records and old values of keys go, and nothing else, though the host is killed at this step of it.
+fn tidies(step: &str) {
+    let pipeline = Pipeline::new(
+        "
+topics:
+  old: {partitions: 2, config: {retention.ms: 60000}}
+  keys: {partitions: 1, config: {cleanup.policy: compact}}
+stages:
+  copy: {module: '{guests}/trial.wasm', input: in, output: out}
+",
+    );
+    pipeline.says("topics create in");
+    pipeline.says("topics create old --partitions 2 --config retention.ms=60000");
+    pipeline.says("topics create keys --config cleanup.policy=compact");
+    for partition in 0..2 {
+        let old = format!("{{\"value\":\"old\",\"partition\":{partition},\"timestamp\":1}}\n");
+        pipeline.given(old.repeat(10), "produce old --format json");
+        let young = format!("{{\"value\":\"young\",\"partition\":{partition}}}\n");
+        pipeline.given(young, "produce old --format json");
+    }
+    for round in 0..3 {
+        pipeline.produce("keys", &vec![format!("k:{round}"); 20_000]);
+    }
+    let mut host = pipeline.run_broken("MILLSTREAM_FAIL_AT", step);
+    let ended = host.wait(Duration::from_secs(60));
+    assert_eq!(ended.signal(), ABORTED, "{step}: {ended}\n{}", host.said());
+    let mut host = pipeline.run("");
+    host.until("it has tidied up", Duration::from_secs(60), || {
+        pipeline.values("old") == ["young"; 2] && pipeline.values("keys") == ["2"]
+    });
+    host.signal("TERM");
+    assert!(host.wait(Duration::from_secs(30)).success(), "{step}: {}", host.said());
+    let log = rusqlite::Connection::open(pipeline.log()).unwrap();
+    let whole: String = log.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(whole, "ok", "{step}");
 }

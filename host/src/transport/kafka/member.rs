@@ -2,12 +2,11 @@
 
 use super::{health::Health, reader::Reader, scanner::Alone, settings::Cluster};
 use crate::{
-    manifest::{Delivery, OnLostOffset, Start},
+    manifest::Start,
     transport::{
         Assignment, Batch, Fault, LinkSettings, Progress, Taken,
         log::{From, Scan, Scanner},
     },
-    worker::control::Control,
 };
 use anyhow::Result;
 use rdkafka::config::ClientConfig;
@@ -45,22 +44,7 @@ impl Member {
                 Start::Latest
             }
         };
-        let settings = Arc::new(LinkSettings {
-            group: group.to_owned(),
-            name: String::new(),
-            shared_writer: None,
-            inputs_digest: String::new(),
-            inputs: vec![scan.topic.clone()],
-            outputs: Vec::new(),
-            delivery: Delivery::AtLeastOnce,
-            from,
-            on_lost_offset: OnLostOffset::Earliest,
-            largest_record: 0,
-            largest_batch: 0,
-            transaction_timeout: Duration::ZERO,
-            place: (0, 1),
-            control: Arc::new(Control::default()),
-        });
+        let settings = Arc::new(LinkSettings::of_reader(group, &scan.topic, from));
         let (config, health) = (cluster.member(group, scan.uncommitted), Health::new(cluster.clone()));
         let reader = Reader::open(&config, &settings, &health, BTreeSet::new())?;
         Ok(Member { reader, config, settings, health, ends: alone.into_ends(), astray: false, trouble: None })

@@ -2,12 +2,11 @@
 
 use super::{LocalLog, locks::GroupLock, reader::Reader};
 use crate::{
-    manifest::{Delivery, OnLostOffset, Start},
+    manifest::Start,
     transport::{
         Assignment, Batch, Fault, LinkSettings, NextOffset, Partition, Progress, Taken,
         log::{From, Scan, Scanner, Topics},
     },
-    worker::control::Control,
 };
 use anyhow::{Context, Result, anyhow};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -32,26 +31,12 @@ impl LocalScan {
             log.join(group)?.with_context(|| format!("group {group} is at work already: name another, or end it first"))
         };
         let group = scan.group.as_ref().map(join).transpose()?;
-        let settings = LinkSettings {
-            // No group has this name, so none has progress in it.
-            group: scan.group.clone().unwrap_or_default(),
-            name: String::new(),
-            shared_writer: None,
-            inputs_digest: String::new(),
-            inputs: vec![scan.topic.clone()],
-            outputs: Vec::new(),
-            delivery: Delivery::AtLeastOnce,
-            from: match scan.from {
-                From::Start(start) => start,
-                From::Offset(_) => Start::Latest,
-            },
-            on_lost_offset: OnLostOffset::Earliest,
-            largest_record: 0,
-            largest_batch: 0,
-            transaction_timeout: Duration::ZERO,
-            place: (0, 1),
-            control: Arc::new(Control::default()),
+        let from = match scan.from {
+            From::Start(start) => start,
+            From::Offset(_) => Start::Latest,
         };
+        // No group has the empty name, so none has progress in it.
+        let settings = LinkSettings::of_reader(scan.group.as_deref().unwrap_or_default(), &scan.topic, from);
         let mut new = LocalScan {
             log: log.clone(),
             reader: Reader::open(log, Arc::new(settings))?,

@@ -5,6 +5,4 @@ mod scene;
 mod files;
 mod links;
 mod outside;
-mod processes;
 mod seam;
-mod workers;

@@ -1,14 +1,16 @@
 //! A log in a folder of its own, and short ways to say what is in it.
 
+pub(super) use crate::transport::suite::{out, partition};
 use crate::{
-    manifest::{Delivery, OnLostOffset, Start},
+    manifest::{OnLostOffset, Start},
     transport::{
-        Assignment, Batch, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken,
+        Assignment, Batch, Fault, Link, LinkSettings, NextOffset, Partition, Progress, Taken,
         local::{LocalBatch, LocalLink, LocalLog, NewRecord},
         log::{NewTopic, Topics},
+        suite,
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tempfile::TempDir;
 
 pub(super) struct Scene {
@@ -31,22 +33,7 @@ pub(super) fn topic(text: &str) -> NewTopic {
 
 /// A stage from `in` to `out`.
 pub(super) fn settings() -> LinkSettings {
-    LinkSettings {
-        group: "g".into(),
-        name: "w".into(),
-        shared_writer: None,
-        inputs_digest: String::new(),
-        inputs: vec!["in".into()],
-        outputs: vec!["out".into()],
-        delivery: Delivery::ExactlyOnce,
-        from: Start::Earliest,
-        on_lost_offset: OnLostOffset::Stop,
-        largest_record: 1 << 20,
-        largest_batch: 1 << 20,
-        transaction_timeout: Duration::from_secs(10),
-        place: (0, 1),
-        control: Arc::default(),
-    }
+    LinkSettings { inputs: vec!["in".into()], outputs: vec!["out".into()], ..suite::settings() }
 }
 
 /// The same, with another start.
@@ -119,10 +106,6 @@ pub(super) fn text(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "-".into(), |bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
-pub(super) fn partition(input: usize, number: u32) -> Partition {
-    Partition { input, number }
-}
-
 /// Progress: `(input, partition, next)`.
 pub(super) fn progress(all: &[(usize, u32, u64)]) -> Progress {
     all.iter().map(|(input, number, next)| (partition(*input, *number), NextOffset(*next))).collect()
@@ -145,19 +128,6 @@ pub(super) fn shown(batch: &LocalBatch) -> String {
     };
     let end = |(partition, end): &(Partition, NextOffset)| format!("{}/{}|{end}", partition.input, partition.number);
     (0..batch.len()).map(record).chain(batch.ends().iter().map(end)).collect::<Vec<_>>().join(" ")
-}
-
-/// A record of a value alone.
-pub(super) fn out(value: &str) -> Outgoing<'_> {
-    Outgoing {
-        output: 0,
-        partition: None,
-        key: None,
-        value: Some(value.as_bytes()),
-        timestamp: None,
-        keep_headers: true,
-        headers: &[],
-    }
 }
 
 /// Writes a value and progress in one transaction.
