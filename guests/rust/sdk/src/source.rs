@@ -12,8 +12,14 @@ use crate::{Batch, PollFailure, Record, logging::say_panics, record::Bytes};
 ///
 /// fn hours(position: Bytes) -> Result<Batch, PollFailure> {
 ///     let hour = position.map_or(0, |bytes| bytes.first().map_or(0, |hour| hour + 1));
+///     if hour > 23 {
+///         // It was done, and is asked again: the host was started anew.
+///         return Ok(Batch::empty().done(true));
+///     }
 ///     Ok(Batch::of([record(None, hour.to_string())]).at(vec![hour]).done(hour == 23))
 /// }
+/// # assert!(hours(Some(vec![22])).is_ok_and(|batch| batch.done && batch.position == Some(vec![23])));
+/// # assert!(hours(Some(vec![23])).is_ok_and(|batch| batch == Batch::empty().done(true)));
 /// ```
 #[macro_export]
 macro_rules! source {
@@ -53,7 +59,8 @@ impl Batch {
         self
     }
 
-    /// Whether nothing more will ever come.
+    /// Whether nothing more will ever come. The host does not keep this: after a restart, a handover or a fault it polls
+    /// from the last position again, and whoever is done says so again.
     pub fn done(mut self, done: bool) -> Self {
         self.done = done;
         self
