@@ -16,7 +16,10 @@ pub fn build() -> Result<PathBuf> {
     let status = Command::new("cargo")
         .args(["build", "--quiet", "--release", "--locked", "--target", TARGET])
         .current_dir(&folder)
+        // They are built to one place, and in one way, whoever asks.
         .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTFLAGS")
         .status()
         .context("cargo cannot be started")?;
     ensure!(status.success(), "the guests in Rust could not be built");

@@ -8,11 +8,10 @@ use crate::{
     transport::{Batch, Incoming, NextOffset, Offset, Partition},
 };
 use std::{
-    env, fs, io,
+    fs, io,
     path::{Path, PathBuf},
-    process::Command,
     rc::Rc,
-    sync::{Arc, LazyLock, Mutex, OnceLock},
+    sync::{Arc, LazyLock, Mutex},
 };
 use tracing_subscriber::fmt::MakeWriter;
 use wit_component::StringEncoding;
@@ -22,21 +21,8 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().expect("an engi
 
 /// A guest of `guests/rust`, which are built once for all tests.
 pub(crate) fn guest(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
-        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/rust");
-        let status = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-            .args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-unknown-unknown"])
-            .current_dir(&guests)
-            .env_remove("CARGO_TARGET_DIR")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env_remove("RUSTFLAGS")
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "the guests in {} do not build", guests.display());
-        guests.join("target/wasm32-unknown-unknown/release")
-    });
-    folder.join(format!("{name}.wasm"))
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| xtask::guests::build().unwrap());
+    BUILT.join(format!("{name}.wasm"))
 }
 
 /// A guest, ready to be started.

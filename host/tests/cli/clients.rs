@@ -1,6 +1,9 @@
 //! `produce`, `consume` and `offsets` on the embedded log.
 
-use crate::support::{Folder, Said, golden};
+use crate::{
+    command::{done, json_lines},
+    support::{Folder, golden},
+};
 use serde_json::{Value, json};
 
 const MANIFEST: &str = "name: shop\ntopics: {orders: }\nstages:\n  a: {module: a.wasm, input: orders, output: o}\n";
@@ -14,12 +17,6 @@ fn with(topics: &[(&str, u32)]) -> Folder {
     folder
 }
 
-/// What it printed, when it did what it was asked to and had nothing else to say.
-fn done(said: Said) -> String {
-    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.shown());
-    said.out
-}
-
 /// Puts lines into a topic.
 fn put(folder: &Folder, topic: &str, lines: &[&str]) {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -29,10 +26,6 @@ fn put(folder: &Folder, topic: &str, lines: &[&str]) {
         format!("{} records acknowledged\n", lines.len())
     };
     assert_eq!(done(folder.given(text, &format!("produce {topic}"))), expected);
-}
-
-fn json_lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]

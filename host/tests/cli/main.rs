@@ -5,8 +5,12 @@
 mod build;
 mod clients;
 mod cluster;
+#[path = "../support/command.rs"]
+mod command;
 mod help;
 mod mistakes;
+#[path = "../support/process.rs"]
+mod process;
 mod secrets;
 mod shell;
 mod support;

@@ -1,13 +1,15 @@
 //! A folder of its own for each test, and what the command says in it.
 
+pub(crate) use crate::command::Said;
+use crate::{
+    command::{MILLSTREAM, Running},
+    process::guests,
+};
 use std::{
-    env,
-    fs::{self, File},
-    io::{BufRead, BufReader, Write},
+    env, fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
+    process::Command,
 };
 use tempfile::TempDir;
 
@@ -42,7 +44,7 @@ impl Folder {
 
     /// Puts the stage there that does what it is told; its `open` refuses when its configuration has `refuse`.
     pub(crate) fn trial(self, name: &str) -> Self {
-        self.file(name, fs::read(trial()).unwrap())
+        self.file(name, fs::read(guests().join("trial.wasm")).unwrap())
     }
 
     /// Sets a variable of the environment for the commands.
@@ -65,101 +67,31 @@ impl Folder {
 
     /// The command, ready to be started.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        let mut command = xtask::clean_command(MILLSTREAM);
         command.args(arguments).current_dir(self.folder.path()).env("COLUMNS", "80");
         command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
-        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("MILLSTREAM_")) {
-            command.env_remove(name);
-        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
     /// Runs the command; its words are separated by spaces.
     pub(crate) fn says(&self, words: &str) -> Said {
-        let arguments: Vec<_> = words.split_whitespace().collect();
-        Said::of(words, self.command(&arguments).output().unwrap())
+        self.start(words).end()
     }
 
-    /// The same, with this on stdin.
-    pub(crate) fn answers(&self, words: &str, stdin: impl AsRef<[u8]>) -> Said {
-        let arguments: Vec<_> = words.split_whitespace().collect();
-        let input = self.path(".stdin");
-        fs::write(&input, stdin).unwrap();
-        Said::of(words, self.command(&arguments).stdin(File::open(input).unwrap()).output().unwrap())
-    }
-}
-
-impl Folder {
     /// Runs the command with this on its standard input.
     pub(crate) fn given(&self, input: impl AsRef<[u8]>, words: &str) -> Said {
-        let mut running = self.start(words);
-        running.write(input);
-        running.end()
+        self.start(words).given(input)
     }
 
     /// Starts the command; what it reads and prints goes through pipes.
     pub(crate) fn start(&self, words: &str) -> Running {
         let arguments: Vec<_> = words.split_whitespace().collect();
-        let mut command = self.command(&arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running { words: words.to_owned(), process: command.spawn().unwrap() }
+        Running::start(&mut self.command(&arguments), words)
     }
-}
-
-/// A command that runs.
-pub(crate) struct Running {
-    words: String,
-    pub(crate) process: Child,
-}
-
-impl Running {
-    /// Writes to its standard input.
-    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        self.process.stdin.as_mut().unwrap().write_all(bytes.as_ref()).unwrap();
-    }
-
-    /// Reads so many lines of what it prints.
-    pub(crate) fn lines(&mut self, count: usize) -> Vec<String> {
-        let mut from = BufReader::with_capacity(1, self.process.stdout.as_mut().unwrap());
-        (0..count)
-            .map(|_| {
-                let mut line = String::new();
-                from.read_line(&mut line).unwrap();
-                line.trim_end_matches('\n').to_owned()
-            })
-            .collect()
-    }
-
-    pub(crate) fn signal(&self, name: &str) {
-        xtask::kafka::signal(self.process.id(), name).unwrap();
-    }
-
-    /// Ends its input, and waits for its end.
-    pub(crate) fn end(self) -> Said {
-        Said::of(&self.words, self.process.wait_with_output().unwrap())
-    }
-}
-
-/// How a command ended, and what it said.
-pub(crate) struct Said {
-    words: String,
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
 }
 
 impl Said {
-    fn of(words: &str, output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self {
-            words: words.to_owned(),
-            code: output.status.code().unwrap(),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
-    }
-
     /// Without the lines of the log, which begin with the time of day.
     pub(crate) fn without_log(mut self) -> Self {
         let is_log = |line: &&str| line.get(8..10) == Some("Z ") && line.starts_with(|c: char| c.is_ascii_digit());
@@ -197,12 +129,6 @@ fn without_digests(text: &str) -> String {
     let is_digest = |word: &&str| word.len() == 64 && word.chars().all(|c| c.is_ascii_hexdigit());
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_digest);
     words.filter(|word| word.contains(|c| c != '0')).fold(text.to_owned(), |text, word| text.replace(word, "DIGEST"))
-}
-
-/// The guest for tests, built once.
-fn trial() -> &'static Path {
-    static TRIAL: OnceLock<PathBuf> = OnceLock::new();
-    TRIAL.get_or_init(|| xtask::guests::build().unwrap().join("trial.wasm"))
 }
 
 /// An address at which nothing listens.

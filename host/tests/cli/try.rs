@@ -1,10 +1,10 @@
 //! `try`: one module between stdin and stdout.
 
-use crate::support::{Folder, golden};
-use std::{
-    io::{self, BufRead, BufReader, Write},
-    process::Stdio,
+use crate::{
+    command::done,
+    support::{Folder, golden},
 };
+use std::io;
 
 const RECORDS: &str = r#"{"value":"a","key":"k","timestamp":5,"headers":[["h",{"base64":"/w=="}],["n",null]]}
 {"value":{"base64":"/w=="},"topic":"orders","partition":3,"offset":7}
@@ -28,22 +28,21 @@ fn trial() -> Folder {
 fn each_line_is_answered() {
     let folder = trial();
     let lines = "one\n\nfilter\nburst 2 x\norigin\nto large y\nlast, without an end";
-    let said = folder.answers("try trial.wasm", lines);
+    let said = folder.given(lines, "try trial.wasm");
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert_eq!(said.out, "one\n\nx/0\nx/1\nstdin/stdin/0@4/none/1\ny\nlast, without an end\n");
-    let said = folder.answers("try trial.wasm", "");
+    let said = folder.given("", "try trial.wasm");
     assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", ""));
     let keyed = "try trial.wasm --key-separator : --output-format key-value";
     let hex = "try trial.wasm --output-format hex";
     golden(
         "try",
         &[
-            folder
-                .answers("try trial.wasm --config currency=EUR --config b=x=y", "config\nconfig currency\nconfig b\n"),
-            folder.answers(keyed, "k:v:w\n:\n"),
-            folder.answers(hex, "v\n\nadd\nto large x\n"),
-            folder.answers("try trial.wasm --format json", RECORDS),
-            folder.answers("try trial.wasm --format json --output-format value", RECORDS.replace("/w==", "YQ==")),
+            folder.given("config\nconfig currency\nconfig b\n", "try trial.wasm --config currency=EUR --config b=x=y"),
+            folder.given("k:v:w\n:\n", keyed),
+            folder.given("v\n\nadd\nto large x\n", hex),
+            folder.given(RECORDS, "try trial.wasm --format json"),
+            folder.given(RECORDS.replace("/w==", "YQ=="), "try trial.wasm --format json --output-format value"),
         ],
     );
 }
@@ -51,8 +50,8 @@ fn each_line_is_answered() {
 #[test]
 fn what_goes_out_as_json_comes_in_again() {
     let folder = trial();
-    let once = folder.answers("try trial.wasm --format json", RECORDS.replace("replace", "changed"));
-    let twice = folder.answers("try trial.wasm --format json", once.out.replace(":\"add\"", ":\"added\""));
+    let once = folder.given(RECORDS.replace("replace", "changed"), "try trial.wasm --format json");
+    let twice = folder.given(once.out.replace(":\"add\"", ":\"added\""), "try trial.wasm --format json");
     assert_eq!(twice.out, once.out.replace("\"output\":\"large\",", "").replace(":\"add\"", ":\"added\""));
     assert_eq!((once.code, twice.code), (0, 0));
 }
@@ -60,9 +59,9 @@ fn what_goes_out_as_json_comes_in_again() {
 #[test]
 fn failures_are_said_with_their_line() {
     let folder = trial();
-    let said = folder.answers(
-        "try trial.wasm",
+    let said = folder.given(
         "a\nreject\nretry\nattempts 2\nlater\nfault\nonce\nfresh\nloop\nmany 1001\nat -1\nb\n",
+        "try trial.wasm",
     );
     assert_eq!((said.code, said.out.as_str()), (1, "a\nfresh\nb\n"), "{}", said.err);
     // What the guest writes to its log stands between them, with the time of day.
@@ -91,11 +90,9 @@ fn a_line_that_is_no_record_fails_alone() {
     golden(
         "try-wrong-lines",
         &[
-            folder.answers("try trial.wasm --key-separator ::", "a:b\na::b\n::\n"),
-            folder.answers(
-                "try trial.wasm --format json",
-                "{\"value\":\"a\"}\nb\n{\"vlaue\":\"c\"}\n{\"key\":\"d\"}\n{\n",
-            ),
+            folder.given("a:b\na::b\n::\n", "try trial.wasm --key-separator ::"),
+            folder
+                .given("{\"value\":\"a\"}\nb\n{\"vlaue\":\"c\"}\n{\"key\":\"d\"}\n{\n", "try trial.wasm --format json"),
         ],
     );
 }
@@ -118,7 +115,7 @@ fn what_is_asked_wrong_is_refused() {
         "try trial.wasm --key-separator=",
     ]
     .iter()
-    .map(|words| folder.answers(words, "a\n"))
+    .map(|words| folder.given("a\n", words))
     .collect();
     for said in &said {
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{}", said.shown());
@@ -130,17 +127,12 @@ fn what_is_asked_wrong_is_refused() {
 #[test]
 fn who_types_sees_each_answer_at_once() {
     let folder = trial();
-    let mut command = folder.command(&["try", "trial.wasm"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut running = folder.start("try trial.wasm");
     for line in ["one", "two"] {
-        writeln!(stdin, "{line}").unwrap();
-        assert_eq!(answers.next().unwrap().unwrap(), line);
+        running.write(format!("{line}\n"));
+        assert_eq!(running.lines(1), [line]);
     }
-    drop(stdin);
-    assert!(answers.next().is_none());
-    assert!(child.wait().unwrap().success());
+    assert_eq!(done(running.end()), "");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::{
     process::{Host, soak},
-    support::{Pipeline, Watch},
+    support::{ENDLESS, Pipeline, Watch},
 };
 use serde_json::Value;
 use std::{
@@ -26,9 +26,9 @@ stages:
 
 /// Waits until a host that was started last has done something, or there is nothing left for it to do, and a moment
 /// longer: not at the same moment of the commit interval each time.
-fn wait_for_work(host: &mut Host, watch: &Watch, kill: u64, all: u64) {
+fn wait_for_work(host: &mut Host, watch: &Watch, kill: u64, all: usize) {
     let (before, since) = (watch.count(), Instant::now());
-    while watch.count() < (before + 1).min(all as usize) {
+    while watch.count() < (before + 1).min(all) {
         assert!(host.is_running(), "the host ended by itself:\n{}", host.said());
         assert!(since.elapsed() < Duration::from_secs(60), "the host does nothing:\n{}", host.said());
         thread::sleep(Duration::from_millis(3));
@@ -68,7 +68,7 @@ fn harm(records: u64, kills: u64, start: impl Fn(&Pipeline) -> Host) -> Vec<Stri
         let mut host = start(pipeline);
         for kill in 0..kills {
             (0..3).for_each(|_| go_on.send(()).unwrap_or_default());
-            wait_for_work(&mut host, &watch, kill, records);
+            wait_for_work(&mut host, &watch, kill, records as usize);
             host.kill();
             host = start(pipeline);
         }
@@ -135,17 +135,20 @@ sources:
 
 /// A source is killed again and again. What is wrong with its numbers at the end.
 fn harm_source(kills: u64, start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
-    let count = kills * 100;
-    let pipeline = Pipeline::new(&NUMBERS.replace("COUNT", &count.to_string()));
+    let numbers = |count: usize| NUMBERS.replace("COUNT", &count.to_string());
+    let pipeline = Pipeline::new(&numbers(ENDLESS));
     pipeline.says("topics create numbers --partitions 1");
     let watch = pipeline.watch("numbers");
     let mut host = start(&pipeline);
     for kill in 0..kills {
-        wait_for_work(&mut host, &watch, kill, count);
+        wait_for_work(&mut host, &watch, kill, ENDLESS);
         host.kill();
         host = start(&pipeline);
     }
     host.kill();
+    // Only now it is said where they end.
+    let count = pipeline.values("numbers").len() + 100;
+    pipeline.write(&numbers(count));
     pipeline.drain();
     let seen = pipeline.values("numbers");
     let due = (0..count).map(|number| number.to_string());
@@ -155,7 +158,7 @@ fn harm_source(kills: u64, start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
         .map(|(due, came)| format!("{due} was due, {came:?} came"))
         .take(3)
         .collect();
-    if seen.len() as u64 > count {
+    if seen.len() > count {
         problems.push(format!("{} came in place of {count}", seen.len()));
     }
     problems

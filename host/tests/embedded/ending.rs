@@ -1,6 +1,9 @@
 //! How a host on the embedded log ends when it is told to, whoever reads what it prints.
 
-use crate::support::{MILLSTREAM, Pipeline};
+use crate::{
+    command::Watchdog,
+    support::{MILLSTREAM, Pipeline},
+};
 use std::{
     fs,
     io::{self, BufRead, BufReader, Read},
@@ -47,8 +50,10 @@ fn a_signal_ends_it_in_order_though_its_reader_does_not_read() {
     for signal in ["TERM", "INT"] {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut host = pipeline.start(pipeline.command(MILLSTREAM, "run pipeline.yaml").stdout(writer));
+        let watchdog = Watchdog::over(host.pid(), "run");
         let mut first = [0; 10];
         reader.read_exact(&mut first).unwrap();
+        watchdog.call_off();
         assert_eq!(&first, b"the record");
         // By now it has more to say than the pipe holds.
         let has_all = || pipeline.says("offsets show test.copy").contains(" 50,000           50,000 ");
@@ -78,6 +83,7 @@ fn a_reader_that_is_slow_gets_everything() {
     let mut host = pipeline.start(command.stdout(writer));
     // The pipe ends with the last who writes.
     drop(command);
+    let watchdog = Watchdog::over(host.pid(), "run");
     let mut seen = Vec::new();
     for line in BufReader::with_capacity(4096, reader).lines() {
         seen.push(line.unwrap());
@@ -85,6 +91,7 @@ fn a_reader_that_is_slow_gets_everything() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+    watchdog.call_off();
     assert!(host.wait(Duration::from_secs(30)).success(), "{}", host.said());
     assert_eq!(seen, values);
 }
@@ -97,8 +104,10 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let mut command = pipeline.command(MILLSTREAM, "run pipeline.yaml");
     let mut host = pipeline.start(command.stdout(writer));
     drop(command);
+    let watchdog = Watchdog::over(host.pid(), "run");
     let mut lines = BufReader::new(reader).lines();
     assert_eq!(lines.next().unwrap().unwrap(), values[0]);
+    watchdog.call_off();
     drop(lines);
     let ended = host.wait(Duration::from_secs(10));
     assert!(ended.success(), "{ended}\n{}", host.said());

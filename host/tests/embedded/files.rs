@@ -1,7 +1,19 @@
 //! Folders and files that hold no log, or no good one: one line, an exit code, and nothing is made worse.
 
-use crate::support::{MILLSTREAM, Pipeline};
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use crate::{
+    command::Running,
+    process::guests,
+    support::{MILLSTREAM, Pipeline},
+};
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 const COPY: &str = "
 topics: {in: {partitions: 1}}
@@ -32,12 +44,14 @@ fn with_file(bytes: impl AsRef<[u8]>) -> Pipeline {
 
 /// What a command says in one line, without the time of day; it has failed.
 fn refusal(pipeline: &Pipeline, words: &str) -> String {
-    let output = pipeline.given("a:b\n", words);
-    let said = String::from_utf8(output.stderr).unwrap();
-    let code = output.status.code();
-    assert!(matches!(code, Some(1 | 2)), "{words}: {:?} {said}", output.status);
-    let wrong: Vec<_> = said.lines().filter(|line| line.to_lowercase().contains("error")).collect();
-    let [line] = wrong[..] else { panic!("{words}: not one line: {said}") };
+    refusal_of(&mut pipeline.command(MILLSTREAM, words), words)
+}
+
+fn refusal_of(command: &mut Command, words: &str) -> String {
+    let said = Running::start(command, words).given("a:b\n");
+    assert!(matches!(said.code, 1 | 2), "{said:?}");
+    let wrong: Vec<_> = said.err.lines().filter(|line| line.to_lowercase().contains("error")).collect();
+    let [line] = wrong[..] else { panic!("not one line: {said:?}") };
     line.to_owned()
 }
 
@@ -150,26 +164,31 @@ fn a_folder_where_nothing_can_be_written_is_said() {
     }
 }
 
-/// The folder and its files cannot be written by who runs it. The superuser may all the same, so nothing is shown then.
+/// The folder and its files cannot be written by who runs it. The superuser may all the same, and is nobody here.
 #[test]
 fn a_log_that_cannot_be_written_is_said() {
+    const NOBODY: u32 = 65534;
     let pipeline = with_records();
+    // The program and its module, where nobody comes by.
+    let program = pipeline.path("millstream");
+    fs::hard_link(MILLSTREAM, &program).or_else(|_| fs::copy(MILLSTREAM, &program).map(drop)).unwrap();
+    fs::copy(guests().join("trial.wasm"), pipeline.path("trial.wasm")).unwrap();
+    pipeline.write(&COPY.replace("{guests}/", ""));
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let state = pipeline.path(".millstream");
-    let set = |mode: u32| {
-        let entries = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
-        for path in entries.filter(|path| path.is_file()) {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o666)).unwrap();
-        }
-        fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
-    };
-    set(0o555);
-    if fs::write(state.join("probe"), "").is_ok() {
-        return;
-    }
+    set(&pipeline.path(""), 0o755);
+    let entries = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_file()).for_each(|path| set(&path, 0o444));
+    set(&state, 0o555);
     let before = fs::read(pipeline.log()).unwrap();
-    let lines = COMMANDS.map(|command| refusal(&pipeline, command));
-    set(0o755);
+    let lines = COMMANDS.map(|words| {
+        let mut command = pipeline.command(&program, words);
+        if fs::metadata(&state).unwrap().uid() == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        refusal_of(&mut command, words)
+    });
+    set(&state, 0o755);
     assert!(lines.iter().all(|line| line.contains("cannot be")), "{lines:?}");
     assert!(fs::read(pipeline.log()).unwrap() == before);
-    assert_eq!(pipeline.command(MILLSTREAM, "topics list").status().unwrap().code(), Some(0));
 }

@@ -3,12 +3,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+#[path = "../support/command.rs"]
+mod command;
 mod delivery;
 mod ending;
 mod files;
 mod full;
 mod growing;
-#[path = "../kafka/support/process.rs"]
+#[path = "../support/process.rs"]
 mod process;
 mod standby;
 mod steps;

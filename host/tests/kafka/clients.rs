@@ -1,26 +1,17 @@
 //! `produce`, `consume` and `offsets` on a real Kafka: what the suite of the commands shows on the embedded log, and
 //! what only a Kafka has.
 
-use crate::support::{Kafka, Sent, read_all, unique, until};
+use crate::{
+    command::{MILLSTREAM, Running, Said, done, json_lines},
+    support::{Kafka, Sent, read_all, unique, until},
+};
 use rdkafka::producer::{BaseRecord, Producer};
 use serde_json::{Value, json};
-use std::{
-    io::{BufRead, BufReader, Write},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
-
-/// A command that runs.
-struct Running(Child);
-
-/// How a command ended: its exit code, and what it said on stdout and stderr.
-type Said = (Option<i32>, String, String);
+use std::{io::Write, thread, time::Duration};
 
 fn start(kafka: &Kafka, words: &str) -> Running {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    command.args(words.split_whitespace()).args(["--kafka", &kafka.address]).env_remove("MILLSTREAM_JSON");
-    Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    let mut command = xtask::clean_command(MILLSTREAM);
+    Running::start(command.args(words.split_whitespace()).args(["--kafka", &kafka.address]), words)
 }
 
 fn says(kafka: &Kafka, words: &str) -> Said {
@@ -28,41 +19,7 @@ fn says(kafka: &Kafka, words: &str) -> Said {
 }
 
 fn given(kafka: &Kafka, input: impl AsRef<[u8]>, words: &str) -> Said {
-    let mut running = start(kafka, words);
-    running.0.stdin.as_mut().unwrap().write_all(input.as_ref()).unwrap();
-    running.end()
-}
-
-/// What it printed, when it did what it was asked to and had nothing else to say.
-fn done((code, out, err): Said) -> String {
-    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-    out
-}
-
-fn json_lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-impl Running {
-    fn lines(&mut self, count: usize) -> Vec<String> {
-        let mut from = BufReader::with_capacity(1, self.0.stdout.as_mut().unwrap());
-        let line = |_| {
-            let mut line = String::new();
-            from.read_line(&mut line).unwrap();
-            line.trim_end().to_owned()
-        };
-        (0..count).map(line).collect()
-    }
-
-    fn signal(&self, name: &str) {
-        xtask::kafka::signal(self.0.id(), name).unwrap();
-    }
-
-    fn end(self) -> Said {
-        let output = self.0.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    }
+    start(kafka, words).given(input)
 }
 
 fn value<'a>(value: &'a str) -> Sent<'a> {
@@ -111,8 +68,8 @@ fn every_shape_of_record_goes_in_and_comes_out() {
     assert_eq!(done(given(&kafka, &printed, &format!("produce {copy} --format json"))), "5 records acknowledged\n");
     assert_eq!(read(&copy), printed.replace(&topic, &copy));
     let said = given(&kafka, "k:v:w\nnone", &format!("produce {topic} --key-separator :"));
-    assert_eq!((said.0, said.1.as_str()), (Some(2), "1 record acknowledged\n"), "{}", said.2);
-    assert!(said.2.contains("line 2: it has no `:`"), "{}", said.2);
+    assert_eq!((said.code, said.out.as_str()), (2, "1 record acknowledged\n"), "{}", said.err);
+    assert!(said.err.contains("line 2: it has no `:`"), "{}", said.err);
     // Where the key leads, as every client of Kafka's has it.
     let same = read_all(&kafka, &topic).into_iter().find(|record| record.value.as_deref() == Some(b"v:w")).unwrap();
     kafka.send(&topic, [Sent { key: Some(b"k"), value: Some(b"other"), ..Sent::default() }]);
@@ -147,6 +104,7 @@ fn the_end_lies_in_front_of_open_transactions_and_behind_aborted_ones() {
     assert_eq!(read("-o start"), "a\nb\n");
     assert_eq!(read("-o start --uncommitted"), "a\nb\nx\ny\nopen\nc\n");
     open.commit_transaction(Duration::from_secs(30)).unwrap();
+    kafka.until_settled(&topic);
     assert_eq!(read("-o start"), "a\nb\nopen\nc\n");
 }
 
@@ -179,21 +137,21 @@ fn a_reader_begins_where_it_is_told_and_waits_for_what_comes() {
         assert_eq!(found.concat(), values, "{words}");
     }
     kafka.delete_records(&topic, 1, 2);
-    let gone = says(&kafka, &format!("consume {topic} --until-end --partition 0 -o 1"));
-    assert_eq!(gone, (Some(0), "c\n".into(), format!("{topic}/0 begins at 2 now\n")));
+    let gone = says(&kafka, &format!("consume {topic} --until-end --partition 0 -o 1")).parts();
+    assert_eq!(gone, (0, "c\n".into(), format!("{topic}/0 begins at 2 now\n")));
     let mut all = start(&kafka, &format!("consume {topic} -o 3 --partition 0"));
     let ahead = start(&kafka, &format!("consume {topic} -o 4 -n 1 --partition 0"));
     kafka.send(&topic, [value("e")]);
     assert_eq!(all.lines(1), ["e"]);
     kafka.send(&topic, [value("f")]);
     assert_eq!(all.lines(1), ["f"]);
-    assert_eq!(ahead.end().1, "f\n");
+    assert_eq!(ahead.end().out, "f\n");
     all.signal("INT");
     assert_eq!(done(all.end()), "");
     // Who leaves ends it, though nothing comes.
     let mut left = start(&kafka, &format!("consume {topic} -o 4 --partition 0"));
     assert_eq!(left.lines(1), ["f"]);
-    drop(left.0.stdout.take());
+    drop(left.process.stdout.take());
     assert_eq!(done(left.end()), "");
 }
 
@@ -238,7 +196,7 @@ fn a_group_is_put_elsewhere_unless_it_runs() {
         format!("{group} {how}:\n  {topic}/0: {} → {}\n  {topic}/1: {} → {}\n", from[0], to[0], from[1], to[1])
     };
     assert_eq!(done(set("--to latest --dry-run")), moved(["none", "none"], [5, 0], "would be put"));
-    assert_eq!(says(&kafka, &format!("offsets show {group}")).0, Some(2));
+    assert_eq!(says(&kafka, &format!("offsets show {group}")).code, 2);
     assert_eq!(done(set("--to latest")), moved(["none", "none"], [5, 0], "is put"));
     assert_eq!(done(set("--to 1970-01-01T00:00:02Z")), moved(["5", "0"], [2, 0], "is put"));
     assert_eq!(done(set("--to @3001")), moved(["2", "0"], [3, 0], "is put"));
@@ -248,8 +206,8 @@ fn a_group_is_put_elsewhere_unless_it_runs() {
         ("--to 3", "has the offsets 0 to 0"),
         ("--to 0 --partition 2", "has no partition 2"),
     ] {
-        let (code, out, err) = set(words);
-        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{err}");
+        let (code, out, err) = set(words).parts();
+        assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{err}");
         assert!(err.contains(why), "{err}");
     }
     let shown = done(says(&kafka, &format!("offsets show {group}")));
@@ -257,11 +215,11 @@ fn a_group_is_put_elsewhere_unless_it_runs() {
     assert_eq!(rows, [[topic.as_str(), "0", "1", "5", "4"], [topic.as_str(), "1", "0", "0", "0"]], "{shown}");
     let mut reader = start(&kafka, &format!("consume {topic} --group {group}"));
     assert_eq!(reader.lines(4), ["v"; 4]);
-    let (code, out, err) = set("--to earliest");
-    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    let (code, out, err) = set("--to earliest").parts();
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
     assert!(err.contains("runs, with 1 member"), "{err}");
     let partition = says(&kafka, &format!("consume {topic} --group {group} --partition 0 -n 0"));
-    assert_eq!(partition.0, Some(0), "it commits nothing");
+    assert_eq!(partition.code, 0, "it commits nothing");
     reader.signal("INT");
     done(reader.end());
     assert_eq!(done(set("--to earliest")), moved(["5", "0"], [0, 0], "is put"));
@@ -273,20 +231,20 @@ fn what_was_not_acknowledged_is_named() {
     kafka.make(&topic, 1, &[("max.message.bytes", "2000")]);
     kafka.make(&keyed, 1, &[("cleanup.policy", "compact")]);
     let text = format!("a\n{}\nb\n", "x".repeat(3000));
-    let (code, out, err) = given(&kafka, text, &format!("produce {topic}"));
-    assert_eq!((code, out.as_str()), (Some(1), "2 records acknowledged\n"), "{err}");
+    let (code, out, err) = given(&kafka, text, &format!("produce {topic}")).parts();
+    assert_eq!((code, out.as_str()), (1, "2 records acknowledged\n"), "{err}");
     assert!(err.contains("line 2: it is larger than the topic's `max.message.bytes`"), "{err}");
     let text =
         "{\"value\":\"no key\"}\n{\"key\":\"k\",\"value\":\"v\"}\n{\"key\":\"l\",\"value\":\"w\",\"partition\":3}\n";
-    let (code, out, err) = given(&kafka, text, &format!("produce {keyed} --format json --json"));
+    let (code, out, err) = given(&kafka, text, &format!("produce {keyed} --format json --json")).parts();
     let result: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &result["acknowledged"], &result["failed"]), (Some(1), &json!(1), &json!(2)), "{err}");
+    assert_eq!((code, &result["acknowledged"], &result["failed"]), (1, &json!(1), &json!(2)), "{err}");
     assert_eq!((&result["first-failed"][0]["line"], &result["first-failed"][1]["key"]), (&json!(1), &json!("l")));
     assert_eq!(read_all(&kafka, &keyed).len(), 1);
     assert_eq!(done(says(&kafka, &format!("consume {topic} -o start --until-end"))), "a\nb\n");
     let near = &topic[..topic.len() - 1];
-    let (code, _, err) = given(&kafka, "v\n", &format!("produce {near}x"));
-    assert_eq!(code, Some(2), "{err}");
+    let (code, _, err) = given(&kafka, "v\n", &format!("produce {near}x")).parts();
+    assert_eq!(code, 2, "{err}");
     assert!(err.contains("did you mean") && err.contains("topics create"), "{err}");
     assert!(kafka.topics().find(&[&format!("{near}x")]).unwrap().is_empty(), "a topic was made by mistake");
 }
@@ -296,25 +254,25 @@ fn what_was_read_before_a_signal_is_acknowledged() {
     let (kafka, topic) = (Kafka::shared(), unique("signal"));
     kafka.make(&topic, 1, &[]);
     let mut writer = start(&kafka, &format!("produce {topic}"));
-    writer.0.stdin.as_mut().unwrap().write_all(b"a\nb\nhal").unwrap();
+    writer.write("a\nb\nhal");
     // They are there while the input is open.
     until("they are there", Duration::from_secs(30), || read_all(&kafka, &topic).len() == 2);
     writer.signal("INT");
-    let input = writer.0.stdin.take();
-    let said = writer.end();
+    let input = writer.process.stdin.take();
+    let said = writer.end().parts();
     drop(input);
     let told = "the last line had no end yet, and was not sent\n";
-    assert_eq!(said, (Some(0), "2 records acknowledged\n".into(), told.into()));
+    assert_eq!(said, (0, "2 records acknowledged\n".into(), told.into()));
     // Many, through a pipe that is never empty.
-    let many: String = (0..300_000).map(|number| format!("{number}\n")).collect();
+    let many = "many\n".repeat(10_000);
     let mut writer = start(&kafka, &format!("produce {topic}"));
-    let mut input = writer.0.stdin.take().unwrap();
-    let feed = thread::spawn(move || input.write_all(many.as_bytes()).ok());
+    let mut input = writer.process.stdin.take().unwrap();
+    let feed = thread::spawn(move || while input.write_all(many.as_bytes()).is_ok() {});
     until("some are there", Duration::from_secs(30), || kafka.lag("nobody", &topic) > 2);
     writer.signal("TERM");
-    let (code, out, err) = writer.end();
+    let (code, out, err) = writer.end().parts();
     feed.join().unwrap();
     let acknowledged = kafka.lag("nobody", &topic) - 2;
     let digits: String = out.chars().filter(char::is_ascii_digit).collect();
-    assert_eq!((code, digits), (Some(0), acknowledged.to_string()), "{err}");
+    assert_eq!((code, digits), (0, acknowledged.to_string()), "{err}");
 }

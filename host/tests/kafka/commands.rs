@@ -1,24 +1,24 @@
 //! The commands beside `run`, and what `run` takes on its command line, on a cluster that answers.
 
-use crate::support::{Kafka, Pipeline, Sent, unique};
-use std::process::{Command, Output};
+use crate::{
+    command::{MILLSTREAM, Running},
+    support::{Kafka, Pipeline, Sent, unique},
+};
 
 /// Runs a `topics` command; its exit code, and what it said on stdout and stderr.
-fn topics(kafka: &Kafka, words: &str) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    command.arg("topics").args(words.split_whitespace()).args(["--kafka", &kafka.address]);
-    let Output { status, stdout, stderr } = command.env_remove("MILLSTREAM_JSON").output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+fn topics(kafka: &Kafka, words: &str) -> (i32, String, String) {
+    let words = format!("topics {words} --kafka {}", kafka.address);
+    Running::start(xtask::clean_command(MILLSTREAM).args(words.split_whitespace()), &words).end().parts()
 }
 
 #[test]
 fn topics_are_made_shown_grown_and_deleted() {
     let (kafka, name) = (Kafka::shared(), unique("made"));
-    let done = |text: String| (Some(0), text, String::new());
+    let done = |text: String| (0, text, String::new());
     let made = topics(&kafka, &format!("create {name} --partitions 2 --config retention.ms=86400000"));
     assert_eq!(made, done(format!("topic {name} made\n")));
     let (code, out, _) = topics(&kafka, &format!("describe {name}"));
-    assert_eq!(code, Some(0));
+    assert_eq!(code, 0);
     assert!(out.starts_with(&format!("{name}: 2 partitions, 1 replica\n  retention.ms=86400000\n")), "{out}");
     assert_eq!(out.lines().count(), 5, "{out}");
     kafka.send(&name, (0..5).map(|_| Sent { value: Some(b"v"), partition: Some(1), ..Sent::default() }));
@@ -29,7 +29,7 @@ fn topics_are_made_shown_grown_and_deleted() {
     assert_eq!(grown, done(format!("topic {name} has 3 partitions now; keys may move to other ones\n")));
     let (code, out, _) = topics(&kafka, "list");
     let line = out.lines().find(|line| line.split_whitespace().next() == Some(&name));
-    assert!(code == Some(0) && line.is_some_and(|line| line.ends_with("3 partitions")), "{out}");
+    assert!(code == 0 && line.is_some_and(|line| line.ends_with("3 partitions")), "{out}");
     assert_eq!(topics(&kafka, &format!("delete {name}")), done(format!("topic {name} deleted\n")));
 }
 
@@ -47,11 +47,11 @@ fn what_cannot_be_done_with_a_topic_is_said() {
         ("create no/slash".to_owned(), "no/slash".to_owned()),
     ] {
         let (code, out, err) = topics(&kafka, &words);
-        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{words}: {err}");
+        assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{words}: {err}");
         assert!(err.contains(&expected), "{words}: {err}");
     }
     let (code, _, err) = topics(&kafka, &format!("create {name}x --config no.such.key=1"));
-    assert!(code == Some(1) && err.lines().count() == 1 && err.contains("no.such.key"), "{code:?} {err}");
+    assert!(code == 1 && err.lines().count() == 1 && err.contains("no.such.key"), "{code} {err}");
 }
 
 #[test]

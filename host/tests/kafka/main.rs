@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod clients;
+#[path = "../support/command.rs"]
+mod command;
 mod commands;
 mod damage;
 mod delivery;

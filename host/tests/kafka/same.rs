@@ -1,14 +1,11 @@
 //! One manifest on a Kafka and on the embedded log: what comes out is the same, byte for byte.
 
-use crate::support::{Host, Kafka, guests, unique};
-use serde_json::{Value, json};
-use std::{
-    fs,
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
+use crate::{
+    command::{MILLSTREAM, Running},
+    support::{Host, Kafka, guests, unique},
 };
+use serde_json::{Value, json};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 
 const PARTITIONS: usize = 3;
 
@@ -52,14 +49,10 @@ fn records() -> String {
 
 /// A command in a folder, with this to read: what it prints.
 fn says(folder: &Path, input: &str, words: &str) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    command.args(words.split_whitespace()).current_dir(folder).env_remove("MILLSTREAM_KAFKA");
-    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = process.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{words}: {said}");
-    String::from_utf8(output.stdout).unwrap()
+    let mut command = xtask::clean_command(MILLSTREAM);
+    let said = Running::start(command.args(words.split_whitespace()).current_dir(folder), words).given(input);
+    assert_eq!(said.code, 0, "{said:?}");
+    said.out
 }
 
 /// The partitions of the last topic, each as `consume` prints it, but for the offsets: a Kafka's count the ends of
@@ -73,8 +66,8 @@ fn through_three_stages(log: &str) -> Vec<String> {
     says(folder, "", &format!("topics create {name}-in --partitions {PARTITIONS} {log}"));
     says(folder, &records(), &format!("produce {name}-in --format json {log}"));
     let kafka: Vec<_> = log.split_whitespace().take_while(|word| *word != "--manifest").collect();
-    let mut run = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    run.args(["run", "pipeline.yaml", "--until-idle"]).args(kafka).current_dir(folder).env_remove("MILLSTREAM_KAFKA");
+    let mut run = xtask::clean_command(MILLSTREAM);
+    run.args(["run", "pipeline.yaml", "--until-idle"]).args(kafka).current_dir(folder);
     let mut host = Host::start(run.stdin(Stdio::null()).stdout(Stdio::null()), folder.join("said"));
     assert!(host.wait(Duration::from_secs(90)).success(), "{}", host.said());
     let read = |partition| {

@@ -1,11 +1,8 @@
 //! Hosts: the real binary, on a manifest of the test's own.
 
 use super::{Host, Kafka, guests, unique};
-use std::{
-    fs,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use crate::command::MILLSTREAM;
+use std::{fs, process::Stdio, time::Duration};
 use tempfile::TempDir;
 
 /// A manifest in a folder, with the names that it uses.
@@ -40,21 +37,18 @@ impl Pipeline {
 
     /// A host that runs the manifest.
     pub fn run(&self, arguments: &[&str]) -> Host {
-        self.run_as(env!("CARGO_BIN_EXE_millstream"), arguments, &[])
+        self.run_as(MILLSTREAM, arguments, &[])
     }
 
     /// The same with another binary or environment.
     pub fn run_as(&self, binary: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Host {
         self.runs.set(self.runs.get() + 1);
         let log = self.folder.path().join(format!("log.{}", self.runs.get()));
-        let mut command = Command::new(binary);
+        let mut command = xtask::clean_command(binary);
         command
             .arg("run")
             .arg(self.folder.path().join("pipeline.yaml"))
             .args(arguments)
-            // What the developer has set must not reach it.
-            .env_remove("MILLSTREAM_KAFKA")
-            .env_remove("MILLSTREAM_INSTANCE")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null());

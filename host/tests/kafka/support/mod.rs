@@ -1,6 +1,7 @@
 //! A broker, hosts, writers and readers for the tests.
 
 mod host;
+#[path = "../../support/process.rs"]
 mod process;
 #[allow(unsafe_code, reason = "header names that are not text, which the wrapper does not let through")]
 pub mod raw;
@@ -8,7 +9,7 @@ mod topics;
 mod watch;
 
 pub use host::Pipeline;
-pub use process::{Host, broken_host, guests, soak};
+pub(crate) use process::{Host, broken_host, guests, soak};
 pub use topics::{Kafka, Sent, send_one, unique};
 pub use watch::{Seen, Watch, read_all};
 

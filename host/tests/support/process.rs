@@ -1,69 +1,68 @@
 //! A host that runs, and what its tests need, whatever it runs on.
+#![allow(dead_code, reason = "each suite takes its part")]
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
-/// The folder of the built guests.
-pub fn guests() -> PathBuf {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../guests/rust/target/wasm32-unknown-unknown/release");
-    assert!(PathBuf::from(folder).join("trial.wasm").exists(), "run `cargo xtask guests` first");
-    folder.into()
+/// The folder of the guests, built once for all tests.
+pub(crate) fn guests() -> &'static Path {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| xtask::guests::build().unwrap());
+    &BUILT
 }
 
-/// The host that is built to be broken or killed on purpose.
-pub fn broken_host() -> String {
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debug/millstream-broken");
-    let broken = std::env::var("MILLSTREAM_BROKEN_HOST").unwrap_or_else(|_| built.to_owned());
-    assert!(PathBuf::from(&broken).exists(), "run `cargo xtask test`: it builds the host that is broken on purpose");
-    broken
+/// The host that is built to be broken or killed on purpose. There is no other way to it: what lies about may be an old
+/// one.
+pub(crate) fn broken_host() -> String {
+    std::env::var("MILLSTREAM_BROKEN_HOST").expect("run `cargo xtask test --test embedded`: it builds the broken host")
 }
 
 /// True for the full counts of `cargo xtask soak`.
-pub fn soak() -> bool {
+pub(crate) fn soak() -> bool {
     std::env::var_os("MILLSTREAM_SOAK").is_some()
 }
 
 /// A running host. It ends, at the latest, when this is dropped.
-pub struct Host {
+pub(crate) struct Host {
     process: Child,
     log: PathBuf,
 }
 
 impl Host {
     /// Starts it; what it says goes to a file.
-    pub fn start(command: &mut Command, log: PathBuf) -> Host {
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Host {
         Host { process: command.stderr(File::create(&log).unwrap()).spawn().unwrap(), log }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         xtask::kafka::signal(self.pid(), name).unwrap();
     }
 
     /// kill -9.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Everything it said so far.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    pub fn wait_until_said(&self, words: &str) {
+    pub(crate) fn wait_until_said(&self, words: &str) {
         self.until(&format!("the host says {words:?}"), Duration::from_secs(60), || self.said().contains(words));
     }
 
     /// Waits until something holds; what it said, when it does not.
-    pub fn until(&self, what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
+    pub(crate) fn until(&self, what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
         let since = Instant::now();
         while !holds() {
             assert!(since.elapsed() < within, "not within {within:?}: {what}\n{}", self.said());
@@ -71,12 +70,12 @@ impl Host {
         }
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self, within: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, within: Duration) -> ExitStatus {
         let since = Instant::now();
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
