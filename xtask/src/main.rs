@@ -1,8 +1,10 @@
 //! The project's own commands: `cargo xtask COMMAND`.
 
 mod bench;
+mod scratch;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use scratch::Scratch;
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -11,10 +13,11 @@ use xtask::{guests, kafka};
 
 const HELP: &str = "cargo xtask COMMAND
 
-  test [FILTER]      everything that CI runs: format, lints, unit tests, and the suite on a real Kafka
-  soak [FILTER]      the tests of delivery with full counts; takes long
+  test [FILTER]      everything that CI runs: format, lints, and all tests: of the host, on a real Kafka too, and of the
+                     SDK; with a filter only those tests of the host
+  soak [FILTER…]     the tests that have full counts, with these; takes long
   guests             build the guests of this repository
-  kafka [PORT]       run a Kafka from Maven Central (9092), with its data in a temporary folder, until Ctrl-C
+  kafka [PORT]       run a Kafka from Maven Central (9092), with its data in the target folder, until Ctrl-C
   bench passthrough  the host beside native code on one broker; `bench` alone says how
   bench recovery     the same, killed and started again
   bench embedded     the host on the embedded log, beside plain loops on SQLite
@@ -55,6 +58,10 @@ fn test(filter: &[&str]) -> Result<()> {
         for folder in ["guests/rust", "examples/quickstart", "bench/native", "bench/plain"] {
             cargo_in(&root().join(folder), &["fmt", "--all", "--check"])?;
         }
+        cargo_beside("guests/rust", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+        cargo_beside("guests/rust", &["test", "--locked", "--workspace"])?;
+        // It names the tables of the host's log. The other yardstick would build OpenSSL and librdkafka for minutes.
+        cargo_beside("bench/plain", &["check", "--locked"])?;
     }
     let mut arguments = vec!["test", "--workspace"];
     arguments.extend(filter);
@@ -65,36 +72,40 @@ fn test(filter: &[&str]) -> Result<()> {
 /// purpose.
 fn cargo_with_kafka(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     cargo(&["build", "--package", "millstream", "--features", "mutants", "--bin", "millstream-broken"])?;
-    let folder = tempfile::tempdir()?;
+    let folder = Scratch::new("test")?;
     let cluster = kafka::Cluster::start(folder.path(), &kafka::Setup::default())?;
-    eprintln!("cargo {}", arguments.join(" "));
-    let status = Command::new("cargo")
+    let mut command = Command::new("cargo");
+    command
         .args(arguments)
         .current_dir(root())
         .env("MILLSTREAM_TEST_KAFKA", cluster.address())
         .env("MILLSTREAM_BROKEN_HOST", target_folder().join("debug/millstream-broken"))
-        .envs(environment.iter().copied())
-        .status()?;
-    ensure!(status.success(), "cargo {} failed", arguments.join(" "));
-    Ok(())
+        .envs(environment.iter().copied());
+    run_cargo(&mut command)
 }
 
 /// Where cargo puts what it builds.
 fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |shared| root().join(shared))
+}
+
+/// Where cargo puts what it builds of a folder that is no member of the workspace: in one of its own, as names repeat.
+fn target_beside(folder: &str) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join(folder).join("target"), |shared| root().join(shared).join(folder))
 }
 
 fn soak(filter: &[&str]) -> Result<()> {
     guests::build()?;
     kafka::fetch()?;
-    let mut arguments = vec!["test", "--test", "embedded", "--test", "kafka"];
-    arguments.extend(if filter.is_empty() { &["delivery"] } else { filter });
-    arguments.extend(["--", "--nocapture"]);
+    let mut arguments = vec!["test", "--test", "embedded", "--test", "kafka", "--", "--nocapture"];
+    // The modules with tests that ask whether they soak.
+    arguments.extend(if filter.is_empty() { &["delivery::", "sources::"] } else { filter });
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])
 }
 
 fn run_kafka(port: u16) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let folder = Scratch::new("kafka")?;
     let mut cluster = kafka::Cluster::start_at(folder.path(), &kafka::Setup::default(), vec![port])?;
     println!("Kafka is ready at {}", cluster.address());
     cluster.wait(0)
@@ -105,12 +116,22 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 }
 
 fn cargo_in(folder: &Path, arguments: &[&str]) -> Result<()> {
-    eprintln!("cargo {}", arguments.join(" "));
-    let status =
-        Command::new("cargo").args(arguments).current_dir(folder).status().context("cargo cannot be started")?;
-    if !status.success() {
-        bail!("cargo {} failed", arguments.first().unwrap_or(&""));
-    }
+    run_cargo(Command::new("cargo").args(arguments).current_dir(folder))
+}
+
+/// The same in a folder that is no member of the workspace, on what is built there.
+fn cargo_beside(folder: &str, arguments: &[&str]) -> Result<()> {
+    eprint!("in {folder}: ");
+    let mut command = Command::new("cargo");
+    run_cargo(command.args(arguments).current_dir(root().join(folder)).env("CARGO_TARGET_DIR", target_beside(folder)))
+}
+
+fn run_cargo(command: &mut Command) -> Result<()> {
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+    let words = words.join(" ");
+    eprintln!("cargo {words}");
+    let status = command.status().context("cargo cannot be started")?;
+    ensure!(status.success(), "cargo {words} failed");
     Ok(())
 }
 

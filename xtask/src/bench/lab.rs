@@ -1,15 +1,16 @@
 //! Where it is measured: the two programs as they are released, and one broker.
 
 use super::process::{self, Observer, Process};
-use anyhow::{Context, Result, ensure};
+use crate::scratch::Scratch;
+use anyhow::{Result, ensure};
 use std::{
     cell::Cell,
     fmt, fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 use xtask::{
-    guests,
+    clean_command, guests,
     kafka::{Cluster, Setup},
 };
 
@@ -70,22 +71,15 @@ pub(super) struct Lab {
     native: PathBuf,
     guest: PathBuf,
     jobs: Cell<u32>,
-    folder: tempfile::TempDir,
+    folder: Scratch,
 }
 
 impl Lab {
     pub(super) fn set_up() -> Result<Lab> {
-        let (host, native) = (process::build_host()?, process::build_beside("native")?);
-        let guest = guests::build()?.join("upper.wasm");
-        let folder = tempfile::tempdir()?;
+        let built = [process::build_host()?, process::build_beside("native")?, guests::build()?.join("upper.wasm")];
+        let folder = Scratch::new("bench")?;
         let cluster = Cluster::start(&folder.path().join("kafka"), &Setup { fast: true, ..Setup::default() })?;
-        // Copies, so that a build in the meantime does not change what is measured.
-        let copy = |from: &Path| -> Result<PathBuf> {
-            let to = folder.path().join(from.file_name().context("a program has a name")?);
-            fs::copy(from, &to).with_context(|| format!("{} is not there", from.display()))?;
-            Ok(to)
-        };
-        let (host, native, guest) = (copy(&host)?, copy(&native)?, copy(&guest)?);
+        let [host, native, guest] = process::copies(built, folder.path())?;
         Ok(Lab { address: cluster.address(), _cluster: cluster, host, native, guest, jobs: Cell::new(0), folder })
     }
 
@@ -137,7 +131,7 @@ impl Lab {
                      input: {input}\n    output: {output}\n    group: {group}\n    delivery: {delivery}\n"
                 );
                 fs::write(&manifest, text)?;
-                let mut command = Command::new(&self.host);
+                let mut command = clean_command(&self.host);
                 command.arg("run").arg(manifest);
                 command
             }

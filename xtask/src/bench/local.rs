@@ -1,17 +1,18 @@
 //! Where the embedded log is measured: the host, plain loops on SQLite, and one log for both.
 
 use super::process::{self, Observer, Process};
+use crate::scratch::Scratch;
 use anyhow::{Context, Result, ensure};
 use std::{
     cell::Cell,
     fmt::{self, Write as _},
     fs::{self, File},
     io::{BufRead, BufReader, BufWriter, Read, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Instant,
 };
-use xtask::guests;
+use xtask::{clean_command, guests};
 
 /// The bytes of a record.
 const KEY: usize = 8;
@@ -24,7 +25,7 @@ pub(super) struct Local {
     host: PathBuf,
     plain: PathBuf,
     guest: PathBuf,
-    folder: tempfile::TempDir,
+    folder: Scratch,
     jobs: Cell<u32>,
 }
 
@@ -55,16 +56,9 @@ impl fmt::Display for Arm {
 impl Local {
     /// Builds the programs, and makes an empty log.
     pub(super) fn set_up() -> Result<Local> {
-        let (host, plain) = (process::build_host()?, process::build_beside("plain")?);
-        let guest = guests::build()?.join("upper.wasm");
-        let folder = tempfile::tempdir()?;
-        // Copies, so that a build in the meantime does not change what is measured.
-        let copy = |from: &Path| -> Result<PathBuf> {
-            let to = folder.path().join(from.file_name().context("a program has a name")?);
-            fs::copy(from, &to).with_context(|| format!("{} is not there", from.display()))?;
-            Ok(to)
-        };
-        let (host, plain, guest) = (copy(&host)?, copy(&plain)?, copy(&guest)?);
+        let built = [process::build_host()?, process::build_beside("plain")?, guests::build()?.join("upper.wasm")];
+        let folder = Scratch::new("bench")?;
+        let [host, plain, guest] = process::copies(built, folder.path())?;
         Ok(Local { host, plain, guest, folder, jobs: Cell::new(0) })
     }
 
@@ -111,7 +105,7 @@ impl Local {
         let Job { input, output, group } = job;
         let mut command = match arm {
             Arm::Host => {
-                let mut command = Command::new(&self.host);
+                let mut command = clean_command(&self.host);
                 command.arg("run").arg(self.manifest(job)?);
                 command
             }
@@ -162,7 +156,7 @@ impl Local {
 
     /// How fast a module is on its own: all lines through `try`, in records/s.
     pub(super) fn try_module(&self, records: u64) -> Result<f64> {
-        let mut command = Command::new(&self.host);
+        let mut command = clean_command(&self.host);
         command.arg("try").arg(&self.guest).args(["--key-separator", ":"]).stdin(File::open(self.lines())?);
         let begun = Instant::now();
         let status = command.stdout(Stdio::null()).status()?;
@@ -214,7 +208,7 @@ impl Local {
     /// The host as a client of the log.
     fn client(&self, arguments: &[&str]) -> Result<Command> {
         let any = Job { input: "in".into(), output: "out".into(), group: "any".into() };
-        let mut command = Command::new(&self.host);
+        let mut command = clean_command(&self.host);
         command.args(arguments).arg("--manifest").arg(self.manifest(&any)?);
         Ok(command)
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Lines},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -135,23 +135,22 @@ pub(super) fn build_host() -> Result<PathBuf> {
     Ok(crate::target_folder().join("release/millstream"))
 }
 
-/// A program in a folder of `bench`. It is no member of the workspace, so what it is built from lies in a folder of its
-/// own.
+/// A program in a folder of `bench`.
 pub(super) fn build_beside(name: &str) -> Result<PathBuf> {
-    let folder = crate::root().join("bench").join(name);
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(shared) => PathBuf::from(shared).join("bench"),
-        None => folder.join("target"),
-    };
-    eprintln!("cargo build, in bench/{name}");
-    let status = Command::new("cargo")
-        .args(["build", "--release", "--locked"])
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", &target)
-        .status()
-        .context("cargo cannot be started")?;
-    ensure!(status.success(), "the program in bench/{name} could not be built");
-    Ok(target.join("release").join(format!("millstream-bench-{name}")))
+    let folder = format!("bench/{name}");
+    crate::cargo_beside(&folder, &["build", "--release", "--locked"])?;
+    Ok(crate::target_beside(&folder).join("release").join(format!("millstream-bench-{name}")))
+}
+
+/// Copies of programs and modules in a folder, so that a build in the meantime does not change what is measured.
+pub(super) fn copies<const N: usize>(of: [PathBuf; N], folder: &Path) -> Result<[PathBuf; N]> {
+    let mut copies = of;
+    for file in &mut copies {
+        let to = folder.join(file.file_name().context("a program has a name")?);
+        fs::copy(&*file, &to).with_context(|| format!("{} is not there", file.display()))?;
+        *file = to;
+    }
+    Ok(copies)
 }
 
 fn epoch_ms() -> f64 {
