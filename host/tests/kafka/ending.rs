@@ -54,8 +54,8 @@ fn idle_is_not_reached_while_a_dead_member_holds_records() {
     let mut numbers = numbers(30);
     kafka.send(&input, values(&numbers));
     until("both are at work", Duration::from_secs(60), || watch.count() == 30);
-    // Time for both to have their partitions.
-    thread::sleep(Duration::from_secs(4));
+    let group = format!("{}.copy", pipeline.name);
+    until("both have their partitions", Duration::from_secs(60), || kafka.is_shared_by(&group, 2));
     dead.kill();
     numbers.iter_mut().for_each(|number| number.push('x'));
     kafka.send(&input, values(&numbers));
@@ -160,12 +160,14 @@ fn a_signal_ends_it_in_order_with_the_running_transaction_committed() {
     let pipeline = Pipeline::new(&kafka, &format!("{COPY}    commit-interval: 3s\n"));
     let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
     kafka.make(&input, 3, &[]);
+    kafka.make(&output, 3, &[]);
     let numbers = numbers(20);
     for (signal, range) in [("TERM", 0..10), ("INT", 10..20)] {
         let mut host = pipeline.run(&[]);
-        host.wait_until_said("group ");
-        thread::sleep(Duration::from_secs(4));
-        kafka.send(&input, values(&numbers[range.clone()]));
+        let first = range.start + 1;
+        kafka.send(&input, values(&numbers[range.start..first]));
+        host.until("it is at work", Duration::from_secs(60), || read_all(&kafka, &output).len() == first);
+        kafka.send(&input, values(&numbers[first..range.end]));
         // In the middle of a long transaction.
         thread::sleep(Duration::from_millis(800));
         host.signal(signal);
@@ -230,8 +232,8 @@ fn a_standby_without_partitions_takes_over() {
     kafka.send(&input, values(&numbers[..10]));
     until("the first is at work", Duration::from_secs(60), || watch.count() == 10);
     let mut second = pipeline.run(&[]);
-    // Time to join, and to get nothing.
-    thread::sleep(Duration::from_secs(5));
+    let group = format!("{}.copy", pipeline.name);
+    until("one has nothing", Duration::from_secs(60), || kafka.is_shared_by(&group, 2));
     // Whichever has the partition: the other one takes it over, once the dead one's session is over.
     first.kill();
     kafka.send(&input, values(&numbers[10..20]));
