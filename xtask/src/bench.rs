@@ -7,10 +7,12 @@ mod embedded;
 mod lab;
 mod local;
 mod process;
+mod run;
 mod table;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use lab::{Arm, Delivery, Job, Lab};
+use run::Run;
 use std::{thread::sleep, time::Duration};
 use table::{Figures, Spread};
 
@@ -118,47 +120,11 @@ fn compare(lab: &Lab, shape: &Shape, rounds: usize) -> Result<String> {
     Ok(format!("{records} records of {size} B{with}, {rounds} rounds\n{figures}"))
 }
 
-/// What one run took.
-#[derive(Clone, Copy)]
-struct Run {
-    records_per_s: f64,
-    /// User and system time of all threads.
-    cpu_s_per_million: f64,
-    peak_mib: f64,
-    /// From the start of the process to its first commit.
-    first_ms: f64,
-}
-
-impl std::fmt::Display for Run {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Run { records_per_s, cpu_s_per_million, peak_mib, first_ms } = self;
-        write!(f, "{records_per_s:.0}/s, {cpu_s_per_million:.2} CPU s/M, {peak_mib:.1} MiB, first {first_ms:.0} ms")
-    }
-}
-
 fn copy(lab: &Lab, arm: Arm, job: &Job, records: u64) -> Result<Run> {
     lab.native(&["make", lab.broker(), &job.output, "--fresh"])?;
     let mut observer = lab.observe(job, records)?;
     let mut process = lab.spawn(arm, job)?;
-    let mut cpu_s_at = || -> Result<_> {
-        let seen = process.explain(observer.next())?;
-        Ok((seen, process.cpu_s()?))
-    };
-    let (first, first_cpu_s) = cpu_s_at()?;
-    ensure!(first.records < records, "all was done in one transaction: nothing is measured, take more records");
-    let (last, last_cpu_s) = loop {
-        let at = cpu_s_at()?;
-        if at.0.records == records {
-            break at;
-        }
-    };
-    let (done, seconds) = ((records - first.records) as f64, (last.epoch_ms - first.epoch_ms) / 1e3);
-    let run = Run {
-        records_per_s: done / seconds,
-        cpu_s_per_million: (last_cpu_s - first_cpu_s) / done * 1e6,
-        peak_mib: process.memory_mib("VmHWM")?,
-        first_ms: first.epoch_ms - process.started_epoch_ms(),
-    };
+    let run = Run::watch(&mut observer, &process, records)?;
     process.end()?;
     lab.check(&job.output, records)?;
     Ok(run)

@@ -84,7 +84,7 @@ fn harm(records: u64, kills: u64, start: impl Fn(&Pipeline) -> Host) -> Vec<Stri
 fn problems(pipeline: &Pipeline, watch: &Watch, records: u64) -> Vec<String> {
     let there = pipeline.records("out");
     let since = Instant::now();
-    while watch.count() < there.len() && since.elapsed() < Duration::from_secs(10) {
+    while watch.count() < there.len() && since.elapsed() < Duration::from_secs(60) {
         thread::sleep(Duration::from_millis(20));
     }
     let place = |record: &Value| (record["partition"].as_u64(), record["offset"].as_u64());

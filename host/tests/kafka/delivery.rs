@@ -42,7 +42,7 @@ fn problems(kafka: &Kafka, input: &str, watch: &Watch, records: u64) -> Vec<Stri
     let mut problems = Vec::new();
     let sent = read_all(kafka, input);
     let since = Instant::now();
-    while watch.count() < sent.len() && since.elapsed() < Duration::from_secs(10) {
+    while watch.count() < sent.len() && since.elapsed() < Duration::from_secs(60) {
         thread::sleep(Duration::from_millis(50));
     }
     // What should not come may come late.

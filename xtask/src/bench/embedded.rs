@@ -4,7 +4,8 @@ use super::{
     IDLE, Options,
     local::{Arm, Local},
     process::{Observer, Process, Seen},
-    table::{Spread, ratios},
+    run::{Run, rate},
+    table::{self, Spread, ratios},
 };
 use anyhow::{Result, ensure};
 use std::thread::sleep;
@@ -34,16 +35,6 @@ pub(super) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What one run took.
-struct Run {
-    records_per_s: f64,
-    cpu_s_per_million: f64,
-    /// From the start of the process to its first commit.
-    first_ms: f64,
-    peak_mib: f64,
-    records_per_commit: f64,
-}
-
 /// The passthrough of a topic, by the host and by the plain loop.
 fn pass(local: &Local, records: u64, rounds: usize) -> Result<String> {
     // The first run pays for compiling the guest, and says how many records the host has in a transaction.
@@ -56,10 +47,7 @@ fn pass(local: &Local, records: u64, rounds: usize) -> Result<String> {
         for is_host in arms {
             let arm = if is_host { Arm::Host } else { Arm::Plain(together as u64) };
             let run = copy(local, arm, records)?;
-            eprintln!(
-                "  {arm}: {:.0}/s, {:.0} a transaction, {:.2} CPU s/M, {:.1} MiB, first {:.0} ms",
-                run.records_per_s, run.records_per_commit, run.cpu_s_per_million, run.peak_mib, run.first_ms
-            );
+            eprintln!("  {arm}: {run}");
             if is_host {
                 together = run.records_per_commit;
                 host.push(run);
@@ -68,21 +56,8 @@ fn pass(local: &Local, records: u64, rounds: usize) -> Result<String> {
             }
         }
     }
-    type Column = (&'static str, fn(&Run) -> f64, fn(&Spread) -> String);
-    let columns: [Column; 4] = [
-        ("records/s", |run| run.records_per_s, Spread::whole),
-        ("CPU s/million", |run| run.cpu_s_per_million, Spread::fine),
-        ("a transaction", |run| run.records_per_commit, Spread::whole),
-        ("first ms", |run| run.first_ms, Spread::whole),
-    ];
-    let line = |name: &str, cell: &dyn Fn(&Column) -> String| {
-        columns.iter().fold(format!("\n  {name:12}"), |line, column| line + &format!("{:>18}", cell(column)))
-    };
-    let of = |runs: &[Run], figure: fn(&Run) -> f64| runs.iter().map(figure).collect::<Vec<_>>();
-    Ok(format!("pass{}", &line("", &|(head, ..)| (*head).to_owned())[5..])
-        + &line("host", &|(_, figure, shown)| shown(&Spread::of(&of(&host, *figure))))
-        + &line("plain", &|(_, figure, shown)| shown(&Spread::of(&of(&plain, *figure))))
-        + &line("host/plain", &|(_, figure, _)| Spread::of(&ratios(&of(&host, *figure), &of(&plain, *figure))).fine()))
+    let columns = [table::RATE, table::CPU, table::TOGETHER, table::FIRST];
+    Ok(table::head("pass", &columns) + &table::pair(&columns, [("host", &host), ("plain", &plain)]))
 }
 
 fn copy(local: &Local, arm: Arm, records: u64) -> Result<Run> {
@@ -90,28 +65,7 @@ fn copy(local: &Local, arm: Arm, records: u64) -> Result<Run> {
     let mut observer = local.observe_group(&job.group)?;
     ensure!(observer.next()?.records == 0, "group {} is not a new one", job.group);
     let mut process = local.start(arm, &job)?;
-    let first = process.explain(observer.next())?;
-    ensure!(first.records < records, "all was done in one transaction: nothing is measured, take more records");
-    let (first_cpu_s, mut commits) = (process.cpu_s()?, 0);
-    let (mut peak_mib, mut last_cpu_s) = (0.0, first_cpu_s);
-    let last = loop {
-        let seen = process.explain(observer.next())?;
-        commits += 1;
-        // One that is done already has no memory any more.
-        peak_mib = process.memory_mib("VmHWM").unwrap_or(peak_mib);
-        last_cpu_s = process.cpu_s().unwrap_or(last_cpu_s);
-        if seen.records >= records {
-            break seen;
-        }
-    };
-    let done = (last.records - first.records) as f64;
-    let run = Run {
-        records_per_s: rate(first, last),
-        cpu_s_per_million: (last_cpu_s - first_cpu_s) / done * 1e6,
-        first_ms: first.epoch_ms - process.started_epoch_ms(),
-        peak_mib,
-        records_per_commit: done / f64::from(commits),
-    };
+    let run = Run::watch(&mut observer, &process, records)?;
     if arm == Arm::Host {
         process.end()?;
         local.check(&job.output, records)?;
@@ -232,9 +186,4 @@ fn until(observer: &mut Observer, process: &Process, is_it: impl Fn(Seen) -> boo
             return Ok(seen);
         }
     }
-}
-
-/// Records in a second, between two looks.
-fn rate(first: Seen, last: Seen) -> f64 {
-    (last.records - first.records) as f64 / (last.epoch_ms - first.epoch_ms) * 1e3
 }

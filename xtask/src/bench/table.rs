@@ -1,58 +1,61 @@
 //! Both arms' figures, and how one stands to the other.
 
 use super::{
-    Run,
     lab::{Arm, Delivery},
+    run::Run,
 };
 use std::fmt;
+
+/// A column: its head, and what it shows of a run.
+pub(super) type Column = (&'static str, fn(&Run) -> f64, fn(&Spread) -> String);
+
+pub(super) const RATE: Column = ("records/s", |run| run.records_per_s, Spread::whole);
+pub(super) const CPU: Column = ("CPU s/million", |run| run.cpu_s_per_million, Spread::fine);
+pub(super) const PEAK: Column = ("peak MiB", |run| run.peak_mib, Spread::fine);
+pub(super) const TOGETHER: Column = ("a transaction", |run| run.records_per_commit, Spread::whole);
+pub(super) const FIRST: Column = ("first ms", |run| run.first_ms, Spread::whole);
+
+/// The line above a table.
+pub(super) fn head(title: &str, columns: &[Column]) -> String {
+    columns.iter().fold(format!("{title:14}"), |line, (head, ..)| line + &format!("{head:>18}"))
+}
+
+/// A line for each of two arms, and one for what the first is by the second.
+pub(super) fn pair(columns: &[Column], [one, other]: [(&str, &[Run]); 2]) -> String {
+    let line = |name: &str, cell: &dyn Fn(&Column) -> String| {
+        columns.iter().fold(format!("\n  {name:12}"), |line, column| line + &format!("{:>18}", cell(column)))
+    };
+    let of = |runs: &[Run], figure: fn(&Run) -> f64| runs.iter().map(figure).collect::<Vec<_>>();
+    let arm = |(name, runs): (&str, &[Run])| line(name, &|(_, figure, shown)| shown(&Spread::of(&of(runs, *figure))));
+    let by = |(_, figure, _): &Column| Spread::of(&ratios(&of(one.1, *figure), &of(other.1, *figure))).fine();
+    arm(one) + &arm(other) + &line(&format!("{}/{}", one.0, other.0), &by)
+}
 
 /// All runs of one shape, in the order that they were made in.
 #[derive(Default)]
 pub(super) struct Figures(Vec<(Delivery, Arm, Run)>);
-
-/// A column: its head, its width, and what it shows of a run.
-type Column = (&'static str, usize, fn(&Run) -> f64, fn(&Spread) -> String);
-
-const COLUMNS: [Column; 4] = [
-    ("records/s", 17, |run| run.records_per_s, Spread::whole),
-    ("CPU s/million", 16, |run| run.cpu_s_per_million, Spread::fine),
-    ("peak MiB", 16, |run| run.peak_mib, Spread::fine),
-    ("first ms", 16, |run| run.first_ms, Spread::whole),
-];
 
 impl Figures {
     pub(super) fn add(&mut self, delivery: Delivery, arm: Arm, run: Run) {
         self.0.push((delivery, arm, run));
     }
 
-    fn of(&self, delivery: Delivery, arm: Arm, figure: fn(&Run) -> f64) -> Vec<f64> {
-        self.0.iter().filter(|(d, a, _)| (*d, *a) == (delivery, arm)).map(|(_, _, run)| figure(run)).collect()
+    fn of(&self, delivery: Delivery, arm: Arm) -> Vec<Run> {
+        self.0.iter().filter(|(d, a, _)| (*d, *a) == (delivery, arm)).map(|(_, _, run)| *run).collect()
     }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:14}", "")?;
-        for (head, width, ..) in COLUMNS {
-            write!(f, "{head:>width$}")?;
-        }
+        let columns = [RATE, CPU, PEAK, FIRST];
+        write!(f, "{}", head("", &columns))?;
         for delivery in Delivery::ALL {
-            write!(f, "\n{delivery}")?;
-            for arm in Arm::ALL {
-                write!(f, "\n  {:12}", arm.to_string())?;
-                for (_, width, figure, shown) in COLUMNS {
-                    write!(f, "{:>width$}", shown(&Spread::of(&self.of(delivery, arm, figure))))?;
-                }
-            }
-            write!(f, "\n  {:12}", "host/native")?;
-            for (_, width, figure, _) in COLUMNS {
-                let ratios = ratios(&self.of(delivery, Arm::Host, figure), &self.of(delivery, Arm::Native, figure));
-                write!(f, "{:>width$}", Spread::of(&ratios).fine())?;
-            }
+            let [host, native] = Arm::ALL.map(|arm| self.of(delivery, arm));
+            write!(f, "\n{delivery}{}", pair(&columns, [("host", &host), ("native", &native)]))?;
         }
         write!(f, "\nexactly-once / at-least-once:")?;
         for arm in Arm::ALL {
-            let of = |delivery| self.of(delivery, arm, |run| run.records_per_s);
+            let of = |delivery| self.of(delivery, arm).iter().map(|run| run.records_per_s).collect::<Vec<_>>();
             let ratios = ratios(&of(Delivery::ExactlyOnce), &of(Delivery::AtLeastOnce));
             write!(f, " {arm} {}", Spread::of(&ratios).fine())?;
         }
@@ -112,6 +115,25 @@ mod tests {
         assert_eq!(shown(&[1.0, 2.0]), ("2 1–2".into(), "1.50 1.00–2.00".into()));
         assert_eq!(shown(&[301_400.0, 298_600.0]).0, "300k 299–301");
         assert_eq!(shown(&[42.4]).1, "42 42–42");
+    }
+
+    #[test]
+    fn two_arms_stand_above_what_one_is_by_the_other() {
+        let run = |records_per_s, first_ms| Run {
+            records_per_s,
+            cpu_s_per_million: 0.0,
+            peak_mib: 0.0,
+            first_ms,
+            records_per_commit: 0.0,
+        };
+        let columns = [RATE, FIRST];
+        let shown = pair(&columns, [("host", &[run(50.0, 3.0)]), ("plain", &[run(100.0, 2.0)])]);
+        let due = "
+pass                   records/s          first ms
+  host                  50 50–50             3 3–3
+  plain              100 100–100             2 2–2
+  host/plain      0.50 0.50–0.50    1.50 1.50–1.50";
+        assert_eq!(format!("\n{}{shown}", head("pass", &columns)), due);
     }
 
     #[test]
