@@ -18,6 +18,7 @@ pub mod sinks;
 pub mod source;
 pub mod stage;
 pub mod supervisor;
+pub mod testing;
 pub mod text;
 pub mod transport;
 pub mod wasm;

@@ -14,6 +14,7 @@ mod run;
 mod schema;
 mod starts;
 mod stdio;
+mod test;
 mod topics;
 mod r#try;
 
@@ -39,6 +40,7 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Try(r#try::Arguments),
+    Test(test::Arguments),
     Topics(topics::Arguments),
     Produce(produce::Arguments),
     Consume(consume::Arguments),
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Try(arguments) => r#try::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Topics(arguments) => topics::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),

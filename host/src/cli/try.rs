@@ -3,16 +3,16 @@
 use super::{Exit, input::InputArguments, say, wrong};
 use crate::{
     clock::SystemClock,
-    lines::{Entry, InputFormat, LineError, Lines, OutputFormat, Shown},
+    lines::{Entries, Entry, InputFormat, LineError, Lines, OutputFormat, Shown},
     manifest::OnError,
-    record::{Header, Record},
+    record::Record,
     stage::{
         Output, Retry, Stage, StageSettings,
         guest::{Failed, Guest, InHand},
     },
     supervisor::{self, Format},
     text::{count, grouped},
-    transport::{Batch, Incoming, NextOffset, Offset, Outgoing, Partition},
+    transport::Outgoing,
     wasm::{self, Cache, Engine, Instance, Module, OpenError, Setup},
     worker::control::Control,
 };
@@ -157,9 +157,9 @@ fn feed<R: Read>(lines: &mut Lines<R>, stage: &mut Stage, printer: &mut Printer)
         let why = match lines.next_record() {
             Ok(None) => break,
             Ok(Some(entry)) => {
-                let record = Rc::new(One { number: lines.line() - 1, entry });
+                let record = Rc::new(Entries::one(entry, lines.line() - 1));
                 let answer = stage.once(&record, 0, &mut |out| {
-                    printer.print(&record.entry, out);
+                    printer.print(record.entry(0), out);
                     Ok(())
                 })?;
                 answer.err().map(|failed| format!("line {}: {failed}", lines.line()))
@@ -237,42 +237,6 @@ impl Printer {
         out.write_all(&self.text)?;
         self.text.clear();
         out.flush()
-    }
-}
-
-/// One record as a batch.
-struct One {
-    entry: Entry,
-    /// How many lines stand before it.
-    number: u64,
-}
-
-impl Batch for One {
-    fn len(&self) -> usize {
-        1
-    }
-
-    fn get(&self, _: usize) -> Incoming<'_> {
-        let Entry { key, value, timestamp, partition, offset, .. } = &self.entry;
-        Incoming {
-            partition: Partition { input: 0, number: partition.unwrap_or(0) },
-            offset: Offset(offset.unwrap_or(self.number)),
-            timestamp: *timestamp,
-            key: key.as_deref(),
-            value: value.as_deref(),
-        }
-    }
-
-    fn headers(&self, _: usize) -> Vec<Header> {
-        let header = |(name, value): &(Vec<u8>, Option<Vec<u8>>)| Header {
-            name: String::from_utf8_lossy(name).into_owned(),
-            value: value.clone(),
-        };
-        self.entry.headers.iter().map(header).collect()
-    }
-
-    fn ends(&self) -> &[(Partition, NextOffset)] {
-        &[]
     }
 }
 

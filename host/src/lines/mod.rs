@@ -9,10 +9,12 @@
 //! Bytes that are not UTF-8 are `{"base64":"…"}`, no key and no value (a tombstone) are `null`. Of what comes in, only
 //! `value` must be there.
 
+mod entries;
 mod json;
 mod read;
 mod write;
 
+pub use entries::{Entries, Given};
 pub use read::{Input, InputFormat, LINE_BYTES, LineError, Lines, Separator};
 pub use write::{OutputFormat, Shown, ShownHeader};
 

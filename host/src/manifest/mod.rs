@@ -35,7 +35,11 @@ pub use checked::{
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};
 pub use schema::schema;
+pub(crate) use shapes::{AS_WRITTEN, Named, Spanned};
+pub(crate) use values::Config;
+pub(crate) use yaml::Document;
 
+use serde::de::DeserializeOwned;
 use std::{path::Path, time::Duration};
 
 /// A duration such as `250ms`, `10s`, `5m` or `1h`, as manifests and the command line have them.
@@ -48,8 +52,11 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
     names::check_topic(name, &format!("`{name}`")).map_err(|(what, way_out)| format!("{what}: {way_out}"))
 }
 
-/// A manifest is written by hand.
+/// What is written by hand is no larger.
 const LARGEST: usize = 1 << 20;
+
+const MANIFEST: Document =
+    Document { name: "manifest", outline: "it starts with `name: …` and has at least one stage under `stages:`" };
 
 /// Where `${VAR}` gets its value from.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -104,10 +111,7 @@ impl Reading {
 pub fn read(path: &Path, source: &str, environment: Environment<'_>, brokers: Option<&[String]>) -> Reading {
     let shown_path = path.display().to_string();
     let findings = report::Findings::default();
-    if source.len() > LARGEST {
-        findings.add(
-            Diagnostic::mistake(0..0, "the manifest is larger than 1 MiB").help("is this the file that was meant?"),
-        );
+    if is_too_large(MANIFEST, source, &findings) {
         return Reading {
             report: findings.report(&shown_path, "", &[]),
             places: Places::default(),
@@ -115,7 +119,7 @@ pub fn read(path: &Path, source: &str, environment: Environment<'_>, brokers: Op
             manifest: None,
         };
     }
-    let mut root = yaml::read(source, environment, &findings);
+    let mut root = yaml::read(MANIFEST, source, Some(environment), &findings);
     let mut hidden = secrets::mark(&mut root);
     if findings.is_cut_off() {
         hidden.extend(secrets::in_broken_text(source));
@@ -136,4 +140,36 @@ pub fn read(path: &Path, source: &str, environment: Environment<'_>, brokers: Op
         modules: modules.unwrap_or_default(),
         manifest,
     }
+}
+
+/// Another text that is written by hand, read as manifests are, but without the environment: the values in it are
+/// what is written.
+pub(crate) struct Text<T> {
+    /// What could be read. Only without mistakes it is all that is written.
+    pub(crate) written: Option<T>,
+    /// What is wrong with it.
+    pub(crate) report: Report,
+    /// Where things stand in it.
+    pub(crate) places: Places,
+}
+
+/// Reads such a text; `path` is shown in messages.
+pub(crate) fn read_text<T: DeserializeOwned>(document: Document, path: &str, source: &str) -> Text<T> {
+    let findings = report::Findings::default();
+    if is_too_large(document, source, &findings) {
+        return Text { written: None, report: findings.report(path, "", &[]), places: Places::default() };
+    }
+    let root = yaml::read(document, source, None, &findings);
+    let written = reader::collect(&root, source, &findings);
+    Text { written, report: findings.report(path, source, &[]), places: Places::read(&root, source) }
+}
+
+fn is_too_large(document: Document, source: &str, findings: &report::Findings) -> bool {
+    if source.len() > LARGEST {
+        findings.add(
+            Diagnostic::mistake(0..0, format!("the {} is larger than 1 MiB", document.name))
+                .help("is this the file that was meant?"),
+        );
+    }
+    source.len() > LARGEST
 }

@@ -26,7 +26,7 @@ impl Places {
     }
 
     /// All that a path of keys leads to; `None` when it is not written.
-    pub(super) fn whole(&self, path: &[&str]) -> Option<Span> {
+    pub(crate) fn whole(&self, path: &[&str]) -> Option<Span> {
         match path.split_first() {
             Some((key, rest)) => self.inner.get(*key)?.whole(rest),
             None => Some(self.whole.clone()),

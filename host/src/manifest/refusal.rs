@@ -60,7 +60,11 @@ impl de::Error for Refusal {
         if expected.starts_with("a mapping") {
             return Refusal::ExpectedMap { expected, found };
         }
-        let expected = if expected == "a string" { "a text".to_owned() } else { expected };
+        let expected = match &*expected {
+            "a string" => "a text".to_owned(),
+            "u32" | "u64" | "i64" => "a whole number".to_owned(),
+            _ => expected,
+        };
         Refusal::Expected { expected, found, words: &[] }
     }
 

@@ -100,7 +100,7 @@ impl Report {
     }
 
     /// True when a mistake stands in this part of the text.
-    pub(super) fn has_mistakes_in(&self, part: &Span) -> bool {
+    pub(crate) fn has_mistakes_in(&self, part: &Span) -> bool {
         let stands = |finding: &&Diagnostic| part.start <= finding.at.start && finding.at.start <= part.end;
         self.found.iter().filter(stands).any(|finding| finding.severity == Severity::Mistake)
     }

@@ -14,14 +14,14 @@ pub(super) const SPANNED: &str = "$spanned";
 /// The reader gives a single value as a list of one to who asks under this name.
 pub(super) const MANY: &str = "$many";
 /// The reader gives a scalar as its text, anything else as it is, to who asks under this name.
-pub(super) const AS_WRITTEN: &str = "$as-written";
+pub(crate) const AS_WRITTEN: &str = "$as-written";
 
 /// A value, its place, and how messages show it.
 #[derive(Clone)]
-pub(super) struct Spanned<T> {
-    pub(super) value: T,
+pub(crate) struct Spanned<T> {
+    pub(crate) value: T,
     /// `None` when the value is made up, because what is written was reported: say nothing more about it.
-    pub(super) at: Option<Span>,
+    pub(crate) at: Option<Span>,
     /// `${VAR}`, not what it stands for.
     pub(super) written: String,
 }
@@ -33,7 +33,7 @@ impl<T> Spanned<T> {
     }
 
     /// How a message shows it.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         format!("`{}`", short(&self.written))
     }
 }
@@ -124,7 +124,7 @@ impl<T: JsonSchema> JsonSchema for Many<T> {
 }
 
 /// Things by their names, in the order in which they are written. Nothing at all is none of them.
-pub(super) struct Named<T>(pub(super) Vec<(Spanned<String>, T)>);
+pub(crate) struct Named<T>(pub(crate) Vec<(Spanned<String>, T)>);
 
 impl<T> Default for Named<T> {
     fn default() -> Self {
@@ -134,7 +134,7 @@ impl<T> Default for Named<T> {
 
 impl<T> Named<T> {
     /// The names and the things.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(Spanned<String>, T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Spanned<String>, T)> {
         self.0.iter()
     }
 }

@@ -64,7 +64,7 @@ impl JsonSchema for Property {
 }
 
 /// What a module gets to know: a scalar as it is written, anything else as JSON.
-pub(super) struct Config(pub(super) String);
+pub(crate) struct Config(pub(crate) String);
 
 impl<'d> Deserialize<'d> for Config {
     fn deserialize<D: Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {

@@ -23,10 +23,25 @@ const MOST_COPIED: usize = 10_000;
 /// What is read recursively must not eat its stack.
 const DEEPEST: usize = 64;
 
-/// Never fails: what cannot be read is reported, and what was read before it is returned.
-pub(super) fn read(source: &str, environment: Environment<'_>, findings: &Findings) -> Node {
-    let mut builder =
-        Builder { source, environment, findings, open: Vec::new(), anchors: HashMap::new(), copied: 0, root: None };
+/// What a text is, for messages.
+#[derive(Clone, Copy)]
+pub(crate) struct Document {
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// What stands in one that is not empty.
+    pub(crate) outline: &'static str,
+}
+
+/// Never fails: what cannot be read is reported, and what was read before it is returned. Without an environment,
+/// `${` in a value means nothing.
+pub(super) fn read(
+    document: Document,
+    source: &str,
+    environment: Option<Environment<'_>>,
+    findings: &Findings,
+) -> Node {
+    let (open, anchors) = (Vec::new(), HashMap::new());
+    let mut builder = Builder { document, source, environment, findings, open, anchors, copied: 0, root: None };
     let options = granit_parser::options! { emit_unresolved_aliases: true };
     let mut parser = Parser::new_from_str_with_options(source, options);
     loop {
@@ -46,18 +61,15 @@ pub(super) fn read(source: &str, environment: Environment<'_>, findings: &Findin
         }
     }
     match builder.root {
-        Some(Node { content: Content::Scalar(scalar), .. }) if scalar.is_null() => empty(findings),
+        Some(Node { content: Content::Scalar(scalar), .. }) if scalar.is_null() => empty(document, findings),
         Some(root) => root,
-        None => empty(findings),
+        None => empty(document, findings),
     }
 }
 
-fn empty(findings: &Findings) -> Node {
+fn empty(document: Document, findings: &Findings) -> Node {
     findings.set_cut_off();
-    findings.add(
-        Diagnostic::mistake(0..0, "the manifest is empty")
-            .help("it starts with `name: …` and has at least one stage under `stages:`"),
-    );
+    findings.add(Diagnostic::mistake(0..0, format!("the {} is empty", document.name)).help(document.outline));
     Node::hole(0..0)
 }
 
@@ -83,8 +95,9 @@ enum OpenKind {
 }
 
 struct Builder<'a> {
+    document: Document,
     source: &'a str,
-    environment: Environment<'a>,
+    environment: Option<Environment<'a>>,
     findings: &'a Findings,
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
@@ -97,7 +110,7 @@ impl Builder<'_> {
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
                 self.findings.add(
-                    Diagnostic::mistake(span, "a manifest is one document")
+                    Diagnostic::mistake(span, format!("a {} is one document", self.document.name))
                         .help("remove the `---` and what does not belong to it"),
                 );
                 return Err(Refused);
@@ -158,7 +171,11 @@ impl Builder<'_> {
             let scalar = Scalar { text: text.to_owned(), quoted, from_environment: false };
             return Node::new(span, Content::Scalar(scalar));
         }
-        let expanded = expand(self.source, &span, text, self.environment, self.findings);
+        let Some(environment) = self.environment else {
+            let scalar = Scalar { text: text.to_owned(), quoted, from_environment: false };
+            return Node::new(span, Content::Scalar(scalar));
+        };
+        let expanded = expand(self.source, &span, text, environment, self.findings);
         let scalar = Scalar { text: expanded.text, quoted, from_environment: expanded.from_environment };
         let node = Node::new(span, Content::Scalar(scalar));
         if expanded.broken {
@@ -207,7 +224,16 @@ impl Builder<'_> {
     }
 
     fn close(&self, open: Open, end: usize, cut_off: bool) -> (Node, usize) {
-        // The parser's end of an empty collection may lie before its start.
+        let last = match &open.kind {
+            OpenKind::List(items) => items.last(),
+            OpenKind::Map { entries, .. } => entries.last().map(|entry| &entry.value),
+        };
+        // Without a bracket, the parser sees the end only where something else begins, behind any comments.
+        let end = match last {
+            Some(last) if !self.source[..end].ends_with(['}', ']']) => last.span.end,
+            _ => end,
+        };
+        // Its end of an empty collection may lie before its start.
         let span = open.start..end.max(open.start);
         let content = match open.kind {
             OpenKind::List(items) => Content::List(items),

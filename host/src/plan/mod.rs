@@ -4,6 +4,7 @@
 mod parts;
 mod wanted;
 
+pub(crate) use parts::output;
 pub use parts::{setup, source_setup};
 pub use wanted::Wanted;
 

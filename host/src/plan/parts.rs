@@ -152,20 +152,7 @@ impl Surroundings<'_> {
 
     fn output(&self, name: &str, topic: &str) -> Output {
         let unknown = TopicFacts::default();
-        let facts = self.topics.get(topic).unwrap_or(&unknown);
-        let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
-        let ahead = facts.number("message.timestamp.after.max.ms").and_then(|ms| u64::try_from(ms).ok());
-        Output {
-            name: name.to_owned(),
-            topic: topic.to_owned(),
-            partitions: facts.partitions,
-            largest: largest(facts),
-            compacted: says("cleanup.policy", "compact"),
-            // Where the broker puts in its own time it does not look at ours.
-            ahead: ahead
-                .filter(|ms| *ms < i64::MAX as u64 && !says("message.timestamp.type", "LogAppendTime"))
-                .map(Duration::from_millis),
-        }
+        output(name, topic, self.topics.get(topic).unwrap_or(&unknown))
     }
 
     fn inputs_digest(&self, inputs: &[String]) -> String {
@@ -175,6 +162,23 @@ impl Surroundings<'_> {
             digest.update(format!("{input}:{partitions},"));
         }
         hex(&digest.finalize()[..4])
+    }
+}
+
+/// An output to a topic of which this is known.
+pub(crate) fn output(name: &str, topic: &str, facts: &TopicFacts) -> Output {
+    let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
+    let ahead = facts.number("message.timestamp.after.max.ms").and_then(|ms| u64::try_from(ms).ok());
+    Output {
+        name: name.to_owned(),
+        topic: topic.to_owned(),
+        partitions: facts.partitions,
+        largest: largest(facts),
+        compacted: says("cleanup.policy", "compact"),
+        // Where the broker puts in its own time it does not look at ours.
+        ahead: ahead
+            .filter(|ms| *ms < i64::MAX as u64 && !says("message.timestamp.type", "LogAppendTime"))
+            .map(Duration::from_millis),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "",
     "run",
     "check",
     "try",
+    "test",
     "topics",
     "topics list",
     "topics create",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod build;
+mod cases;
 mod clients;
 mod cluster;
 #[path = "../support/command.rs"]

@@ -1,0 +1,278 @@
+//! `test`: runs the cases of stages, offline.
+
+use super::{
+    Exit,
+    load::{self, Loaded, Wishes},
+    print, say, terminal, wrong,
+};
+use crate::{
+    supervisor::{self, Format},
+    testing::{Bench, Case, CaseFile, CaseText, Line, Verdict, junit, update},
+    text::{count, grouped},
+};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// How the files of cases end.
+const ENDING: &str = ".test.yaml";
+/// The manifest of a file of cases that names none.
+const MANIFEST: &str = "millstream.yaml";
+/// Folders that hold what others made.
+const FOREIGN: [&str; 3] = ["target", "node_modules", "__pycache__"];
+
+/// Run the cases of stages (*.test.yaml), offline
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  millstream test
+  millstream test price.test.yaml --build
+  millstream test --update
+
+A file of cases says what comes of records:
+  stage: price
+  cases:
+    - name: a price gets its currency
+      input: {key: a, value: \"5\"}
+      output: {key: a, value: \"5 EUR\"}
+    - name: what is no number is refused
+      input: {value: five}
+      failure: {kind: reject, code: not-a-number}
+
+Exit codes: 0 all cases passed, 1 some failed, 2 what was asked is wrong")]
+pub(super) struct Arguments {
+    /// A file of cases, or a folder to look for them; the current one by default
+    #[arg(default_value = ".", hide_default_value = true)]
+    paths: Vec<PathBuf>,
+    /// The manifest of the stages; by default the one that each file names, or the millstream.yaml beside it
+    #[arg(long, hide_env = true, env = "MILLSTREAM_MANIFEST")]
+    manifest: Option<PathBuf>,
+    /// Build the stages first, with the commands of their manifest
+    #[arg(long)]
+    build: bool,
+    /// Write what came into the files, where it is not what was expected
+    #[arg(long)]
+    update: bool,
+    /// Print each case as a line of JSON
+    #[arg(long, hide_env = true, env = "MILLSTREAM_JSON", value_parser = clap::builder::BoolishValueParser::new())]
+    json: bool,
+    /// Write a report for build servers to this file, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// A file of cases that was read.
+struct Found {
+    path: PathBuf,
+    text: CaseText,
+    stage: String,
+    manifest: PathBuf,
+}
+
+/// A case that ran.
+struct Ran {
+    verdict: Verdict,
+    seconds: f64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
+    supervisor::start_log(Format::Text, false, false);
+    let files = find(&arguments.paths)?;
+    let mut found = Vec::new();
+    for path in files {
+        let source = fs::read_to_string(&path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+        let text = CaseText::read(&path, source);
+        let (stage, named) = match text.stage() {
+            Ok((stage, named)) => (stage.to_owned(), named),
+            Err(report) => return refused(&report.render(terminal())),
+        };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let manifest = match &arguments.manifest {
+            Some(manifest) => manifest.clone(),
+            None => folder.join(named.as_deref().unwrap_or(Path::new(MANIFEST))),
+        };
+        if !manifest.exists() {
+            let (path, manifest) = (path.display(), manifest.display());
+            return Err(wrong(format!(
+                "{path}: there is no {manifest}: name the manifest by `manifest: …`, or --manifest"
+            )));
+        }
+        found.push(Found { path, text, stage, manifest });
+    }
+    // A manifest is loaded once, with the stages that have cases.
+    let mut wanted: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    for found in &found {
+        let stages = wanted.entry(found.manifest.clone()).or_default();
+        if !stages.contains(&found.stage) {
+            stages.push(found.stage.clone());
+        }
+    }
+    let mut loaded = BTreeMap::new();
+    for (manifest, only) in wanted {
+        let source = load::Source { manifest: manifest.clone(), kafka: None };
+        match load::load(&source, &Wishes { only, build: arguments.build })? {
+            Ok(one) => loaded.insert(manifest, one),
+            Err(mistakes) => return refused(&mistakes),
+        };
+    }
+    let mut files = Vec::new();
+    for found in found {
+        let Some(Loaded { manifest, compiled, .. }) = loaded.get(&found.manifest) else { continue };
+        let stage = manifest.stages.iter().find(|stage| stage.name == found.stage);
+        let (Some(stage), Some(compiled)) = (stage, compiled.get(&found.stage)) else {
+            return Err(wrong(format!(
+                "{}: {} is no stage, and only stages have cases",
+                found.path.display(),
+                found.stage
+            )));
+        };
+        match found.text.finish(stage, arguments.update) {
+            Ok(file) => files.push((found.path, file, Bench::new(manifest, stage, compiled))),
+            Err(report) => return refused(&report.render(terminal())),
+        }
+    }
+    let mut all = Vec::new();
+    for (path, file, bench) in &files {
+        let ran: Vec<_> = file
+            .cases
+            .iter()
+            .map(|case| {
+                let since = Instant::now();
+                let verdict = Verdict::of(bench, case);
+                Ran { verdict, seconds: since.elapsed().as_secs_f64() }
+            })
+            .collect();
+        match arguments.json {
+            true => print(&lines(path, file, &ran))?,
+            false => print(&told(path, file, &ran, arguments.update))?,
+        }
+        if arguments.update {
+            rewrite(path, file, &ran)?;
+        }
+        all.push((path, file, ran));
+    }
+    if let Some(to) = &arguments.junit {
+        let names: Vec<_> = all.iter().map(|(path, ..)| path.display().to_string()).collect();
+        let suites = all.iter().zip(&names).map(|((_, file, ran), name)| junit::Suite {
+            name,
+            cases: file.cases.iter().zip(ran).map(|(case, ran)| (&*case.name, &ran.verdict, ran.seconds)).collect(),
+        });
+        let report = junit::report(&suites.collect::<Vec<_>>());
+        fs::write(to, report).with_context(|| format!("{} cannot be written", to.display()))?;
+    }
+    let ran = || all.iter().flat_map(|(_, _, ran)| ran);
+    let (cases, failed) = (ran().count() as u64, ran().filter(|ran| !ran.verdict.is_good()).count() as u64);
+    if !arguments.json {
+        let word = if arguments.update { "updated" } else { "failed" };
+        print(&format!("{}, {} {word}\n", count(cases, "case"), grouped(failed)))?;
+    }
+    Ok(if failed > 0 && !arguments.update { Exit::Failed } else { Exit::Done })
+}
+
+fn refused(report: &str) -> Result<Exit> {
+    say(report);
+    Ok(Exit::Wrong)
+}
+
+/// The files of cases in some places, in their order.
+fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let facts = fs::metadata(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => wrong(format!("{}: there is no such file or folder", path.display())),
+            _ => wrong(format!("{}: {error}", path.display())),
+        })?;
+        match facts.is_dir() {
+            true => walk(path, &mut found)?,
+            false => found.push(path.clone()),
+        }
+    }
+    if found.is_empty() {
+        let places: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        return Err(wrong(format!("no cases in {}: they are files that end in {ENDING}", places.join(", "))));
+    }
+    Ok(found)
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = entries.map_err(|error| wrong(format!("{}: {error}", folder.display())))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let kind = entry.file_type().with_context(|| entry.path().display().to_string())?;
+        if kind.is_dir() && !name.starts_with('.') && !FOREIGN.contains(&&*name) {
+            walk(&entry.path(), found)?;
+        } else if !kind.is_dir() && name.ends_with(ENDING) {
+            // Said as it would be typed.
+            let path = entry.path();
+            found.push(path.strip_prefix(".").map(Path::to_owned).unwrap_or(path));
+        }
+    }
+    Ok(())
+}
+
+/// The cases of a file for people: those that failed with what is different.
+fn told(path: &Path, file: &CaseFile, ran: &[Ran], update: bool) -> String {
+    let colors = io::stdout().is_terminal();
+    let paint = |color: &str, text: &str| match colors {
+        true => format!("\x1b[{color}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    };
+    let mut text = format!("{}\n", path.display());
+    for (case, Ran { verdict, .. }) in file.cases.iter().zip(ran) {
+        let mark = match (verdict.is_good(), update) {
+            (true, _) => paint("32", "ok     "),
+            (false, true) => paint("33", "updated"),
+            (false, false) => paint("31", "FAILED "),
+        };
+        text += &format!("  {mark}  {}\n", case.name);
+        if verdict.is_good() {
+            continue;
+        }
+        text += &format!("           {}:{}\n", path.display(), case.line);
+        for line in &verdict.lines {
+            let color = match line {
+                Line::Same(_) => "2",
+                Line::Missing(_) => "31",
+                Line::Extra(_) => "32",
+            };
+            text += &format!("           {}\n", paint(color, &line.to_string()));
+        }
+    }
+    text
+}
+
+/// The cases of a file for programs.
+fn lines(path: &Path, file: &CaseFile, ran: &[Ran]) -> String {
+    let line = |(case, ran): (&Case, &Ran)| {
+        let lines: Vec<_> = ran.verdict.lines.iter().map(Line::to_string).collect();
+        let json = json!({
+            "file": path.display().to_string(),
+            "line": case.line,
+            "case": case.name,
+            "passed": ran.verdict.is_good(),
+            "seconds": ran.seconds,
+            "difference": if ran.verdict.is_good() { Vec::new() } else { lines },
+        });
+        format!("{json}\n")
+    };
+    file.cases.iter().zip(ran).map(line).collect()
+}
+
+/// Writes what came into a file of cases.
+fn rewrite(path: &Path, file: &CaseFile, ran: &[Ran]) -> Result<()> {
+    let cases = file.cases.iter().zip(ran).map(|(case, ran)| (case, &ran.verdict));
+    let other: Vec<_> = cases.filter(|(_, verdict)| !verdict.is_good()).collect();
+    if other.is_empty() {
+        return Ok(());
+    }
+    fs::write(path, update::update(&file.source, &other))
+        .with_context(|| format!("{} cannot be written", path.display()))
+}

@@ -1,0 +1,150 @@
+//! What comes of a case: its records go through the stage, one after the other, on an instance of their own.
+
+use super::{
+    cases::Case,
+    form::{Bytes, Event, FailureForm, Header, Kind, RecordForm},
+};
+use crate::{
+    clock::SystemClock,
+    lines::{Entries, Given},
+    manifest::{Manifest, OnError, Stage as Written},
+    plan,
+    record::Reason,
+    stage::{Retry, Stage, StageSettings, guest::Failed},
+    transport::{Outgoing, log::TopicFacts},
+    wasm::{Compiled, Instance, OpenError},
+    worker::control::Control,
+};
+use std::{rc::Rc, sync::Arc};
+
+/// A stage that cases run on.
+pub struct Bench<'a> {
+    stage: &'a Written,
+    compiled: &'a Compiled,
+    settings: Arc<StageSettings>,
+}
+
+/// What came of a record, beside what it was given: what it did not say, it has from there.
+pub(super) struct Came {
+    pub(super) event: Event,
+    pub(super) origin: usize,
+}
+
+impl<'a> Bench<'a> {
+    /// The stage of a manifest, as it would run, with topics as the manifest wants them.
+    pub fn new(manifest: &Manifest, stage: &'a Written, compiled: &'a Compiled) -> Bench<'a> {
+        let outputs = stage.outputs.iter().map(|port| {
+            let wanted = manifest.topics.get(&port.topic).cloned().unwrap_or_default();
+            let facts = TopicFacts {
+                partitions: wanted.partitions.unwrap_or(i32::MAX.unsigned_abs()),
+                config: wanted.config,
+                ..TopicFacts::default()
+            };
+            plan::output(&port.name, &port.topic, &facts)
+        });
+        let settings = StageSettings {
+            pipeline: manifest.name.clone(),
+            stage: stage.name.clone(),
+            module: format!("sha256:{}", compiled.digest()),
+            inputs: stage.inputs.iter().map(|port| port.topic.clone()).collect(),
+            outputs: outputs.collect(),
+            on_error: OnError::Stop,
+            retry: Retry::default(),
+        };
+        Bench { stage, compiled, settings: Arc::new(settings) }
+    }
+
+    /// What the first output is called: records that name none go there.
+    pub(super) fn first_output(&self) -> &str {
+        self.settings.outputs.first().map_or("", |output| &output.name)
+    }
+
+    pub(super) fn run(&self, case: &Case) -> Vec<Came> {
+        let mut setup = plan::setup(self.stage);
+        setup.config.retain(|(key, _)| !case.config.contains_key(key));
+        setup.config.extend(case.config.clone());
+        let instance = match Instance::new(self.compiled, setup) {
+            Ok(instance) => instance,
+            Err(error) => return vec![Came { event: Event::Failure(unopened(error)), origin: 0 }],
+        };
+        let clock = Rc::new(SystemClock::new(Arc::new(Control::default())));
+        let mut stage = Stage::new(self.settings.clone(), Box::new(instance), clock, Arc::default());
+        let batch = Rc::new(Entries::new(case.given.clone()));
+        let mut came = Vec::new();
+        for origin in 0..case.given.len() {
+            let mut records = Vec::new();
+            let answer = stage.once(&batch, origin, &mut |out| {
+                records.push(self.record(&case.given[origin], out));
+                Ok(())
+            });
+            match answer {
+                Ok(Ok(())) => came.extend(records.into_iter().map(|event| Came { event, origin })),
+                Ok(Err(failed)) => came.push(Came { event: Event::Failure(failure(&failed)), origin }),
+                Err(fault) => {
+                    let reason = Reason { code: None, message: fault.to_string() };
+                    came.push(Came { event: Event::Failure(form(Kind::Fault, &reason)), origin });
+                }
+            }
+        }
+        came
+    }
+
+    fn record(&self, given: &Given, out: &Outgoing<'_>) -> Event {
+        let bytes = |bytes: Option<&[u8]>| bytes.map(|bytes| Bytes(bytes.to_vec()));
+        let mut headers = Vec::new();
+        if out.keep_headers {
+            headers.extend(headers_of(given));
+        }
+        headers.extend(
+            out.headers.iter().map(|header| Header(Bytes(header.name.clone().into()), bytes(header.value.as_deref()))),
+        );
+        let record = RecordForm {
+            output: self.settings.outputs.get(out.output).map(|output| output.name.clone()),
+            partition: out.partition,
+            timestamp: out.timestamp,
+            key: bytes(out.key),
+            value: bytes(out.value),
+            headers: Some(headers),
+        };
+        Event::Record(record.short(given, self.first_output()))
+    }
+}
+
+impl RecordForm {
+    /// Without what it has from the record that it came of, or as any record has it.
+    pub(super) fn short(mut self, origin: &Given, first_output: &str) -> RecordForm {
+        self.output = self.output.filter(|output| output != first_output);
+        self.timestamp = self.timestamp.filter(|timestamp| Some(*timestamp) != origin.entry.timestamp);
+        self.headers = self.headers.filter(|headers| !headers_of(origin).eq(headers.iter().cloned()));
+        self
+    }
+}
+
+fn headers_of(given: &Given) -> impl Iterator<Item = Header> {
+    given.entry.headers.iter().map(|(name, value)| Header(Bytes(name.clone()), value.clone().map(Bytes)))
+}
+
+fn unopened(error: OpenError) -> FailureForm {
+    match error {
+        OpenError::Refused(words) => form(Kind::Open, &Reason { code: None, message: words }),
+        other => form(Kind::Open, Failed::from(other).reason()),
+    }
+}
+
+fn failure(failed: &Failed) -> FailureForm {
+    let kind = match failed {
+        Failed::Reject(_) => Kind::Reject,
+        Failed::Retry(_) => Kind::Retry,
+        Failed::Fault(_) => Kind::Fault,
+        Failed::Limit(_) => Kind::Limit,
+    };
+    let after_ms = match failed {
+        Failed::Retry(later) => later.after_ms,
+        _ => None,
+    };
+    FailureForm { after_ms, ..form(kind, failed.reason()) }
+}
+
+fn form(kind: Kind, reason: &Reason) -> FailureForm {
+    FailureForm { kind, code: reason.code.clone(), message: Some(reason.message.clone()), after_ms: None }
+}

@@ -1,0 +1,135 @@
+//! What comes of a record, in the form that cases have it.
+
+use crate::manifest::AS_WRITTEN;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, MapAccess, Visitor},
+    ser::SerializeMap,
+};
+use std::fmt;
+
+/// A key, a value, a header's name or value: text, or `{base64: …}`.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
+
+/// A header: its name and its value.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(expecting = "a header such as `[name, value]`")]
+pub(super) struct Header(pub(super) Bytes, pub(super) Option<Bytes>);
+
+/// A record. What it does not say is as it is for a record of which nothing was said: it has no key, goes to the first
+/// output and to whatever partition, and its headers and its timestamp are those of the record that it came of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RecordForm {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) output: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) partition: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) timestamp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<Bytes>,
+    pub(super) value: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<Vec<Header>>,
+}
+
+/// A failure. Of what a case expects, only its kind must be said.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{kind: reject, code: …}`")]
+pub struct FailureForm {
+    pub(super) kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) after_ms: Option<u64>,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The record is wrong and always will be.
+    Reject,
+    /// It may go through later.
+    Retry,
+    /// The stage's own code failed.
+    Fault,
+    /// It hit a limit.
+    Limit,
+    /// The stage refused to start at all.
+    Open,
+}
+
+/// One thing that comes of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A record.
+    Record(RecordForm),
+    /// Nothing, and why.
+    Failure(FailureForm),
+}
+
+impl Event {
+    /// As JSON, which is YAML as well.
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Failed<'a> {
+            failure: &'a FailureForm,
+        }
+        let json = match self {
+            Event::Record(record) => serde_json::to_string(record),
+            Event::Failure(failure) => serde_json::to_string(&Failed { failure }),
+        };
+        json.unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if let Ok(text) = std::str::from_utf8(&self.0) {
+            return to.serialize_str(text);
+        }
+        let mut map = to.serialize_map(Some(1))?;
+        map.serialize_entry("base64", &BASE64_STANDARD.encode(&self.0))?;
+        map.end()
+    }
+}
+
+impl<'d> Deserialize<'d> for Bytes {
+    fn deserialize<D: Deserializer<'d>>(from: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'d> Visitor<'d> for Visit {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a text or `{base64: …}`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
+                Ok(Bytes(text.as_bytes().to_vec()))
+            }
+
+            fn visit_map<A: MapAccess<'d>>(self, entries: A) -> Result<Bytes, A::Error> {
+                #[derive(Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct Encoded {
+                    base64: String,
+                }
+                let encoded = Encoded::deserialize(de::value::MapAccessDeserializer::new(entries))?;
+                let bytes = BASE64_STANDARD.decode(encoded.base64);
+                bytes.map(Bytes).map_err(|error| de::Error::custom(format!("this is no base64: {error}")))
+            }
+        }
+        from.deserialize_newtype_struct(AS_WRITTEN, Visit)
+    }
+}
