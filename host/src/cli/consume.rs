@@ -121,21 +121,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     if scan.group.is_none() {
         widen(&to);
     }
-    let mut reading = Reading {
-        printer: Printer { to, format: arguments.format, topic: scan.topic.clone(), buffer: Vec::new() },
-        scanner,
-        is_asked: asked.is_some(),
-        until_end: arguments.until_end,
-        left: arguments.count.unwrap_or(u64::MAX),
-        open: BTreeSet::new(),
-        begins: Progress::default(),
-        at: Progress::default(),
-        kept: Progress::default(),
-        kept_at: Instant::now(),
-        lonely: Some(Instant::now()),
-        said_alone: false,
-        scan,
-    };
+    let printer = Printer { to, format: arguments.format, topic: scan.topic.clone(), buffer: Vec::new() };
+    let mut reading = Reading::new(scan, scanner, printer);
+    reading.is_asked = asked.is_some();
+    reading.until_end = arguments.until_end;
+    reading.left = arguments.count.unwrap_or(u64::MAX);
     let ended = reading.read(&signals);
     // What was written is the group's progress, however this ends.
     let kept = reading.keep();
@@ -172,6 +162,24 @@ struct Reading {
 }
 
 impl Reading {
+    fn new(scan: Scan, scanner: Box<dyn Scanner>, printer: Printer) -> Reading {
+        Reading {
+            scan,
+            scanner,
+            printer,
+            is_asked: false,
+            until_end: false,
+            left: u64::MAX,
+            open: BTreeSet::new(),
+            begins: Progress::default(),
+            at: Progress::default(),
+            kept: Progress::default(),
+            kept_at: Instant::now(),
+            lonely: Some(Instant::now()),
+            said_alone: false,
+        }
+    }
+
     fn read(&mut self, signals: &Signals) -> Result<()> {
         while self.left > 0 && !signals.ending() {
             let limit = usize::try_from(self.left.min(TOGETHER))?;
@@ -189,7 +197,8 @@ impl Reading {
             }
             if !self.said_alone && self.lonely.is_some_and(|since| since.elapsed() > ALONE) {
                 self.said_alone = true;
-                say("the group's other members read all partitions: waiting for one\n");
+                let topic = &self.scan.topic;
+                say(&format!("no partition of {topic} so far: its group may have given all to others\n"));
             } else if self.until_end && self.lonely.is_none() && self.open.is_empty() {
                 break;
             }
@@ -199,7 +208,8 @@ impl Reading {
 
     fn rebalance(&mut self) -> Result<()> {
         let assignment = self.scanner.rebalance()?;
-        (self.at, self.kept) = (assignment.chosen.clone(), Progress::default());
+        let known = std::mem::replace(&mut self.at, assignment.chosen.clone());
+        self.kept = Progress::default();
         self.begins = Progress::default();
         self.open = assignment.starts.iter().map(|(partition, _)| partition).collect();
         self.lonely = self.open.is_empty().then(Instant::now);
@@ -212,6 +222,8 @@ impl Reading {
                 self.begins.reach(partition, NextOffset(asked));
                 let place = format!("{}/{}", self.scan.topic, partition.number);
                 match start.0 > asked {
+                    // It was read up to here.
+                    _ if known.get(partition).is_some() => {}
                     true => say(&format!("{place} begins at {start} now\n")),
                     false => say(&format!("{place} ends at {start} yet\n")),
                 }
@@ -233,7 +245,7 @@ impl Reading {
     }
 
     fn print(&mut self, batch: &dyn Batch) -> Result<()> {
-        let mut at = self.at.clone();
+        let (mut at, open) = (self.at.clone(), self.open.clone());
         let mut window: Option<Window> = None;
         for index in 0..batch.len() {
             let record = batch.get(index);
@@ -259,7 +271,14 @@ impl Reading {
         self.printer.flush()?;
         for (partition, next) in batch.ends() {
             self.close_at(*partition, *next);
-            at.reach(*partition, *next);
+            // What came behind the end that was asked for was not printed.
+            let most = match self.until_end {
+                true => self.scanner.ends().get(*partition).filter(|_| open.contains(partition)),
+                false => Some(*next),
+            };
+            if let Some(most) = most {
+                at.reach(*partition, most.min(*next));
+            }
         }
         self.at = at;
         Ok(())
@@ -352,5 +371,102 @@ fn place(text: &str) -> Result<From, String> {
             None => text.parse().map(From::Offset).ok(),
         }
         .ok_or_else(|| "write `start`, `end`, an offset, or a time such as `@2026-01-01T00:00:00Z`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{record::Header, transport::Assignment};
+    use std::io::{Read, Seek};
+
+    /// A topic of one partition that was empty in front of the end, and grew behind it.
+    struct Grown {
+        ends: Progress,
+    }
+
+    impl Scanner for Grown {
+        fn ends(&self) -> &Progress {
+            &self.ends
+        }
+
+        fn take(&mut self, _: usize, _: Duration) -> Result<Taken<Box<dyn Batch>>> {
+            Ok(Taken::Nothing)
+        }
+
+        fn rebalance(&mut self) -> Result<Assignment> {
+            Ok(Assignment { starts: progress(0), chosen: progress(0) })
+        }
+
+        fn commit(&mut self, _: &Progress) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
+    /// Records from here to there, with nothing between the last one and the end.
+    struct Records(std::ops::Range<u64>, [(Partition, NextOffset); 1]);
+
+    impl Batch for Records {
+        fn len(&self) -> usize {
+            (self.0.end - self.0.start) as usize
+        }
+
+        fn get(&self, index: usize) -> Incoming<'_> {
+            let offset = Offset(self.0.start + index as u64);
+            Incoming { partition: PARTITION, offset, timestamp: None, key: None, value: Some(b"v") }
+        }
+
+        fn headers(&self, _: usize) -> Vec<Header> {
+            Vec::new()
+        }
+
+        fn ends(&self) -> &[(Partition, NextOffset)] {
+            &self.1
+        }
+    }
+
+    const PARTITION: Partition = Partition { input: 0, number: 0 };
+
+    fn progress(next: u64) -> Progress {
+        Progress::from_iter([(PARTITION, NextOffset(next))])
+    }
+
+    #[test]
+    fn what_came_behind_the_end_that_was_asked_for_is_no_progress() {
+        // The records of each batch, its end, and where the group is then, the end being 3.
+        for (batches, printed, at) in [
+            (vec![(0..2, 2)], 2, 2),
+            (vec![(0..5, 5)], 3, 3),
+            (vec![(0..2, 5)], 2, 3),
+            (vec![(0..3, 3), (3..6, 6)], 3, 3),
+            (vec![(0..2, 3), (6..7, 9)], 2, 3),
+        ] {
+            let scan = Scan {
+                topic: "t".into(),
+                partition: None,
+                from: From::Start(Start::Earliest),
+                group: Some("g".into()),
+                uncommitted: false,
+            };
+            let mut to = tempfile::tempfile().unwrap();
+            let printer = Printer {
+                to: to.try_clone().unwrap(),
+                format: OutputFormat::Value,
+                topic: "t".into(),
+                buffer: Vec::new(),
+            };
+            let mut reading = Reading::new(scan, Box::new(Grown { ends: progress(3) }), printer);
+            reading.until_end = true;
+            reading.rebalance().unwrap();
+            for (records, end) in batches.clone() {
+                reading.print(&Records(records, [(PARTITION, NextOffset(end))])).unwrap();
+            }
+            reading.keep().unwrap();
+            let mut text = String::new();
+            to.rewind().unwrap();
+            to.read_to_string(&mut text).unwrap();
+            assert_eq!((text, reading.kept), ("v\n".repeat(printed), progress(at)), "{batches:?}");
+        }
     }
 }
