@@ -167,8 +167,8 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
             }
         };
         let wanted = Wanted::new(manifest, &there);
-        let knots = wanted.knots(manifest);
-        for topic in wanted.create.iter().chain(&knots) {
+        let knot = wanted.knot(manifest, &there);
+        for topic in wanted.create.iter().chain(&knot) {
             match topics.create(topic) {
                 Ok(true) => tracing::info!(target: "start", "topic {} made{}", topic.name, topic.shape()),
                 Ok(false) => {}
