@@ -1,11 +1,11 @@
 //! `consume`: from a topic to stdout.
 
 use super::{
-    Exit, Wrong,
-    log::{Which, time},
+    Exit,
+    log::{Which, explain, time},
     say,
     stdio::{Signals, is_left, stdout, widen},
-    topics, wrong,
+    topics,
 };
 use crate::{
     lines::{OutputFormat, Shown},
@@ -17,7 +17,6 @@ use crate::{
     },
 };
 use anyhow::Result;
-use clap::builder::BoolishValueParser;
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -43,38 +42,29 @@ pub(super) struct Arguments {
     #[command(flatten)]
     log: Which,
     /// Only this partition
-    #[arg(long, value_name = "P", hide_env = true, env = "MILLSTREAM_PARTITION")]
+    #[arg(long, value_name = "P", env = "MILLSTREAM_PARTITION")]
     partition: Option<u32>,
     /// Where to begin: start, end (the default), an offset, or @TIME: milliseconds since 1970, or such as
     /// @2026-01-01T00:00:00Z
-    #[arg(short, long, value_name = "WHERE", value_parser = place, hide_env = true, env = "MILLSTREAM_OFFSET")]
+    #[arg(short, long, value_name = "WHERE", value_parser = place, env = "MILLSTREAM_OFFSET")]
     offset: Option<From>,
     /// The same as `-o start`
-    #[arg(long, conflicts_with = "offset", value_parser = BoolishValueParser::new(), hide_env = true,
-          env = "MILLSTREAM_FROM_BEGINNING")]
+    #[arg(long, conflicts_with = "offset", env = "MILLSTREAM_FROM_BEGINNING")]
     from_beginning: bool,
     /// End after so many records
-    #[arg(short = 'n', long, value_name = "N", hide_env = true, env = "MILLSTREAM_COUNT")]
+    #[arg(short = 'n', long, value_name = "N", env = "MILLSTREAM_COUNT")]
     count: Option<u64>,
     /// End where the topic ends now: in front of the first open transaction
-    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_UNTIL_END")]
+    #[arg(long, env = "MILLSTREAM_UNTIL_END")]
     until_end: bool,
     /// Go on where this group stands, and keep its progress
-    #[arg(long, value_name = "G", hide_env = true, env = "MILLSTREAM_GROUP")]
+    #[arg(long, value_name = "G", env = "MILLSTREAM_GROUP")]
     group: Option<String>,
     /// How records are printed: value, key-value, json or hex
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_possible_values = true,
-        hide_env = true,
-        env = "MILLSTREAM_FORMAT"
-    )]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_FORMAT")]
     format: OutputFormat,
     /// Records of open and aborted transactions, too
-    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_UNCOMMITTED")]
+    #[arg(long, env = "MILLSTREAM_UNCOMMITTED")]
     uncommitted: bool,
 }
 
@@ -90,23 +80,11 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const ALONE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let log = match arguments.log.open()? {
-        Ok(log) => log,
-        Err(mistakes) => {
-            say(&mistakes);
-            return Ok(Exit::Wrong);
-        }
-    };
+    let log = arguments.log.open()?;
     supervisor::start_log(Format::Text, false, false);
-    let explain = |error: anyhow::Error| match error.is::<Wrong>() || error.is::<io::Error>() {
-        true => error,
-        false => error.context(log.to_string()),
-    };
-    let facts = log.topics().and_then(|known| topics::find(&*known, &arguments.topic)).map_err(explain)?;
-    if let Some(partition) = arguments.partition.filter(|partition| *partition >= facts.partitions) {
-        let last = facts.partitions.saturating_sub(1);
-        return Err(wrong(format!("{} has no partition {partition}: the last one is {last}", arguments.topic)));
-    }
+    let explain = explain(&log);
+    let facts = log.topics().and_then(|known| topics::find(&*known, &arguments.topic)).map_err(&explain)?;
+    topics::check_partition(&arguments.topic, &facts, arguments.partition)?;
     let asked = if arguments.from_beginning { Some(From::Start(Start::Earliest)) } else { arguments.offset };
     let scan = Scan {
         topic: arguments.topic,
@@ -116,7 +94,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         uncommitted: arguments.uncommitted,
     };
     let signals = Signals::listen(1)?;
-    let scanner = log.scanner(&scan).map_err(explain)?;
+    let scanner = log.scanner(&scan).map_err(&explain)?;
     let to = stdout()?;
     if scan.group.is_none() {
         widen(&to);

@@ -1,7 +1,7 @@
 //! From a manifest's file to something that may run: read, checked, its modules compiled and opened. Everything that
 //! is wrong with it is found in one go, whichever part finds it.
 
-use super::{build::build, client, say, terminal, wrong};
+use super::{Mistakes, build::build, client, say, terminal, wrong};
 use crate::{
     manifest::{self, Diagnostic, Kind, Manifest, Reading, Secret, Span},
     plan,
@@ -18,8 +18,14 @@ pub(super) struct Source {
     /// The manifest
     pub(super) manifest: PathBuf,
     /// Brokers, over those of the manifest
-    #[arg(long, value_name = "BROKERS", value_delimiter = ',', hide_env = true, env = "MILLSTREAM_KAFKA")]
+    #[arg(long, value_name = "BROKERS", value_delimiter = ',', value_parser = broker, env = "MILLSTREAM_KAFKA")]
     pub(super) kafka: Option<Vec<String>>,
+}
+
+/// A broker's address.
+pub(super) fn broker(text: &str) -> Result<String, String> {
+    let address = text.trim();
+    manifest::check_broker_address(address).map(|()| address.to_owned())
 }
 
 /// A manifest that may run.
@@ -50,8 +56,8 @@ pub(super) fn read(source: &Source) -> Result<Reading> {
     Ok(manifest::read(path, &text, &environment, source.kafka.as_deref()))
 }
 
-/// Loads a manifest, or gives all of its mistakes as one text.
-pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, String>> {
+/// Loads a manifest, or gives all of its [`Mistakes`].
+pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     let path = &source.manifest;
     let mut reading = read(source)?;
     let terminal = terminal();
@@ -118,15 +124,11 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     for mistake in found {
         reading.report.add(mistake);
     }
-    Ok(match reading.finish() {
-        Ok((mut manifest, report)) => {
-            manifest.sources.retain(|source| chosen(&source.name));
-            manifest.stages.retain(|stage| chosen(&stage.name));
-            manifest.sinks.retain(|sink| chosen(&sink.name));
-            Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
-        }
-        Err(report) => Err(report.render(terminal)),
-    })
+    let (mut manifest, report) = reading.finish().map_err(|report| Mistakes(report.render(terminal)))?;
+    manifest.sources.retain(|source| chosen(&source.name));
+    manifest.stages.retain(|stage| chosen(&stage.name));
+    manifest.sinks.retain(|sink| chosen(&sink.name));
+    Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
 }
 
 /// What is wrong with a module whose digest is pinned.

@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod help;
 mod mistakes;
+mod quickstart;
 mod secrets;
 mod shell;
 mod support;
