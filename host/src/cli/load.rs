@@ -45,6 +45,8 @@ pub(super) struct Wishes {
     pub(super) only: Vec<String>,
     /// Build the modules first.
     pub(super) build: bool,
+    /// Say nothing of what is done meanwhile.
+    pub(super) quiet: bool,
 }
 
 /// Reads a manifest's text.
@@ -76,8 +78,13 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     // A wrong manifest starts nothing, and what would be built is not looked for yet.
     let builds = wishes.build && reading.report.mistakes() == 0;
     if builds {
-        build(path, reading.modules.iter().filter(|named| chosen(&named.name)))?;
+        build(path, reading.modules.iter().filter(|named| chosen(&named.name)), wishes.quiet)?;
     }
+    let mut slow = |name: &str| {
+        if !wishes.quiet {
+            say(&format!("compiling {name}, once…\n"));
+        }
+    };
     let engine = Engine::new().context("the wasm engine cannot be started")?;
     let mut modules = BTreeMap::new();
     let mut found = Vec::new();
@@ -115,7 +122,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
         });
         for (told, setup) in sources.chain(stages).filter(|(told, _)| chosen(told.name)) {
             let Some(module) = modules.get(told.name) else { continue };
-            match compile(&engine, module, &cache, setup, &told, &reading) {
+            match compile(&engine, module, &cache, &mut slow, setup, &told, &reading) {
                 Ok(ready) => drop(compiled.insert(told.name.to_owned(), ready)),
                 Err(mistake) => found.push(mistake),
             }
@@ -152,15 +159,14 @@ fn compile(
     engine: &Engine,
     module: &Module,
     cache: &Cache,
+    slow: &mut dyn FnMut(&str),
     setup: Setup,
     told: &Told<'_>,
     reading: &Reading,
 ) -> Result<Compiled, Diagnostic> {
     let (section, name) = (told.kind.key(), told.name);
     let at = || reading.places.of(&[section, name, "module"]);
-    let mut slow = |name: &str| say(&format!("compiling {name}, once…\n"));
-    let compiled =
-        engine.compile(module, cache, &mut slow).map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
+    let compiled = engine.compile(module, cache, slow).map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
     // With values that are made up it would be refused for what was reported already.
     if ["config", "limits"].iter().all(|key| reading.is_sound(&[section, name, key])) {
         let opened = match compiled.kind() {

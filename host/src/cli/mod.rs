@@ -1,4 +1,5 @@
-//! The commands: arguments as typed → one command; errors → exit codes. A file a command.
+//! The commands: arguments as typed → one command; errors → exit codes. A file a command, and beside them what several
+//! of them share.
 
 mod build;
 mod check;
