@@ -1,12 +1,12 @@
-//! Builds stages with the commands that their manifest names.
+//! Builds modules with the commands that their manifest names.
 
 use super::{say, wrong};
 use crate::manifest::NamedModule;
 use anyhow::{Context, Result};
 use std::{io, path::Path, process::Command};
 
-/// Runs the build commands of some stages in the manifest's folder.
-pub(super) fn build<'a>(manifest: &Path, modules: impl Iterator<Item = &'a NamedModule>) -> Result<()> {
+/// Runs the build commands of some modules in the manifest's folder. What they say themselves is said in any case.
+pub(super) fn build<'a>(manifest: &Path, modules: impl Iterator<Item = &'a NamedModule>, quiet: bool) -> Result<()> {
     let folder = manifest.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut done: Vec<&str> = Vec::new();
     for NamedModule { name, module, .. } in modules {
@@ -17,7 +17,9 @@ pub(super) fn build<'a>(manifest: &Path, modules: impl Iterator<Item = &'a Named
         }
         done.push(&command.value);
         add_rust_target(folder, &command.value)?;
-        say(&format!("building {name}: {}\n", command.written));
+        if !quiet {
+            say(&format!("building {name}: {}\n", command.written));
+        }
         let status = Command::new("sh")
             .args(["-c", &command.value])
             .current_dir(folder)

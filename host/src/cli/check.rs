@@ -5,9 +5,13 @@ use super::{
     load::{Source, Wishes, load},
     log, print, say,
 };
-use crate::{manifest::Manifest, plan::Wanted, text::count};
+use crate::{
+    manifest::{AsWritten, Kind, Manifest, Port},
+    plan::Wanted,
+    text::count,
+};
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Check a manifest and its modules, and show what they may do
 #[derive(clap::Args)]
@@ -16,30 +20,37 @@ pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
     /// A broker that does not answer is an error, not a note
-    #[arg(long, value_parser = clap::builder::BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_ONLINE")]
+    #[arg(long, env = "MILLSTREAM_ONLINE")]
     online: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
-    let loaded = match load(&arguments.source, &Wishes::default())? {
-        Ok(loaded) => loaded,
-        Err(mistakes) => {
-            say(&mistakes);
-            return Ok(Exit::Wrong);
-        }
-    };
+    let loaded = load(&arguments.source, &Wishes::default())?;
     say(&loaded.warnings);
     let manifest = &loaded.manifest;
-    let stages = count(manifest.stages.len() as u64, "stage");
-    let mut text = format!("{}: {stages}, no mistakes\n", arguments.source.manifest.display());
+    let parts = [Kind::Source, Kind::Stage, Kind::Sink].map(|kind| {
+        let number = manifest.parts().filter(|(other, _)| *other == kind).count();
+        (number > 0).then(|| count(number as u64, kind.word()) + ", ")
+    });
+    let parts: String = parts.into_iter().flatten().collect();
+    let mut text = format!("{}: {parts}no mistakes\n", arguments.source.manifest.display());
+    let topics = |ports: &[Port]| ports.iter().map(|port| port.topic.clone()).collect::<Vec<_>>().join(", ");
+    let shown = |name: &str, path: &AsWritten<PathBuf>| {
+        let module = &loaded.compiled[name];
+        let (imports, exports) = (listed(module.imports()), listed(module.exports()));
+        let digest = module.digest();
+        format!("    module   {path}\n    sha256   {digest}\n    imports  {imports}\n    exports  {exports}\n")
+    };
+    for source in &manifest.sources {
+        text += &format!("  {}: a source → {}\n", source.name, topics(&source.outputs));
+        text += &shown(&source.name, &source.module.path);
+    }
     for stage in &manifest.stages {
-        let topics = |ports: &[crate::manifest::Port]| {
-            ports.iter().map(|port| port.topic.clone()).collect::<Vec<_>>().join(", ")
-        };
         text += &format!("  {}: {} → {}\n", stage.name, topics(&stage.inputs), topics(&stage.outputs));
-        let module = &loaded.compiled[&stage.name];
-        text += &format!("    module   {}\n    sha256   {}\n", stage.module.path, module.digest());
-        text += &format!("    imports  {}\n    exports  {}\n", listed(module.imports()), listed(module.exports()));
+        text += &shown(&stage.name, &stage.module.path);
+    }
+    for sink in &manifest.sinks {
+        text += &format!("  {}: {} → standard output\n", sink.name, topics(&sink.inputs));
     }
     print(&text)?;
     match compare(manifest) {

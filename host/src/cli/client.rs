@@ -18,9 +18,8 @@ pub(super) fn check(draft: &Manifest, reading: &Reading) -> Vec<Diagnostic> {
     let mut found = check_set(&PIPELINE, pipeline, &none, reading);
     // What is wrong with the pipeline's would be said again of each stage.
     if found.is_empty() {
-        for stage in draft.stages.iter().filter(|stage| stage.properties != *pipeline) {
-            let path = ["stages", &stage.name, "properties"];
-            found.extend(check_set(&path, &stage.properties, pipeline, reading));
+        for (kind, name, properties) in draft.properties().filter(|(.., properties)| *properties != pipeline) {
+            found.extend(check_set(&[kind.key(), name, "properties"], properties, pipeline, reading));
         }
     }
     found

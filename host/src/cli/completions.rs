@@ -2,7 +2,6 @@
 
 use super::{Exit, print};
 use anyhow::Result;
-use clap::CommandFactory;
 
 /// Print a shell's completions
 #[derive(clap::Args)]
@@ -14,7 +13,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "millstream", &mut script);
+    clap_complete::generate(arguments.shell, &mut super::command(), "millstream", &mut script);
     print(&String::from_utf8(script)?)?;
     Ok(Exit::Done)
 }

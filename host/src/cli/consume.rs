@@ -1,11 +1,11 @@
 //! `consume`: from a topic to stdout.
 
 use super::{
-    Exit, Wrong,
-    log::{Which, time},
+    Exit,
+    log::{Which, explain, time},
     say,
     stdio::{Signals, is_left, stdout, widen},
-    topics, wrong,
+    topics,
 };
 use crate::{
     lines::{OutputFormat, Shown},
@@ -17,7 +17,6 @@ use crate::{
     },
 };
 use anyhow::Result;
-use clap::builder::BoolishValueParser;
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -43,38 +42,29 @@ pub(super) struct Arguments {
     #[command(flatten)]
     log: Which,
     /// Only this partition
-    #[arg(long, value_name = "P", hide_env = true, env = "MILLSTREAM_PARTITION")]
+    #[arg(long, value_name = "P", env = "MILLSTREAM_PARTITION")]
     partition: Option<u32>,
     /// Where to begin: start, end (the default), an offset, or @TIME: milliseconds since 1970, or such as
     /// @2026-01-01T00:00:00Z
-    #[arg(short, long, value_name = "WHERE", value_parser = place, hide_env = true, env = "MILLSTREAM_OFFSET")]
+    #[arg(short, long, value_name = "WHERE", value_parser = place, env = "MILLSTREAM_OFFSET")]
     offset: Option<From>,
     /// The same as `-o start`
-    #[arg(long, conflicts_with = "offset", value_parser = BoolishValueParser::new(), hide_env = true,
-          env = "MILLSTREAM_FROM_BEGINNING")]
+    #[arg(long, conflicts_with = "offset", env = "MILLSTREAM_FROM_BEGINNING")]
     from_beginning: bool,
     /// End after so many records
-    #[arg(short = 'n', long, value_name = "N", hide_env = true, env = "MILLSTREAM_COUNT")]
+    #[arg(short = 'n', long, value_name = "N", env = "MILLSTREAM_COUNT")]
     count: Option<u64>,
     /// End where the topic ends now: in front of the first open transaction
-    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_UNTIL_END")]
+    #[arg(long, env = "MILLSTREAM_UNTIL_END")]
     until_end: bool,
     /// Go on where this group stands, and keep its progress
-    #[arg(long, value_name = "G", hide_env = true, env = "MILLSTREAM_GROUP")]
+    #[arg(long, value_name = "G", env = "MILLSTREAM_GROUP")]
     group: Option<String>,
     /// How records are printed: value, key-value, json or hex
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_possible_values = true,
-        hide_env = true,
-        env = "MILLSTREAM_FORMAT"
-    )]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_FORMAT")]
     format: OutputFormat,
     /// Records of open and aborted transactions, too
-    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_UNCOMMITTED")]
+    #[arg(long, env = "MILLSTREAM_UNCOMMITTED")]
     uncommitted: bool,
 }
 
@@ -90,23 +80,11 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const ALONE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let log = match arguments.log.open()? {
-        Ok(log) => log,
-        Err(mistakes) => {
-            say(&mistakes);
-            return Ok(Exit::Wrong);
-        }
-    };
+    let log = arguments.log.open()?;
     supervisor::start_log(Format::Text, false, false);
-    let explain = |error: anyhow::Error| match error.is::<Wrong>() || error.is::<io::Error>() {
-        true => error,
-        false => error.context(log.to_string()),
-    };
-    let facts = log.topics().and_then(|known| topics::find(&*known, &arguments.topic)).map_err(explain)?;
-    if let Some(partition) = arguments.partition.filter(|partition| *partition >= facts.partitions) {
-        let last = facts.partitions.saturating_sub(1);
-        return Err(wrong(format!("{} has no partition {partition}: the last one is {last}", arguments.topic)));
-    }
+    let explain = explain(&log);
+    let facts = log.topics().and_then(|known| topics::find(&*known, &arguments.topic)).map_err(&explain)?;
+    topics::check_partition(&arguments.topic, &facts, arguments.partition)?;
     let asked = if arguments.from_beginning { Some(From::Start(Start::Earliest)) } else { arguments.offset };
     let scan = Scan {
         topic: arguments.topic,
@@ -116,26 +94,16 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         uncommitted: arguments.uncommitted,
     };
     let signals = Signals::listen(1)?;
-    let scanner = log.scanner(&scan).map_err(explain)?;
+    let scanner = log.scanner(&scan).map_err(&explain)?;
     let to = stdout()?;
     if scan.group.is_none() {
         widen(&to);
     }
-    let mut reading = Reading {
-        printer: Printer { to, format: arguments.format, topic: scan.topic.clone(), buffer: Vec::new() },
-        scanner,
-        is_asked: asked.is_some(),
-        until_end: arguments.until_end,
-        left: arguments.count.unwrap_or(u64::MAX),
-        open: BTreeSet::new(),
-        begins: Progress::default(),
-        at: Progress::default(),
-        kept: Progress::default(),
-        kept_at: Instant::now(),
-        lonely: Some(Instant::now()),
-        said_alone: false,
-        scan,
-    };
+    let printer = Printer { to, format: arguments.format, topic: scan.topic.clone(), buffer: Vec::new() };
+    let mut reading = Reading::new(scan, scanner, printer);
+    reading.is_asked = asked.is_some();
+    reading.until_end = arguments.until_end;
+    reading.left = arguments.count.unwrap_or(u64::MAX);
     let ended = reading.read(&signals);
     // What was written is the group's progress, however this ends.
     let kept = reading.keep();
@@ -172,6 +140,24 @@ struct Reading {
 }
 
 impl Reading {
+    fn new(scan: Scan, scanner: Box<dyn Scanner>, printer: Printer) -> Reading {
+        Reading {
+            scan,
+            scanner,
+            printer,
+            is_asked: false,
+            until_end: false,
+            left: u64::MAX,
+            open: BTreeSet::new(),
+            begins: Progress::default(),
+            at: Progress::default(),
+            kept: Progress::default(),
+            kept_at: Instant::now(),
+            lonely: Some(Instant::now()),
+            said_alone: false,
+        }
+    }
+
     fn read(&mut self, signals: &Signals) -> Result<()> {
         while self.left > 0 && !signals.ending() {
             let limit = usize::try_from(self.left.min(TOGETHER))?;
@@ -189,7 +175,8 @@ impl Reading {
             }
             if !self.said_alone && self.lonely.is_some_and(|since| since.elapsed() > ALONE) {
                 self.said_alone = true;
-                say("the group's other members read all partitions: waiting for one\n");
+                let topic = &self.scan.topic;
+                say(&format!("no partition of {topic} so far: its group may have given all to others\n"));
             } else if self.until_end && self.lonely.is_none() && self.open.is_empty() {
                 break;
             }
@@ -199,7 +186,8 @@ impl Reading {
 
     fn rebalance(&mut self) -> Result<()> {
         let assignment = self.scanner.rebalance()?;
-        (self.at, self.kept) = (assignment.chosen.clone(), Progress::default());
+        let known = std::mem::replace(&mut self.at, assignment.chosen.clone());
+        self.kept = Progress::default();
         self.begins = Progress::default();
         self.open = assignment.starts.iter().map(|(partition, _)| partition).collect();
         self.lonely = self.open.is_empty().then(Instant::now);
@@ -212,6 +200,8 @@ impl Reading {
                 self.begins.reach(partition, NextOffset(asked));
                 let place = format!("{}/{}", self.scan.topic, partition.number);
                 match start.0 > asked {
+                    // It was read up to here.
+                    _ if known.get(partition).is_some() => {}
                     true => say(&format!("{place} begins at {start} now\n")),
                     false => say(&format!("{place} ends at {start} yet\n")),
                 }
@@ -233,7 +223,7 @@ impl Reading {
     }
 
     fn print(&mut self, batch: &dyn Batch) -> Result<()> {
-        let mut at = self.at.clone();
+        let (mut at, open) = (self.at.clone(), self.open.clone());
         let mut window: Option<Window> = None;
         for index in 0..batch.len() {
             let record = batch.get(index);
@@ -259,7 +249,14 @@ impl Reading {
         self.printer.flush()?;
         for (partition, next) in batch.ends() {
             self.close_at(*partition, *next);
-            at.reach(*partition, *next);
+            // What came behind the end that was asked for was not printed.
+            let most = match self.until_end {
+                true => self.scanner.ends().get(*partition).filter(|_| open.contains(partition)),
+                false => Some(*next),
+            };
+            if let Some(most) = most {
+                at.reach(*partition, most.min(*next));
+            }
         }
         self.at = at;
         Ok(())
@@ -352,5 +349,102 @@ fn place(text: &str) -> Result<From, String> {
             None => text.parse().map(From::Offset).ok(),
         }
         .ok_or_else(|| "write `start`, `end`, an offset, or a time such as `@2026-01-01T00:00:00Z`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{record::Header, transport::Assignment};
+    use std::io::{Read, Seek};
+
+    /// A topic of one partition that was empty in front of the end, and grew behind it.
+    struct Grown {
+        ends: Progress,
+    }
+
+    impl Scanner for Grown {
+        fn ends(&self) -> &Progress {
+            &self.ends
+        }
+
+        fn take(&mut self, _: usize, _: Duration) -> Result<Taken<Box<dyn Batch>>> {
+            Ok(Taken::Nothing)
+        }
+
+        fn rebalance(&mut self) -> Result<Assignment> {
+            Ok(Assignment { starts: progress(0), chosen: progress(0) })
+        }
+
+        fn commit(&mut self, _: &Progress) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
+    /// Records from here to there, with nothing between the last one and the end.
+    struct Records(std::ops::Range<u64>, [(Partition, NextOffset); 1]);
+
+    impl Batch for Records {
+        fn len(&self) -> usize {
+            (self.0.end - self.0.start) as usize
+        }
+
+        fn get(&self, index: usize) -> Incoming<'_> {
+            let offset = Offset(self.0.start + index as u64);
+            Incoming { partition: PARTITION, offset, timestamp: None, key: None, value: Some(b"v") }
+        }
+
+        fn headers(&self, _: usize) -> Vec<Header> {
+            Vec::new()
+        }
+
+        fn ends(&self) -> &[(Partition, NextOffset)] {
+            &self.1
+        }
+    }
+
+    const PARTITION: Partition = Partition { input: 0, number: 0 };
+
+    fn progress(next: u64) -> Progress {
+        Progress::from_iter([(PARTITION, NextOffset(next))])
+    }
+
+    #[test]
+    fn what_came_behind_the_end_that_was_asked_for_is_no_progress() {
+        // The records of each batch, its end, and where the group is then, the end being 3.
+        for (batches, printed, at) in [
+            (vec![(0..2, 2)], 2, 2),
+            (vec![(0..5, 5)], 3, 3),
+            (vec![(0..2, 5)], 2, 3),
+            (vec![(0..3, 3), (3..6, 6)], 3, 3),
+            (vec![(0..2, 3), (6..7, 9)], 2, 3),
+        ] {
+            let scan = Scan {
+                topic: "t".into(),
+                partition: None,
+                from: From::Start(Start::Earliest),
+                group: Some("g".into()),
+                uncommitted: false,
+            };
+            let mut to = tempfile::tempfile().unwrap();
+            let printer = Printer {
+                to: to.try_clone().unwrap(),
+                format: OutputFormat::Value,
+                topic: "t".into(),
+                buffer: Vec::new(),
+            };
+            let mut reading = Reading::new(scan, Box::new(Grown { ends: progress(3) }), printer);
+            reading.until_end = true;
+            reading.rebalance().unwrap();
+            for (records, end) in batches.clone() {
+                reading.print(&Records(records, [(PARTITION, NextOffset(end))])).unwrap();
+            }
+            reading.keep().unwrap();
+            let mut text = String::new();
+            to.rewind().unwrap();
+            to.read_to_string(&mut text).unwrap();
+            assert_eq!((text, reading.kept), ("v\n".repeat(printed), progress(at)), "{batches:?}");
+        }
     }
 }

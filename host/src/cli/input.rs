@@ -7,18 +7,10 @@ use anyhow::Result;
 #[derive(clap::Args)]
 pub(super) struct InputArguments {
     /// What a line is: its record's value (lines), or a record in JSON (json)
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_possible_values = true,
-        hide_env = true,
-        env = "MILLSTREAM_FORMAT"
-    )]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_FORMAT")]
     pub(super) format: InputFormat,
     /// What parts key and value in a line, such as : or \t; no key without it
-    #[arg(long, value_name = "TEXT", hide_env = true, env = "MILLSTREAM_KEY_SEPARATOR")]
+    #[arg(long, value_name = "TEXT", env = "MILLSTREAM_KEY_SEPARATOR")]
     key_separator: Option<Separator>,
 }
 

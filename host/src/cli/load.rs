@@ -1,7 +1,7 @@
 //! From a manifest's file to something that may run: read, checked, its modules compiled and opened. Everything that
 //! is wrong with it is found in one go, whichever part finds it.
 
-use super::{build::build, client, say, terminal, wrong};
+use super::{Mistakes, build::build, client, say, terminal, wrong};
 use crate::{
     manifest::{self, Diagnostic, Kind, Manifest, Reading, Secret, Span},
     plan,
@@ -18,8 +18,14 @@ pub(super) struct Source {
     /// The manifest
     pub(super) manifest: PathBuf,
     /// Brokers, over those of the manifest
-    #[arg(long, value_name = "BROKERS", value_delimiter = ',', hide_env = true, env = "MILLSTREAM_KAFKA")]
+    #[arg(long, value_name = "BROKERS", value_delimiter = ',', value_parser = broker, env = "MILLSTREAM_KAFKA")]
     pub(super) kafka: Option<Vec<String>>,
+}
+
+/// A broker's address.
+pub(super) fn broker(text: &str) -> Result<String, String> {
+    let address = text.trim();
+    manifest::check_broker_address(address).map(|()| address.to_owned())
 }
 
 /// A manifest that may run.
@@ -39,6 +45,8 @@ pub(super) struct Wishes {
     pub(super) only: Vec<String>,
     /// Build the modules first.
     pub(super) build: bool,
+    /// Say nothing of what is done meanwhile.
+    pub(super) quiet: bool,
 }
 
 /// Reads a manifest's text.
@@ -50,8 +58,8 @@ pub(super) fn read(source: &Source) -> Result<Reading> {
     Ok(manifest::read(path, &text, &environment, source.kafka.as_deref()))
 }
 
-/// Loads a manifest, or gives all of its mistakes as one text.
-pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, String>> {
+/// Loads a manifest, or gives all of its [`Mistakes`].
+pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     let path = &source.manifest;
     let mut reading = read(source)?;
     let terminal = terminal();
@@ -70,8 +78,13 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     // A wrong manifest starts nothing, and what would be built is not looked for yet.
     let builds = wishes.build && reading.report.mistakes() == 0;
     if builds {
-        build(path, reading.modules.iter().filter(|named| chosen(&named.name)))?;
+        build(path, reading.modules.iter().filter(|named| chosen(&named.name)), wishes.quiet)?;
     }
+    let mut slow = |name: &str| {
+        if !wishes.quiet {
+            say(&format!("compiling {name}, once…\n"));
+        }
+    };
     let engine = Engine::new().context("the wasm engine cannot be started")?;
     let mut modules = BTreeMap::new();
     let mut found = Vec::new();
@@ -109,7 +122,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
         });
         for (told, setup) in sources.chain(stages).filter(|(told, _)| chosen(told.name)) {
             let Some(module) = modules.get(told.name) else { continue };
-            match compile(&engine, module, &cache, setup, &told, &reading) {
+            match compile(&engine, module, &cache, &mut slow, setup, &told, &reading) {
                 Ok(ready) => drop(compiled.insert(told.name.to_owned(), ready)),
                 Err(mistake) => found.push(mistake),
             }
@@ -118,15 +131,11 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Result<Loaded, St
     for mistake in found {
         reading.report.add(mistake);
     }
-    Ok(match reading.finish() {
-        Ok((mut manifest, report)) => {
-            manifest.sources.retain(|source| chosen(&source.name));
-            manifest.stages.retain(|stage| chosen(&stage.name));
-            manifest.sinks.retain(|sink| chosen(&sink.name));
-            Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
-        }
-        Err(report) => Err(report.render(terminal)),
-    })
+    let (mut manifest, report) = reading.finish().map_err(|report| Mistakes(report.render(terminal)))?;
+    manifest.sources.retain(|source| chosen(&source.name));
+    manifest.stages.retain(|stage| chosen(&stage.name));
+    manifest.sinks.retain(|sink| chosen(&sink.name));
+    Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
 }
 
 /// What is wrong with a module whose digest is pinned.
@@ -150,15 +159,14 @@ fn compile(
     engine: &Engine,
     module: &Module,
     cache: &Cache,
+    slow: &mut dyn FnMut(&str),
     setup: Setup,
     told: &Told<'_>,
     reading: &Reading,
 ) -> Result<Compiled, Diagnostic> {
     let (section, name) = (told.kind.key(), told.name);
     let at = || reading.places.of(&[section, name, "module"]);
-    let mut slow = |name: &str| say(&format!("compiling {name}, once…\n"));
-    let compiled =
-        engine.compile(module, cache, &mut slow).map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
+    let compiled = engine.compile(module, cache, slow).map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
     // With values that are made up it would be refused for what was reported already.
     if ["config", "limits"].iter().all(|key| reading.is_sound(&[section, name, key])) {
         let opened = match compiled.kind() {

@@ -1,8 +1,8 @@
 //! Which log a command works on: a manifest's, or that of some brokers.
 
 use super::{
-    client,
-    load::{Source, read},
+    Mistakes, Wrong, client,
+    load::{Source, broker, read},
     terminal, wrong,
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     transport::{kafka::Cluster, local::LocalLog, log::Log},
 };
 use anyhow::Result;
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 /// The log of a command that needs no more of a manifest.
 #[derive(clap::Args)]
@@ -21,31 +21,29 @@ pub(super) struct Which {
         global = true,
         value_name = "BROKERS",
         value_delimiter = ',',
-        hide_env = true,
+        value_parser = broker,
         env = "MILLSTREAM_KAFKA"
     )]
     kafka: Option<Vec<String>>,
     /// A manifest that says it; also as MILLSTREAM_MANIFEST
-    #[arg(long, global = true, value_name = "FILE", hide_env = true, env = "MILLSTREAM_MANIFEST")]
+    #[arg(long, global = true, value_name = "FILE", env = "MILLSTREAM_MANIFEST")]
     manifest: Option<PathBuf>,
 }
 
 impl Which {
-    /// The log, or all mistakes of the manifest that should say which.
-    pub(super) fn open(&self) -> Result<Result<Log, String>> {
+    /// The log, or all [`Mistakes`] of the manifest that should say which.
+    pub(super) fn open(&self) -> Result<Log> {
         let Some(path) = &self.manifest else {
             let Some(brokers) = &self.kafka else {
                 return Err(wrong("no log is given: add `--kafka HOST:PORT`, or `--manifest FILE`"));
             };
-            return Ok(Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new()))));
+            return Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new())));
         };
         let mut reading = read(&Source { manifest: path.clone(), kafka: self.kafka.clone() })?;
         let found = reading.draft().map(|draft| client::check(draft, &reading)).unwrap_or_default();
         found.into_iter().for_each(|mistake| reading.report.add(mistake));
-        Ok(match reading.finish() {
-            Ok((manifest, _)) => Ok(open(&manifest)?),
-            Err(report) => Err(report.render(terminal())),
-        })
+        let (manifest, _) = reading.finish().map_err(|report| Mistakes(report.render(terminal())))?;
+        open(&manifest)
     }
 }
 
@@ -62,6 +60,14 @@ pub(super) fn existing(manifest: &Manifest) -> Result<Option<Log>> {
     match &manifest.kafka {
         None if !LocalLog::is_in(&manifest.state) => Ok(None),
         _ => open(manifest).map(Some),
+    }
+}
+
+/// Says which log it was that failed; where what was asked is wrong, or nobody reads the answer, that is no matter.
+pub(super) fn explain(log: &Log) -> impl Fn(anyhow::Error) -> anyhow::Error {
+    |error| match error.is::<Wrong>() || error.is::<io::Error>() {
+        true => error,
+        false => error.context(log.to_string()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The commands: arguments as typed → one command; errors → exit codes. A file a command.
+//! The commands: arguments as typed → one command; errors → exit codes. A file a command, and beside them what several
+//! of them share.
 
 mod build;
 mod check;
@@ -9,6 +10,7 @@ mod input;
 mod load;
 mod log;
 mod offsets;
+mod pair;
 mod produce;
 mod run;
 mod schema;
@@ -18,8 +20,16 @@ mod test;
 mod topics;
 mod r#try;
 
-use clap::{Parser, Subcommand, error::ContextKind};
+use crate::lines::{InputFormat, OutputFormat};
+use clap::{
+    Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::{BoolishValueParser, Resettable},
+    error::{ContextKind, ErrorKind},
+    parser::ValueSource,
+};
 use std::{
+    env,
+    ffi::OsStr,
     fmt,
     io::{self, IsTerminal, Write},
     process::ExitCode,
@@ -74,6 +84,18 @@ impl fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
+/// All that is wrong with a manifest, as it is shown.
+#[derive(Debug)]
+struct Mistakes(String);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
 /// An error for which what was asked is to blame.
 fn wrong(why: impl Into<String>) -> anyhow::Error {
     Wrong(why.into()).into()
@@ -81,7 +103,7 @@ fn wrong(why: impl Into<String>) -> anyhow::Error {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|mut error| {
+    let arguments = parse().unwrap_or_else(|mut error| {
         // To take an unknown flag for a value is never what was meant.
         error.remove(ContextKind::Suggested);
         error.exit()
@@ -103,6 +125,10 @@ pub fn main() -> ExitCode {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return Exit::Done;
         }
+        if let Some(Mistakes(text)) = error.downcast_ref() {
+            say(text);
+            return Exit::Wrong;
+        }
         say(&format!("{} {error:#}\n", paint("31", "error:")));
         if error.is::<Wrong>() { Exit::Wrong } else { Exit::Failed }
     });
@@ -112,6 +138,51 @@ pub fn main() -> ExitCode {
         Exit::Wrong => 2,
         Exit::DeadLetters => 3,
     })
+}
+
+fn parse() -> Result<Arguments, clap::Error> {
+    let mut command = command();
+    let mut matches = command.try_get_matches_from_mut(env::args_os())?;
+    let has_two_logs = matches.subcommand_matches("run").is_some_and(has_two_logs);
+    if let Some(run) = command.find_subcommand_mut("run").filter(|_| has_two_logs) {
+        let why = "the argument '--scratch' cannot be used with '--kafka <BROKERS>'";
+        return Err(run.error(ErrorKind::ArgumentConflict, why));
+    }
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// A scratch log stands over brokers of the environment, as it does over a manifest's, but not over those that were typed.
+fn has_two_logs(run: &ArgMatches) -> bool {
+    run.get_flag("scratch") && run.value_source("kafka") == Some(ValueSource::CommandLine)
+}
+
+/// All commands, with what holds for every flag that the environment may set.
+fn command() -> clap::Command {
+    with_environment(Arguments::command())
+}
+
+fn with_environment(command: clap::Command) -> clap::Command {
+    let flag = |arg: Arg| {
+        let Some(name) = arg.get_env() else { return arg };
+        let arg = match env::var_os(name) {
+            Some(value) if says_nothing(&arg, &value) => arg.env(Resettable::Reset),
+            _ => arg.hide_env(true),
+        };
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            _ => arg.hide_possible_values(true),
+        }
+    };
+    command.mut_args(flag).mut_subcommands(with_environment)
+}
+
+/// An empty variable counts as not given. So does a format that only the other direction knows, as one variable serves
+/// what goes in and what comes out.
+fn says_nothing(arg: &Arg, value: &OsStr) -> bool {
+    let is_format = |text| InputFormat::from_str(text, false).is_ok() || OutputFormat::from_str(text, false).is_ok();
+    let is_known = |text| arg.get_possible_values().iter().any(|format| format.matches(text, false));
+    value.is_empty()
+        || (arg.get_id() == "format" && value.to_str().is_some_and(|text| is_format(text) && !is_known(text)))
 }
 
 fn paint(color: &str, text: &str) -> String {

@@ -1,8 +1,8 @@
 //! `offsets`: where a group stands, and where it is put.
 
 use super::{
-    Exit, Wrong,
-    log::{Which, time},
+    Exit,
+    log::{Which, explain, time},
     print, say, topics, wrong,
 };
 use crate::{
@@ -11,12 +11,11 @@ use crate::{
     transport::log::{From, Groups, Lag, Log},
 };
 use anyhow::Result;
-use clap::builder::BoolishValueParser;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    io, thread,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,7 +32,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     log: Which,
     /// Print JSON
-    #[arg(long, global = true, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_JSON")]
+    #[arg(long, global = true, env = "MILLSTREAM_JSON")]
     json: bool,
 }
 
@@ -45,7 +44,7 @@ enum Command {
         /// The group
         group: String,
         /// Only in this topic
-        #[arg(long, value_name = "T", hide_env = true, env = "MILLSTREAM_TOPIC")]
+        #[arg(long, value_name = "T", env = "MILLSTREAM_TOPIC")]
         topic: Option<String>,
     },
     /// Put a group elsewhere; refused while it runs
@@ -57,29 +56,23 @@ enum Command {
         /// The group
         group: String,
         /// The topic
-        #[arg(long, value_name = "T", hide_env = true, env = "MILLSTREAM_TOPIC")]
+        #[arg(long, value_name = "T", env = "MILLSTREAM_TOPIC")]
         topic: String,
         /// Only in this partition
-        #[arg(long, value_name = "P", hide_env = true, env = "MILLSTREAM_PARTITION")]
+        #[arg(long, value_name = "P", env = "MILLSTREAM_PARTITION")]
         partition: Option<u32>,
         /// Where to: earliest, latest, an offset, or a time such as 2026-01-01T00:00:00Z, or @ and milliseconds since
         /// 1970
-        #[arg(long, value_name = "WHERE", value_parser = place, hide_env = true, env = "MILLSTREAM_TO")]
+        #[arg(long, value_name = "WHERE", value_parser = place, env = "MILLSTREAM_TO")]
         to: From,
         /// Show what would be done, and do nothing
-        #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_DRY_RUN")]
+        #[arg(long, env = "MILLSTREAM_DRY_RUN")]
         dry_run: bool,
     },
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let log = match arguments.log.open()? {
-        Ok(log) => log,
-        Err(mistakes) => {
-            say(&mistakes);
-            return Ok(Exit::Wrong);
-        }
-    };
+    let log = arguments.log.open()?;
     let json = arguments.json;
     let result = match arguments.command {
         Command::Show { group, topic } => show(&log, &group, topic, json),
@@ -87,24 +80,19 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
             set(&log, &group, &topic, &Move { partition, to, dry_run }, json)
         }
     };
-    result.map_err(|error| match error.is::<Wrong>() || error.is::<io::Error>() {
-        true => error,
-        false => error.context(log.to_string()),
-    })
+    result.map_err(explain(&log))
 }
 
 fn show(log: &Log, group: &str, topic: Option<String>, json: bool) -> Result<Exit> {
     let groups = log.groups()?;
     let members = groups.members(group)?;
-    let topics = match topic {
-        Some(topic) => {
-            topics::find(&*log.topics()?, &topic)?;
-            vec![topic]
-        }
-        None => groups.topics(group)?,
-    };
+    let mut topics = groups.topics(group)?;
     if topics.is_empty() && members == 0 {
-        return Err(wrong(unknown(&*groups, group)));
+        return Err(wrong(unknown(&groups.list()?, group)));
+    }
+    if let Some(topic) = topic {
+        topics::find(&*log.topics()?, &topic)?;
+        topics = vec![topic];
     }
     let all = if topics.is_empty() { BTreeMap::new() } else { log.offsets(group, &topics)?.ask()? };
     if json {
@@ -147,10 +135,7 @@ struct Move {
 
 fn set(log: &Log, group: &str, topic: &str, wish: &Move, json: bool) -> Result<Exit> {
     let facts = topics::find(&*log.topics()?, topic)?;
-    if let Some(partition) = wish.partition.filter(|partition| *partition >= facts.partitions) {
-        let last = facts.partitions.saturating_sub(1);
-        return Err(wrong(format!("{topic} has no partition {partition}: the last one is {last}")));
-    }
+    topics::check_partition(topic, &facts, wish.partition)?;
     let groups = log.groups()?;
     if wish.dry_run {
         let members = groups.members(group)?;
@@ -232,8 +217,7 @@ fn wait_for_the_end(groups: &dyn Groups, group: &str) -> Result<()> {
     }
 }
 
-fn unknown(groups: &dyn Groups, name: &str) -> String {
-    let all = groups.list().unwrap_or_default();
+fn unknown(all: &[String], name: &str) -> String {
     match nearest(name, all.iter().map(String::as_str)) {
         Some(near) => format!("there is no group {name}: did you mean {near}?"),
         None => format!("there is no group {name}, or it has no offsets yet"),

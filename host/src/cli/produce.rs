@@ -3,13 +3,13 @@
 use super::{
     Exit,
     input::InputArguments,
-    log::Which,
+    log::{Which, explain},
     paint, print, say,
     stdio::{Signals, Stdin},
     topics, wrong,
 };
 use crate::{
-    lines::{Entry, LineError, Lines},
+    lines::{Entry, LineError, Lines, json_value},
     record::Header,
     supervisor::{self, Format},
     text::{count, grouped},
@@ -19,10 +19,7 @@ use crate::{
     },
 };
 use anyhow::{Result, bail};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use clap::builder::BoolishValueParser;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     io::{self, IsTerminal},
     sync::{
@@ -57,7 +54,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     input: InputArguments,
     /// Print the result as JSON
-    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_JSON")]
+    #[arg(long, env = "MILLSTREAM_JSON")]
     json: bool,
 }
 
@@ -71,17 +68,11 @@ const NAMED: usize = 20;
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let input = arguments.input.input()?;
-    let log = match arguments.log.open()? {
-        Ok(log) => log,
-        Err(mistakes) => {
-            say(&mistakes);
-            return Ok(Exit::Wrong);
-        }
-    };
+    let log = arguments.log.open()?;
     supervisor::start_log(Format::Text, false, false);
     let known = log.topics()?;
-    let explain = |error: anyhow::Error| error.context(log.to_string());
-    let facts = known.find(&[&arguments.topic]).map_err(explain)?.remove(&arguments.topic);
+    let explain = explain(&log);
+    let facts = known.find(&[&arguments.topic]).map_err(&explain)?.remove(&arguments.topic);
     let facts = facts.ok_or_else(|| wrong(unknown(&*known, &arguments.topic)))?;
     let sender = log.sender(&arguments.topic, &facts).map_err(explain)?;
     let signals = Signals::listen(2)?;
@@ -153,12 +144,14 @@ struct Sending {
     refused: Sent,
     signals: Signals,
     since: Instant,
-    line: Option<ProgressBar>,
+    /// Somebody waits at a terminal, and does not type the records there.
+    is_watched: bool,
 }
 
 impl Sending {
     fn new(sender: Box<dyn Sender>, signals: Signals) -> Sending {
-        Sending { sender, refused: Sent::default(), signals, since: Instant::now(), line: None }
+        let is_watched = io::stderr().is_terminal() && !io::stdin().is_terminal();
+        Sending { sender, refused: Sent::default(), signals, since: Instant::now(), is_watched }
     }
 
     /// Sends everything that is read.
@@ -222,9 +215,7 @@ impl Sending {
                 break;
             }
         }
-        if let Some(line) = self.line {
-            line.finish_and_clear();
-        }
+        supervisor::clear_line();
         let mut sent = self.sender.sent();
         sent.failed += self.refused.failed;
         sent.named.extend(self.refused.named);
@@ -232,21 +223,14 @@ impl Sending {
         Ok(sent)
     }
 
-    /// What is under way, for somebody who waits at a terminal, and does not type the records there.
-    fn show(&mut self) {
-        if self.line.is_none() {
-            let is_watched = io::stderr().is_terminal() && !io::stdin().is_terminal();
-            if !is_watched || self.since.elapsed() < Duration::from_secs(1) {
-                return;
-            }
+    /// What is under way, once that takes longer.
+    fn show(&self) {
+        if !self.is_watched || self.since.elapsed() < Duration::from_secs(1) {
+            return;
         }
-        let line = self.line.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{wide_msg}").expect("a template that is right");
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
-        });
         let sent = self.sender.sent();
         let waiting = if self.signals.ending() { ", ending" } else { "" };
-        line.set_message(format!(
+        supervisor::show_line(&format!(
             "{} acknowledged, {} on their way{waiting}",
             count(sent.acknowledged, "record"),
             grouped(sent.underway)
@@ -257,17 +241,19 @@ impl Sending {
 /// Says what became of the records.
 fn tell(sent: Sent, stopped: Option<LineError>, json: bool) -> Result<Exit> {
     let named = &sent.named[..sent.named.len().min(NAMED)];
-    if json {
-        let not: Vec<_> =
-            named.iter().map(|u| json!({"line": u.number, "key": text(u.key.as_deref()), "why": u.why})).collect();
-        let mut result = json!({"acknowledged": sent.acknowledged, "failed": sent.failed, "first-failed": not});
-        if let Some(error) = &stopped {
-            result["stopped"] = error.to_string().into();
+    let result = match json {
+        true => {
+            let row = |u: &Unsent| json!({"line": u.number, "key": json_value(u.key.as_deref()), "why": u.why});
+            let not: Vec<_> = named.iter().map(row).collect();
+            let mut result = json!({"acknowledged": sent.acknowledged, "failed": sent.failed, "first-failed": not});
+            if let Some(error) = &stopped {
+                result["stopped"] = error.to_string().into();
+            }
+            format!("{result}\n")
         }
-        print(&format!("{result}\n"))?;
-    } else {
-        print(&format!("{} acknowledged\n", count(sent.acknowledged, "record")))?;
-    }
+        false => format!("{} acknowledged\n", count(sent.acknowledged, "record")),
+    };
+    let printed = print(&result);
     if sent.failed > 0 {
         let mark = paint("31", "error:");
         say(&format!("{mark} {} not acknowledged:\n", count(sent.failed, "record")));
@@ -280,19 +266,12 @@ fn tell(sent: Sent, stopped: Option<LineError>, json: bool) -> Result<Exit> {
         }
     }
     match stopped {
-        None if sent.failed == 0 => Ok(Exit::Done),
+        // That nobody reads the result is no matter where there is worse to tell.
+        None if sent.failed == 0 => printed.map(|()| Exit::Done),
         None => Ok(Exit::Failed),
         Some(LineError::Wrong { line, why }) => {
             Err(wrong(format!("line {line}: {why}; it was not sent, and nothing behind it was")))
         }
         Some(error) => Err(error.into()),
     }
-}
-
-/// Bytes as a record in JSON has them.
-fn text(bytes: Option<&[u8]>) -> Value {
-    bytes.map_or(Value::Null, |bytes| match str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => json!({"base64": BASE64_STANDARD.encode(bytes)}),
-    })
 }

@@ -18,7 +18,6 @@ use crate::{
     worker::control::Control,
 };
 use anyhow::{Context, Result};
-use clap::builder::BoolishValueParser;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Run a manifest: consume, transform, produce, commit
@@ -36,54 +35,38 @@ pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
     /// Build the stages first, with the commands that the manifest names
-    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_BUILD")]
+    #[arg(long, env = "MILLSTREAM_BUILD")]
     build: bool,
     /// Only these sources, stages and sinks
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', hide_env = true, env = "MILLSTREAM_ONLY")]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "MILLSTREAM_ONLY")]
     only: Vec<String>,
     /// End when nothing has been left to do for this long
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
-          value_parser = duration, hide_env = true, env = "MILLSTREAM_UNTIL_IDLE")]
+          value_parser = duration, env = "MILLSTREAM_UNTIL_IDLE")]
     until_idle: Option<Duration>,
     /// On a new embedded log in a temporary folder, which is gone at the end
-    #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with = "kafka", hide_env = true,
-          env = "MILLSTREAM_SCRATCH")]
+    #[arg(long, env = "MILLSTREAM_SCRATCH")]
     scratch: bool,
     /// What this host is called in the cluster, such as a pod's name, in place of the id in its state folder
-    #[arg(long, value_name = "NAME", value_parser = instance, hide_env = true, env = "MILLSTREAM_INSTANCE")]
+    #[arg(long, value_name = "NAME", value_parser = instance, env = "MILLSTREAM_INSTANCE")]
     instance: Option<String>,
     /// Say nothing but what is wrong
-    #[arg(long, short, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_QUIET")]
+    #[arg(long, short, env = "MILLSTREAM_QUIET")]
     quiet: bool,
     /// How the log is written: text, or json
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_possible_values = true,
-        hide_env = true,
-        env = "MILLSTREAM_LOG_FORMAT"
-    )]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_LOG_FORMAT")]
     log_format: Format,
     /// End with code 3 when there were dead letters
-    #[arg(long, value_parser = BoolishValueParser::new(), hide_env = true, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
+    #[arg(long, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
     fail_on_dead_letter: bool,
     /// The admin address: off, as there is none yet
-    #[arg(long, value_name = "ADDR", value_parser = ["off"], default_value = "off", hide_default_value = true,
-          hide_possible_values = true, hide_env = true, env = "MILLSTREAM_ADMIN")]
+    #[arg(long, value_name = "ADDR", value_parser = ["off"], default_value = "off", hide_default_value = true, env = "MILLSTREAM_ADMIN")]
     admin: String,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let wishes = Wishes { only: arguments.only, build: arguments.build };
-    let loaded = match load(&arguments.source, &wishes)? {
-        Ok(loaded) => loaded,
-        Err(mistakes) => {
-            say(&mistakes);
-            return Ok(Exit::Wrong);
-        }
-    };
+    let wishes = Wishes { only: arguments.only, build: arguments.build, quiet: arguments.quiet };
+    let loaded = load(&arguments.source, &wishes)?;
     say(&loaded.warnings);
     supervisor::start_log(arguments.log_format, arguments.quiet, arguments.scratch);
     let manifest = &loaded.manifest;
@@ -167,8 +150,8 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
             }
         };
         let wanted = Wanted::new(manifest, &there);
-        let knots = wanted.knots(manifest);
-        for topic in wanted.create.iter().chain(&knots) {
+        let knot = wanted.knot(manifest, &there);
+        for topic in wanted.create.iter().chain(&knot) {
             match topics.create(topic) {
                 Ok(true) => tracing::info!(target: "start", "topic {} made{}", topic.name, topic.shape()),
                 Ok(false) => {}

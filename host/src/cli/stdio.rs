@@ -1,5 +1,6 @@
 //! Input and output of the commands that run until somebody ends them.
 
+use crate::supervisor;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
@@ -10,11 +11,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    thread,
-};
-use tokio::{
-    runtime,
-    signal::unix::{SignalKind, signal},
 };
 
 /// Between two looks at whether the process is to end.
@@ -30,28 +26,14 @@ pub(super) struct Signals(Arc<AtomicU32>);
 impl Signals {
     /// Listens for SIGTERM and Ctrl-C from here on: this many are the command's own affair, the next one ends it at once.
     pub(super) fn listen(heeded: u32) -> Result<Signals> {
-        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
-        let (mut terminate, mut interrupt) = {
-            let _inside = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-        };
         let count = Arc::new(AtomicU32::new(0));
         let signals = Signals(count.clone());
-        let listen = async move {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                if count.fetch_add(1, Ordering::AcqRel) >= heeded {
-                    std::process::exit(1);
-                }
+        supervisor::until_signals(async move |mut signals| {
+            signals.next().await;
+            while count.fetch_add(1, Ordering::AcqRel) < heeded {
+                signals.next().await;
             }
-        };
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || runtime.block_on(listen))
-            .context("the thread for signals cannot be started")?;
+        })?;
         Ok(signals)
     }
 

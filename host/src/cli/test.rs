@@ -1,9 +1,9 @@
 //! `test`: runs the cases of stages, offline.
 
 use super::{
-    Exit,
+    Exit, Mistakes,
     load::{self, Loaded, Wishes},
-    print, say, terminal, wrong,
+    print, terminal, wrong,
 };
 use crate::{
     supervisor::{self, Format},
@@ -50,19 +50,19 @@ pub(super) struct Arguments {
     #[arg(default_value = ".", hide_default_value = true)]
     paths: Vec<PathBuf>,
     /// The manifest of the stages; by default the one that each file names, or the millstream.yaml beside it
-    #[arg(long, hide_env = true, env = "MILLSTREAM_MANIFEST")]
+    #[arg(long, env = "MILLSTREAM_MANIFEST")]
     manifest: Option<PathBuf>,
     /// Build the stages first, with the commands of their manifest
-    #[arg(long)]
+    #[arg(long, env = "MILLSTREAM_BUILD")]
     build: bool,
     /// Write what came into the files, where it is not what was expected
-    #[arg(long)]
+    #[arg(long, env = "MILLSTREAM_UPDATE")]
     update: bool,
     /// Print each case as a line of JSON
-    #[arg(long, hide_env = true, env = "MILLSTREAM_JSON", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "MILLSTREAM_JSON")]
     json: bool,
     /// Write a report for build servers to this file, as JUnit XML
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "MILLSTREAM_JUNIT")]
     junit: Option<PathBuf>,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         let text = CaseText::read(&path, source);
         let (stage, named) = match text.stage() {
             Ok((stage, named)) => (stage.to_owned(), named),
-            Err(report) => return refused(&report.render(terminal())),
+            Err(report) => return Err(Mistakes(report.render(terminal())).into()),
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         let manifest = match &arguments.manifest {
@@ -115,10 +115,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let mut loaded = BTreeMap::new();
     for (manifest, only) in wanted {
         let source = load::Source { manifest: manifest.clone(), kafka: None };
-        match load::load(&source, &Wishes { only, build: arguments.build })? {
-            Ok(one) => loaded.insert(manifest, one),
-            Err(mistakes) => return refused(&mistakes),
-        };
+        let one = load::load(&source, &Wishes { only, build: arguments.build, ..Wishes::default() })?;
+        loaded.insert(manifest, one);
     }
     let mut files = Vec::new();
     for found in found {
@@ -133,7 +131,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         };
         match found.text.finish(stage, arguments.update) {
             Ok(file) => files.push((found.path, file, Bench::new(manifest, stage, compiled))),
-            Err(report) => return refused(&report.render(terminal())),
+            Err(report) => return Err(Mistakes(report.render(terminal())).into()),
         }
     }
     let mut all = Vec::new();
@@ -172,11 +170,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         print(&format!("{}, {} {word}\n", count(cases, "case"), grouped(failed)))?;
     }
     Ok(if failed > 0 && !arguments.update { Exit::Failed } else { Exit::Done })
-}
-
-fn refused(report: &str) -> Result<Exit> {
-    say(report);
-    Ok(Exit::Wrong)
 }
 
 /// The files of cases in some places, in their order.

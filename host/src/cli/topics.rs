@@ -1,6 +1,11 @@
 //! `topics`: what is there, made, grown, deleted.
 
-use super::{Exit, Wrong, log::Which, print, say, wrong};
+use super::{
+    Exit,
+    log::{Which, explain},
+    pair::{once, pair},
+    print, wrong,
+};
 use crate::{
     manifest::check_topic_name,
     text::{count, grouped, nearest},
@@ -8,7 +13,7 @@ use crate::{
 };
 use anyhow::Result;
 use serde_json::json;
-use std::{collections::BTreeMap, fmt::Write, io};
+use std::{collections::BTreeMap, fmt::Write};
 
 /// List, create, describe, grow and delete topics
 #[derive(clap::Args)]
@@ -22,8 +27,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     log: Which,
     /// Print JSON
-    #[arg(long, global = true, value_parser = clap::builder::BoolishValueParser::new(), hide_env = true,
-          env = "MILLSTREAM_JSON")]
+    #[arg(long, global = true, env = "MILLSTREAM_JSON")]
     json: bool,
 }
 
@@ -39,10 +43,12 @@ enum Command {
         /// Its name
         topic: String,
         /// How many partitions; the broker's default when not given
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+              env = "MILLSTREAM_PARTITIONS")]
         partitions: Option<u32>,
         /// How many replicas; the broker's default when not given
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..),
+              env = "MILLSTREAM_REPLICATION")]
         replication: Option<u16>,
         /// Its configuration; may be repeated
         #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
@@ -60,7 +66,8 @@ enum Command {
         /// The topic
         topic: String,
         /// How many partitions it is to have
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+              env = "MILLSTREAM_PARTITIONS")]
         partitions: u32,
     },
     /// Delete a topic, with all of its records
@@ -72,29 +79,20 @@ enum Command {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let log = match arguments.log.open()? {
-        Ok(log) => log,
-        Err(mistakes) => {
-            say(&mistakes);
-            return Ok(Exit::Wrong);
-        }
-    };
+    let log = arguments.log.open()?;
     let topics = log.topics()?;
     let json = arguments.json;
     let result = match arguments.command {
         Command::List => list(&*topics, json),
         Command::Create { topic, partitions, replication, config } => {
-            let new = NewTopic { name: topic, partitions, replication, config: config.into_iter().collect() };
+            let new = NewTopic { name: topic, partitions, replication, config: once(config)? };
             create(&*topics, &new, json)
         }
         Command::Describe { topic } => describe(&*topics, &topic, json),
         Command::Grow { topic, partitions } => grow(&*topics, &topic, partitions, json),
         Command::Delete { topic } => delete(&*topics, &topic, json),
     };
-    result.map_err(|error| match error.is::<Wrong>() || error.is::<io::Error>() {
-        true => error,
-        false => error.context(log.to_string()),
-    })
+    result.map_err(explain(&log))
 }
 
 fn list(topics: &dyn Topics, json: bool) -> Result<Exit> {
@@ -189,6 +187,17 @@ pub(super) fn find(topics: &dyn Topics, name: &str) -> Result<TopicFacts> {
     topics.find(&[name])?.remove(name).ok_or_else(|| wrong(unknown(topics, name)))
 }
 
+/// A partition that was named must be there.
+pub(super) fn check_partition(name: &str, facts: &TopicFacts, partition: Option<u32>) -> Result<()> {
+    match partition.filter(|partition| *partition >= facts.partitions) {
+        Some(partition) => {
+            let last = facts.partitions.saturating_sub(1);
+            Err(wrong(format!("{name} has no partition {partition}: the last one is {last}")))
+        }
+        None => Ok(()),
+    }
+}
+
 fn unknown(topics: &dyn Topics, name: &str) -> String {
     match similar(topics, name) {
         Some(near) => format!("there is no topic {name}: did you mean {near}?"),
@@ -200,9 +209,4 @@ fn unknown(topics: &dyn Topics, name: &str) -> String {
 pub(super) fn similar(topics: &dyn Topics, name: &str) -> Option<String> {
     let all = topics.list().unwrap_or_default();
     nearest(name, all.keys().map(String::as_str)).map(str::to_owned)
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write a pair, such as `retention.ms=86400000`")?;
-    Ok((key.to_owned(), value.to_owned()))
 }

@@ -1,6 +1,11 @@
 //! `try`: stdin to stdout through one module, with no manifest and no topic.
 
-use super::{Exit, input::InputArguments, say, wrong};
+use super::{
+    Exit,
+    input::InputArguments,
+    pair::{once, pair},
+    say, wrong,
+};
 use crate::{
     clock::SystemClock,
     lines::{Entries, Entry, InputFormat, LineError, Lines, OutputFormat, Shown},
@@ -57,14 +62,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     input: InputArguments,
     /// What is printed: value, key-value, json or hex; json when --format is
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        hide_possible_values = true,
-        hide_env = true,
-        env = "MILLSTREAM_OUTPUT_FORMAT"
-    )]
+    #[arg(long, value_enum, value_name = "FORMAT", env = "MILLSTREAM_OUTPUT_FORMAT")]
     output_format: Option<OutputFormat>,
 }
 
@@ -96,11 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
 
 /// Compiles the module and opens it, as `run` does; with its digest.
 fn open(engine: &Engine, arguments: &Arguments) -> Result<(String, Instance)> {
-    let mut config = arguments.config.clone();
-    config.sort();
-    if let Some(twice) = config.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(wrong(format!("`--config {}` is given twice: leave one out", twice[0].0)));
-    }
+    let config = once(arguments.config.clone())?.into_iter().collect();
     let module = Module::load(&arguments.module, wasm::Kind::Stage).map_err(|error| wrong(error.to_string()))?;
     let mut slow = |name: &str| say(&format!("compiling {name}, once…\n"));
     let compiled = engine.compile(&module, &cache(), &mut slow).map_err(|error| wrong(error.to_string()))?;
@@ -238,9 +232,4 @@ impl Printer {
         self.text.clear();
         out.flush()
     }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write a pair, such as `currency=EUR`")?;
-    Ok((key.to_owned(), value.to_owned()))
 }

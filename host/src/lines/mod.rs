@@ -16,7 +16,7 @@ mod write;
 
 pub use entries::{Entries, Given};
 pub use read::{Input, InputFormat, LINE_BYTES, LineError, Lines, Separator};
-pub use write::{OutputFormat, Shown, ShownHeader};
+pub use write::{OutputFormat, Shown, ShownHeader, json_value};
 
 /// A record that came in as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

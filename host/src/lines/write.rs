@@ -110,6 +110,13 @@ fn member(name: &str, to: &mut Vec<u8>) {
     to.extend_from_slice(b"\":");
 }
 
+/// Bytes as a record in JSON has them.
+pub fn json_value(bytes: Option<&[u8]>) -> serde_json::Value {
+    let mut text = Vec::new();
+    json_bytes(bytes, &mut text);
+    serde_json::from_slice(&text).expect("it was written as JSON")
+}
+
 fn json_bytes(bytes: Option<&[u8]>, to: &mut Vec<u8>) {
     let Some(bytes) = bytes else { return to.extend_from_slice(b"null") };
     match str::from_utf8(bytes) {

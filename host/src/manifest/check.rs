@@ -136,7 +136,7 @@ impl Surroundings<'_> {
         }
         let mut kafka = Kafka { brokers: Vec::new(), properties: Default::default() };
         if let Some(written) = &written.kafka {
-            properties::put(&written.value.properties, self.folder, self.findings, &mut kafka.properties);
+            properties::put(&written.value.properties, None, self.folder, self.findings, &mut kafka.properties);
             kafka.brokers = self.brokers_as_written(&written.value);
         }
         if let Some(brokers) = self.brokers {
@@ -195,7 +195,7 @@ impl Surroundings<'_> {
             position: format!("{}.{}.position", pipeline.value, name.value),
             every: written.every.map_or(Duration::ZERO, Into::into),
             commit_interval: written.commit_interval.map_or(COMMIT_INTERVAL, Into::into),
-            properties: self.properties(&written.properties, kafka),
+            properties: self.properties(Kind::Source, &written.properties, kafka),
             config: config(&written.config),
             limits: written.limits.as_ref().map(written::Limits::checked).unwrap_or_default(),
         };
@@ -215,7 +215,7 @@ impl Surroundings<'_> {
             name: name.value.clone(),
             inputs: inputs.iter().map(Wire::port).collect(),
             group: self.group(written.group.as_ref(), pipeline, name),
-            properties: self.properties(&written.properties, kafka),
+            properties: self.properties(Kind::Sink, &written.properties, kafka),
             from: written.from.map_or(Start::default(), |from| from.0),
             on_lost_offset: written.on_lost_offset.map(Into::into).unwrap_or_default(),
             format: written.stdout.format.map(Into::into).unwrap_or_default(),
@@ -231,9 +231,9 @@ impl Surroundings<'_> {
     }
 
     /// The pipeline's, and over them those that are written here.
-    fn properties(&self, written: &Named<Property>, kafka: Option<&Kafka>) -> Properties {
+    fn properties(&self, kind: Kind, written: &Named<Property>, kafka: Option<&Kafka>) -> Properties {
         let mut properties = kafka.map(|kafka| kafka.properties.clone()).unwrap_or_default();
-        properties::put(written, self.folder, self.findings, &mut properties);
+        properties::put(written, Some(kind), self.folder, self.findings, &mut properties);
         properties
     }
 
@@ -263,7 +263,7 @@ impl Surroundings<'_> {
             workers: written.workers.map_or(1, Count::get),
             delivery: written.delivery.map(Into::into).unwrap_or_default(),
             commit_interval: written.commit_interval.map_or(COMMIT_INTERVAL, Into::into),
-            properties: self.properties(&written.properties, kafka),
+            properties: self.properties(Kind::Stage, &written.properties, kafka),
             from: written.from.map_or(Start::default(), |from| from.0),
             on_lost_offset: written.on_lost_offset.map(Into::into).unwrap_or_default(),
             config: config(&written.config),

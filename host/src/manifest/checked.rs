@@ -103,9 +103,14 @@ pub struct Sink {
 impl Manifest {
     /// Everything that runs: its kind and its name.
     pub fn parts(&self) -> impl Iterator<Item = (Kind, &str)> {
-        let sources = self.sources.iter().map(|source| (Kind::Source, source.name.as_str()));
-        let stages = self.stages.iter().map(|stage| (Kind::Stage, stage.name.as_str()));
-        let sinks = self.sinks.iter().map(|sink| (Kind::Sink, sink.name.as_str()));
+        self.properties().map(|(kind, name, _)| (kind, name))
+    }
+
+    /// The properties of everything that runs: whose they are, and what they are.
+    pub fn properties(&self) -> impl Iterator<Item = (Kind, &str, &Properties)> {
+        let sources = self.sources.iter().map(|source| (Kind::Source, source.name.as_str(), &source.properties));
+        let stages = self.stages.iter().map(|stage| (Kind::Stage, stage.name.as_str(), &stage.properties));
+        let sinks = self.sinks.iter().map(|sink| (Kind::Sink, sink.name.as_str(), &sink.properties));
         sources.chain(stages).chain(sinks)
     }
 

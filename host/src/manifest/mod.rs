@@ -52,6 +52,11 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
     names::check_topic(name, &format!("`{name}`")).map_err(|(what, way_out)| format!("{what}: {way_out}"))
 }
 
+/// What is wrong with a broker's address, and the way out, in one line.
+pub fn check_broker_address(address: &str) -> Result<(), String> {
+    names::check_broker(address, &format!("`{address}`")).map_err(|(what, way_out)| format!("{what}: {way_out}"))
+}
+
 /// What is written by hand is no larger.
 const LARGEST: usize = 1 << 20;
 

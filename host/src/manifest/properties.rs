@@ -1,7 +1,7 @@
 //! librdkafka's properties: those that the host must set itself are refused, and secrets are fetched from files.
 
 use super::{
-    checked::{Properties, Secret},
+    checked::{Kind, Properties, Secret},
     report::Findings,
     shapes::{Named, Spanned},
     values::Property,
@@ -16,30 +16,69 @@ use std::{
 const LARGEST_FILE: u64 = 1 << 20;
 
 /// A property that the host sets itself: which, why, and the way out.
-struct Owned(&'static str, &'static str, &'static str);
+struct Owned(&'static str, &'static str, WayOut);
 
-const REMOVE: &str = "remove it";
+#[derive(Clone, Copy)]
+enum WayOut {
+    /// It is not for a manifest to say.
+    Remove,
+    /// It is said elsewhere.
+    Elsewhere(&'static str),
+    /// It has a key of its own beside the properties, in what has such a key.
+    Key(&'static str),
+}
+
+impl WayOut {
+    /// In words, for the properties of this kind, or of the pipeline.
+    fn words(self, kind: Option<Kind>) -> String {
+        let has_key = |key| match kind {
+            None | Some(Kind::Stage) => true,
+            Some(Kind::Sink) => key != "delivery",
+            Some(Kind::Source) => false,
+        };
+        match self {
+            WayOut::Elsewhere(words) => words.to_owned(),
+            WayOut::Key(key) if has_key(key) => {
+                format!("write `{key}: …` in the {}", kind.unwrap_or(Kind::Stage).word())
+            }
+            WayOut::Remove | WayOut::Key(_) => "remove it".to_owned(),
+        }
+    }
+}
+
 const IN_TIME: &str = "the host sets it, as a record must be sent before its transaction ends";
 const OWNED: &[Owned] = &[
-    Owned("allow.auto.create.topics", "topics are made as the manifest says", "write them under `topics`"),
-    Owned("auto.commit.enable", "offsets are committed together with what came of the records", REMOVE),
-    Owned("auto.offset.reset", "where a stage starts is its own", "write `from: …` in the stage"),
-    Owned("bootstrap.servers", "the brokers have a key of their own", "write `brokers: …` under `kafka`"),
-    Owned("delivery.report.only.error", "every record's fate must be known", REMOVE),
-    Owned("delivery.timeout.ms", IN_TIME, REMOVE),
-    Owned("enable.auto.commit", "offsets are committed together with what came of the records", REMOVE),
-    Owned("enable.auto.offset.store", "offsets are committed together with what came of the records", REMOVE),
-    Owned("enable.idempotence", "the host sets it", "write `delivery: …` in the stage"),
-    Owned("enable.partition.eof", "the host sets it", REMOVE),
-    Owned("group.id", "a stage's group is its own", "write `group: …` in the stage"),
-    Owned("group.instance.id", "the host gives each worker its name", REMOVE),
-    Owned("group.protocol", "the host sets it", REMOVE),
-    Owned("isolation.level", "only committed records are read", REMOVE),
-    Owned("message.timeout.ms", IN_TIME, REMOVE),
-    Owned("metadata.broker.list", "the brokers have a key of their own", "write `brokers: …` under `kafka`"),
-    Owned("partition.assignment.strategy", "the host sets it", REMOVE),
-    Owned("transaction.timeout.ms", "the host sets it", REMOVE),
-    Owned("transactional.id", "the host gives each worker its name", REMOVE),
+    Owned(
+        "allow.auto.create.topics",
+        "topics are made as the manifest says",
+        WayOut::Elsewhere("write them under `topics`"),
+    ),
+    Owned("auto.commit.enable", "offsets are committed together with what came of the records", WayOut::Remove),
+    Owned("auto.offset.reset", "the host decides where to start", WayOut::Key("from")),
+    Owned(
+        "bootstrap.servers",
+        "the brokers have a key of their own",
+        WayOut::Elsewhere("write `brokers: …` under `kafka`"),
+    ),
+    Owned("delivery.report.only.error", "every record's fate must be known", WayOut::Remove),
+    Owned("delivery.timeout.ms", IN_TIME, WayOut::Remove),
+    Owned("enable.auto.commit", "offsets are committed together with what came of the records", WayOut::Remove),
+    Owned("enable.auto.offset.store", "offsets are committed together with what came of the records", WayOut::Remove),
+    Owned("enable.idempotence", "the host sets it", WayOut::Key("delivery")),
+    Owned("enable.partition.eof", "the host sets it", WayOut::Remove),
+    Owned("group.id", "the host names the groups", WayOut::Key("group")),
+    Owned("group.instance.id", "the host gives each worker its name", WayOut::Remove),
+    Owned("group.protocol", "the host sets it", WayOut::Remove),
+    Owned("isolation.level", "only committed records are read", WayOut::Remove),
+    Owned("message.timeout.ms", IN_TIME, WayOut::Remove),
+    Owned(
+        "metadata.broker.list",
+        "the brokers have a key of their own",
+        WayOut::Elsewhere("write `brokers: …` under `kafka`"),
+    ),
+    Owned("partition.assignment.strategy", "the host sets it", WayOut::Remove),
+    Owned("transaction.timeout.ms", "the host sets it", WayOut::Remove),
+    Owned("transactional.id", "the host gives each worker its name", WayOut::Remove),
 ];
 
 /// The names of the properties that the host sets itself.
@@ -47,11 +86,17 @@ pub(super) fn owned() -> impl Iterator<Item = &'static str> {
     OWNED.iter().map(|owned| owned.0)
 }
 
-/// Puts what is written over what is there.
-pub(super) fn put(written: &Named<Property>, folder: &Path, findings: &Findings, into: &mut Properties) {
+/// Puts what is written over what is there; the pipeline's properties are of no kind.
+pub(super) fn put(
+    written: &Named<Property>,
+    kind: Option<Kind>,
+    folder: &Path,
+    findings: &Findings,
+    into: &mut Properties,
+) {
     for (key, value) in written.iter() {
-        if let Some(Owned(name, because, instead)) = OWNED.iter().find(|owned| owned.0 == key.value) {
-            findings.mistake(&key.at, || (format!("`{name}` cannot be set: {because}"), (*instead).to_owned()));
+        if let Some(Owned(name, because, way_out)) = OWNED.iter().find(|owned| owned.0 == key.value) {
+            findings.mistake(&key.at, || (format!("`{name}` cannot be set: {because}"), way_out.words(kind)));
             continue;
         }
         let text = match value {

@@ -224,7 +224,8 @@ fn check_inputs_are_known(
         .collect();
     for topic in readers.iter().flat_map(|reader| reader.inputs).map(|input| &input.topic) {
         let Some(at) = &topic.at else { continue };
-        if known.contains_key(&*topic.value) || check_topic(&topic.value, "").is_err() {
+        let is_position = sources.iter().any(|source| source.checked.position == topic.value);
+        if is_position || known.contains_key(&*topic.value) || check_topic(&topic.value, "").is_err() {
             continue;
         }
         let near = match known.len() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What runs between which topics.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping with `name` and `stages`")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping with `name` and what is to run")]
 pub(super) struct Manifest {
     /// The pipeline's name: ASCII letters, digits, `-` and `_`. Groups and dead letters are named after it.
     #[schemars(extend("not" = { "pattern": "^[^$]*[^A-Za-z0-9_$-]" }))]
@@ -81,7 +81,7 @@ pub(super) struct Source {
     pub(super) module: Spanned<String>,
     /// The module's SHA-256 digest: another module is refused.
     pub(super) sha256: Option<Digest>,
-    /// The command that makes the module, run in the manifest's folder by `build` and `run --build`.
+    /// The command that makes the module, run in the manifest's folder by `run --build`.
     pub(super) build: Option<Spanned<String>>,
     /// The topic that it writes: short for `outputs: {main: …}`.
     pub(super) output: Option<Spanned<One<Outputs>>>,
@@ -142,7 +142,7 @@ pub(super) enum LineFormat {
     KeyValue,
     /// All of it, as JSON.
     Json,
-    /// Key and value as hexadecimal digits.
+    /// Its place; key, value and headers as hexadecimal digits.
     Hex,
 }
 
@@ -182,7 +182,7 @@ pub(super) struct Stage {
     pub(super) module: Spanned<String>,
     /// The module's SHA-256 digest: another module is refused.
     pub(super) sha256: Option<Digest>,
-    /// The command that makes the module, run in the manifest's folder by `build` and `run --build`.
+    /// The command that makes the module, run in the manifest's folder by `run --build`.
     pub(super) build: Option<Spanned<String>>,
     /// The topic that it reads.
     pub(super) input: Option<Spanned<One<Inputs>>>,

@@ -22,19 +22,16 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Topics that wait for nothing but each other, as in a loop: what is to be made to end that.
-    pub fn knots(&self, manifest: &Manifest) -> Vec<NewTopic> {
+    /// The topic to be made first where topics wait for nothing but each other, as in a loop: the next look finds
+    /// what follows from it. One that others' dead letters are shaped by comes before them.
+    pub fn knot(&self, manifest: &Manifest, there: &BTreeMap<String, TopicFacts>) -> Option<NewTopic> {
         if !self.create.is_empty() || !self.missing.is_empty() {
-            return Vec::new();
+            return None;
         }
-        let is_read = |name: &String| manifest.stages.iter().any(|s| s.inputs.iter().any(|port| port.topic == *name));
-        let plain = |name: &String| NewTopic {
-            name: name.clone(),
-            partitions: None,
-            replication: None,
-            config: BTreeMap::new(),
-        };
-        self.later.iter().filter(|name| is_read(name)).map(plain).collect()
+        let is_read = |name: &&String| manifest.stages.iter().any(|s| s.inputs.iter().any(|port| port.topic == **name));
+        let is_letter = |name: &str| manifest.stages.iter().any(|stage| buries(stage, name));
+        let shapes = self.later.iter().filter(is_read).map(|name| shape(manifest, there, name).0);
+        shapes.max_by_key(|topic| (!is_letter(&topic.name), topic.partitions))
     }
 
     /// Compares what the manifest says with what is there.
@@ -48,7 +45,13 @@ impl Wanted {
         }
         let by_sources = manifest.sources.iter().flat_map(|source| &source.outputs);
         let by_stages = manifest.stages.iter().flat_map(|stage| &stage.outputs);
-        let made_here: Vec<_> = by_sources.chain(by_stages).map(|port| &port.topic).collect();
+        let letters = manifest.stages.iter().filter(|stage| stage.on_error == OnError::DeadLetter);
+        let made_here: Vec<_> = by_sources
+            .chain(by_stages)
+            .map(|port| &port.topic)
+            .chain(manifest.sources.iter().map(|source| &source.position))
+            .chain(letters.map(|stage| &stage.dead_letter))
+            .collect();
         let stages = manifest.stages.iter().flat_map(|stage| &stage.inputs);
         for input in stages.chain(manifest.sinks.iter().flat_map(|sink| &sink.inputs)).map(|port| &port.topic) {
             let is_made = made_here.contains(&input) || manifest.topics.contains_key(input);
@@ -75,8 +78,6 @@ impl Wanted {
         wanted
     }
 
-    /// An output that nobody declared gets as many partitions as the largest input of the stages that write it; one that
-    /// only sources write, as many as the log gives.
     fn add(&mut self, manifest: &Manifest, there: &BTreeMap<String, TopicFacts>, name: &str) {
         let known = |list: &[String]| list.iter().any(|other| other == name);
         if there.contains_key(name)
@@ -86,29 +87,35 @@ impl Wanted {
         {
             return;
         }
-        let buries = |stage: &manifest::Stage| stage.on_error == OnError::DeadLetter && stage.dead_letter == name;
-        let writes = |stage: &manifest::Stage| stage.outputs.iter().any(|port| port.topic == name) || buries(stage);
-        let writers: Vec<_> = manifest.stages.iter().filter(|stage| writes(stage)).collect();
-        let inputs: Option<Vec<_>> =
-            writers.iter().flat_map(|stage| &stage.inputs).map(|port| there.get(&port.topic)).collect();
-        let Some(inputs) = inputs else {
-            return self.later.push(name.to_owned());
-        };
-        let mut config = BTreeMap::new();
-        if writers.iter().any(|stage| buries(stage)) {
-            let room = inputs.iter().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST);
-            let room = room.saturating_add(LETTER_HEADROOM).min(i32::MAX as usize);
-            config.insert("retention.ms".into(), "-1".into());
-            config.insert("cleanup.policy".into(), "delete".into());
-            config.insert("max.message.bytes".into(), room.to_string());
+        match shape(manifest, there, name) {
+            (topic, true) => self.create.push(topic),
+            (_, false) => self.later.push(name.to_owned()),
         }
-        self.create.push(NewTopic {
-            name: name.to_owned(),
-            partitions: inputs.iter().map(|facts| facts.partitions).max(),
-            replication: None,
-            config,
-        });
     }
+}
+
+fn buries(stage: &manifest::Stage, topic: &str) -> bool {
+    stage.on_error == OnError::DeadLetter && stage.dead_letter == topic
+}
+
+/// An output that nobody declared gets as many partitions as the largest input of the stages that write it; one that
+/// only sources write, as many as the log gives. False when not all of those inputs are there.
+fn shape(manifest: &Manifest, there: &BTreeMap<String, TopicFacts>, name: &str) -> (NewTopic, bool) {
+    let writes = |stage: &manifest::Stage| stage.outputs.iter().any(|port| port.topic == name) || buries(stage, name);
+    let writers: Vec<_> = manifest.stages.iter().filter(|stage| writes(stage)).collect();
+    let inputs: Vec<_> = writers.iter().flat_map(|stage| &stage.inputs).map(|port| there.get(&port.topic)).collect();
+    let known = || inputs.iter().flatten();
+    let mut config = BTreeMap::new();
+    if writers.iter().any(|stage| buries(stage, name)) {
+        let room = known().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST);
+        let room = room.saturating_add(LETTER_HEADROOM).min(i32::MAX as usize);
+        config.insert("retention.ms".into(), "-1".into());
+        config.insert("cleanup.policy".into(), "delete".into());
+        config.insert("max.message.bytes".into(), room.to_string());
+    }
+    let partitions = known().map(|facts| facts.partitions).max();
+    let topic = NewTopic { name: name.to_owned(), partitions, replication: None, config };
+    (topic, inputs.iter().all(Option::is_some))
 }
 
 /// Of a position only the last counts, so the topic is compacted; one partition gives it one holder.
@@ -148,4 +155,79 @@ fn differences(name: &str, topic: &manifest::Topic, facts: &TopicFacts) -> Vec<S
         }
     }
     found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// What is made of a pipeline whose inputs of these names are there, with four partitions each; nothing of it waits
+    /// for somebody else.
+    fn made(parts: &str, there: &[&str]) -> BTreeMap<String, NewTopic> {
+        let text = format!("name: p\n{parts}");
+        let (manifest, report) =
+            manifest::read(Path::new("p.yaml"), &text, &|_| None, None).finish().map_err(|r| r.render(None)).unwrap();
+        assert_eq!(report.render(None), "");
+        let four = || TopicFacts { partitions: 4, ..TopicFacts::default() };
+        let mut there: BTreeMap<_, _> = there.iter().map(|name| ((*name).to_owned(), four())).collect();
+        let mut made = BTreeMap::new();
+        for _ in 0..10 {
+            let wanted = Wanted::new(&manifest, &there);
+            assert_eq!(wanted.missing, [""; 0]);
+            for topic in wanted.create.iter().cloned().chain(wanted.knot(&manifest, &there)) {
+                let partitions = topic.partitions.unwrap_or(1);
+                there.insert(topic.name.clone(), TopicFacts { partitions, ..TopicFacts::default() });
+                made.insert(topic.name.clone(), topic);
+            }
+        }
+        assert!(manifest.topic_names().all(|name| there.contains_key(name)), "{made:?}");
+        made
+    }
+
+    #[test]
+    fn dead_letters_that_are_read_again_are_made_here() {
+        // Beside an input that is there.
+        let again = "{module: a.wasm, inputs: [orders, p.b.dead-letter], output: mid}";
+        let made_of = made(
+            &format!(
+                "topics: {{orders: {{partitions: 4}}}}\nstages:\n  a: {again}\n  b: {{module: a.wasm, input: mid, output: done}}\n"
+            ),
+            &["orders"],
+        );
+        assert_eq!(made_of.keys().collect::<Vec<_>>(), ["done", "mid", "p.a.dead-letter", "p.b.dead-letter"]);
+        assert!(made_of.values().all(|topic| topic.partitions == Some(4)), "{made_of:?}");
+        // Where nothing is there.
+        let made_of = made(
+            "sources: {shop: {module: a.wasm, output: orders}}\nstages:\n  price: {module: a.wasm, input: orders, output: priced}\n  again: {module: a.wasm, input: p.price.dead-letter, output: orders}\n",
+            &[],
+        );
+        // Dead letters of each other: there is nothing else to begin with.
+        let each_other = made(
+            "topics: {orders: }\nstages:\n  a: {module: a.wasm, inputs: [orders, p.b.dead-letter], output: x}\n  b: {module: a.wasm, input: p.a.dead-letter, output: y}\n",
+            &["orders"],
+        );
+        let letters = |name: &&String| name.ends_with(".dead-letter");
+        for topic in made_of
+            .keys()
+            .filter(letters)
+            .map(|n| &made_of[n])
+            .chain(each_other.keys().filter(letters).map(|n| &each_other[n]))
+        {
+            let config: Vec<_> = topic.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let room = (DEFAULT_LARGEST + LETTER_HEADROOM).to_string();
+            let expected = [("cleanup.policy", "delete"), ("max.message.bytes", &room), ("retention.ms", "-1")];
+            assert_eq!(config, expected, "{}", topic.name);
+        }
+    }
+
+    #[test]
+    fn a_position_that_is_read_is_made_here() {
+        let made = made(
+            "sources: {shop: {module: a.wasm, output: orders}}\nsinks: {show: {input: p.shop.position, stdout: {}}}\n",
+            &[],
+        );
+        assert_eq!(made["p.shop.position"].partitions, Some(1));
+    }
 }

@@ -46,7 +46,8 @@ pub(super) fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-pub(super) fn show_line(text: &str) {
+/// Shows the line under the log, or renews it.
+pub fn show_line(text: &str) {
     let bar = LINE.get_or_init(|| {
         let style = ProgressStyle::with_template("{wide_msg}").expect("a template that is right");
         ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
@@ -55,7 +56,8 @@ pub(super) fn show_line(text: &str) {
     bar.tick();
 }
 
-pub(super) fn clear_line() {
+/// Takes the line away.
+pub fn clear_line() {
     if let Some(bar) = LINE.get() {
         bar.finish_and_clear();
     }

@@ -6,8 +6,8 @@ mod signals;
 mod status;
 mod work;
 
-pub use log::{Format, start as start_log};
-pub use signals::listen as listen_to_signals;
+pub use log::{Format, clear_line, show_line, start as start_log};
+pub use signals::{listen as listen_to_signals, until as until_signals};
 
 use crate::{
     plan::{Part, Plan, Work},

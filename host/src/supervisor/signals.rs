@@ -5,39 +5,55 @@ use anyhow::{Context, Result};
 use std::{sync::Arc, thread, time::Duration};
 use tokio::{
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 /// How long the end may take in all, and how often to look.
 const END_WITHIN: Duration = Duration::from_millis(9900);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Listens for SIGTERM and Ctrl-C from here on, in a thread of its own.
-pub fn listen(control: Arc<Control>) -> Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let (mut terminate, mut interrupt) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-    };
-    let next = async move || {
+/// What the process is told.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Waits for the next SIGTERM or Ctrl-C.
+    pub async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Listens for SIGTERM and Ctrl-C from here on, in a thread of its own. When what hears them is done, the process ends at
+/// once.
+pub fn until(hears: impl AsyncFnOnce(Signals) + Send + 'static) -> Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? }
     };
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = until_second(next, &control) => {}
-                    () = too_late(&control) => tracing::error!("the end took too long: what was not committed will be done again"),
-                }
-            });
+            runtime.block_on(hears(signals));
             std::process::exit(1);
         })
         .context("the thread for signals cannot be started")?;
     Ok(())
+}
+
+/// Lets signals end a host.
+pub fn listen(control: Arc<Control>) -> Result<()> {
+    until(async move |mut signals| {
+        tokio::select! {
+            () = until_second(async || signals.next().await, &control) => {}
+            () = too_late(&control) => tracing::error!("the end took too long: what was not committed will be done again"),
+        }
+    })
 }
 
 /// The first signal asks for an orderly end, also of a host that is ending already by itself.

@@ -22,6 +22,8 @@ fn a_build_runs_beside_the_manifest_and_makes_its_modules() {
     let said = folder.says("run --build in/pipeline.yaml");
     assert_eq!(fs::read_to_string(folder.path("in/target")).unwrap(), "\n", "the build says where it builds");
     assert_eq!(said.err.lines().filter(|line| *line == "building").count(), 1, "one build for both: {}", said.err);
+    let quiet = folder.says("run --build --quiet in/pipeline.yaml");
+    assert!(!quiet.err.contains("building a:") && !quiet.err.contains("compiling"), "{}", quiet.err);
     golden("build", &[said]);
 }
 

@@ -183,6 +183,7 @@ fn a_group_is_put_elsewhere_unless_it_runs() {
         "offsets show shop.b",
         "offsets show nobody.at.all",
         "offsets show shop.a --topic order",
+        "offsets show shop.b --topic orders",
     ] {
         said.push(folder.says(words));
     }
@@ -231,6 +232,29 @@ fn what_was_not_acknowledged_is_named() {
         done(folder.says("consume orders -o start --until-end")).lines().map(str::to_owned).collect();
     there.sort();
     assert_eq!(there, ["a", "a", "e", "e", "f"]);
+}
+
+#[test]
+fn what_was_not_acknowledged_is_told_though_nobody_reads_the_result() {
+    let folder = with(&[]);
+    done(folder.says("topics create keyed --config cleanup.policy=compact"));
+    let mut writer = folder.start("produce keyed");
+    drop(writer.process.stdout.take());
+    writer.write("a\n");
+    let said = writer.end();
+    assert_eq!((said.code, said.err.lines().count()), (1, 2), "{}", said.err);
+}
+
+#[test]
+fn one_variable_serves_both_directions_and_an_empty_one_none() {
+    let folder = with(&[("orders", 1)]).set("MILLSTREAM_KAFKA", "");
+    put(&folder, "orders", &["a"]);
+    let folder = folder.set("MILLSTREAM_FORMAT", "hex");
+    put(&folder, "orders", &["b"]);
+    let hex = "orders/0@0 key none value 61\norders/0@1 key none value 62\n";
+    assert_eq!(done(folder.says("consume orders -o start --until-end")), hex);
+    let said = folder.set("MILLSTREAM_FORMAT", "hax").given("c\n", "produce orders");
+    assert_eq!(said.code, 2, "{}", said.err);
 }
 
 #[test]

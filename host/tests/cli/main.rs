@@ -12,6 +12,7 @@ mod help;
 mod mistakes;
 #[path = "../support/process.rs"]
 mod process;
+mod quickstart;
 mod secrets;
 mod shell;
 mod support;

@@ -109,6 +109,8 @@ fn what_was_asked_for_is_looked_at_first() {
         "run",
         "run pipeline.yaml --frobnicate",
         "run pipeline.yaml --scratch",
+        "run pipeline.yaml --scratch --kafka localhost:1",
+        "run pipeline.yaml --kafka localhost:99999",
         "run pipeline.yaml --watch",
         "run pipeline.yaml --admin 127.0.0.1:1",
         "run pipeline.yaml --until-idle=banana",
@@ -145,6 +147,7 @@ fn what_was_asked_for_is_looked_at_first() {
         "topics list --manifest pipeline.yaml",
         "topics create orders --partitions 0",
         "topics create orders --config retention.ms",
+        "topics list --kafka=",
         "topics grow orders",
         "completions tcsh",
     ];

@@ -66,3 +66,19 @@ fn what_stands_in_the_manifest_is_shown() {
     let said = said("{security.protocol: magic}", "config: {refuse: no currency}");
     assert!(said.contains(r#"Invalid value "magic""#) && said.contains("trial.wasm refused: no currency"), "{said}");
 }
+
+#[test]
+fn properties_of_sources_and_sinks_are_looked_at_too() {
+    let said = Folder::with(
+        "name: x\nkafka: {brokers: localhost:1}\nsources:\n  s: {module: trial.wasm, output: i, properties: {compression.type: '${SECRET}'}}\nsinks:\n  k: {input: i, stdout: {}, properties: {fetch.min.bytes: '${NUMBER}'}}\n",
+    )
+    .trial("trial.wasm")
+    .set("SECRET", ENVIRONMENT)
+    .set("NUMBER", NUMBER)
+    .says("check pipeline.yaml");
+    assert_eq!(said.code, 2, "{}", said.shown());
+    for words in ["value of `compression.type`", "value of `fetch.min.bytes`"] {
+        assert!(said.err.contains(words), "{}", said.err);
+    }
+    assert!(!said.err.contains(ENVIRONMENT) && !said.err.contains(NUMBER), "{}", said.err);
+}

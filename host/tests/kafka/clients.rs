@@ -198,6 +198,11 @@ fn a_group_is_put_elsewhere_unless_it_runs() {
     assert_eq!(done(set("--to latest --dry-run")), moved(["none", "none"], [5, 0], "would be put"));
     assert_eq!(says(&kafka, &format!("offsets show {group}")).code, 2);
     assert_eq!(done(set("--to latest")), moved(["none", "none"], [5, 0], "is put"));
+    let near = says(&kafka, &format!("offsets show {group}x"));
+    assert_eq!(near.err, format!("error: there is no group {group}x: did you mean {group}?\n"));
+    // A new one that begins at an offset.
+    let new = says(&kafka, &format!("consume {topic} --group {} -o 2 -n 1", unique("new")));
+    assert_eq!(new.parts(), (0, "v\n".into(), format!("{topic}/1 ends at 0 yet\n")));
     assert_eq!(done(set("--to 1970-01-01T00:00:02Z")), moved(["5", "0"], [2, 0], "is put"));
     assert_eq!(done(set("--to @3001")), moved(["2", "0"], [3, 0], "is put"));
     assert_eq!(done(set("--to 1 --partition 0")), format!("{group} is put:\n  {topic}/0: 3 → 1\n"));

@@ -42,7 +42,9 @@ impl KafkaGroups {
 
 impl Groups for KafkaGroups {
     fn list(&self) -> Result<Vec<String>> {
-        let found = self.ask("", |client| client.fetch_group_list(None, QUESTION))?;
+        let client = self.topics.asker()?;
+        let found =
+            patiently(|| client.fetch_group_list(None, QUESTION)).map_err(|error| self.topics.explain(error))?;
         Ok(found.groups().iter().map(|group| group.name().to_owned()).collect())
     }
 

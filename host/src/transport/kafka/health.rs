@@ -124,11 +124,7 @@ impl Health {
         let mut state = self.lock();
         state.trouble = Some(Instant::now());
         if !std::mem::replace(&mut state.waiting, true) {
-            tracing::warn!(
-                "Kafka at {} does not answer: waiting until it does, nothing is lost ({})",
-                self.cluster.brokers,
-                state.reason
-            );
+            tracing::warn!("Kafka at {} does not answer: waiting for it ({})", self.cluster.brokers, state.reason);
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Member {
     settings: Arc<LinkSettings>,
     health: Arc<Health>,
     ends: Progress,
+    /// Where it put a group that stood nowhere.
+    chosen: Progress,
     /// It has to be asked again where the group stands.
     astray: bool,
     /// Since when there was nothing but faults.
@@ -34,20 +36,21 @@ pub(super) struct Member {
 impl Member {
     /// Joins the group. `alone` knows where the topic ends and where a new group is to begin.
     pub(super) fn open(cluster: &Cluster, scan: &Scan, group: &str, mut alone: Alone) -> Result<Member> {
+        let mut chosen = Progress::default();
         let from = match scan.from {
             From::Start(start) => start,
             // No rebalance knows of such a start, so the group is put there before.
             From::Offset(_) => {
-                if let Some(chosen) = alone.chosen().cloned() {
-                    alone.commit(&chosen)?;
-                }
+                chosen = alone.chosen().cloned().unwrap_or_default();
+                alone.commit(&chosen)?;
                 Start::Latest
             }
         };
         let settings = Arc::new(LinkSettings::of_reader(group, &scan.topic, from));
         let (config, health) = (cluster.member(group, scan.uncommitted), Health::new(cluster.clone()));
         let reader = Reader::open(&config, &settings, &health, BTreeSet::new())?;
-        Ok(Member { reader, config, settings, health, ends: alone.into_ends(), astray: false, trouble: None })
+        let ends = alone.into_ends();
+        Ok(Member { reader, config, settings, health, ends, chosen, astray: false, trouble: None })
     }
 
     /// What helps against most faults is to ask again where the group stands, with a new client if need be.
@@ -91,7 +94,12 @@ impl Scanner for Member {
         }
         self.astray = false;
         match self.reader.follow().and_then(|()| self.reader.start()) {
-            Ok(assignment) => Ok(assignment),
+            Ok(mut assignment) => {
+                let starts = assignment.starts.iter();
+                let chosen: Vec<_> = starts.filter(|start| self.chosen.get(start.0) == Some(start.1)).collect();
+                assignment.chosen.merge(&chosen.into_iter().collect());
+                Ok(assignment)
+            }
             Err(fault) => self.survive(fault).map(|()| Assignment::default()),
         }
     }
