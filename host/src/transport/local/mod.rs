@@ -165,7 +165,7 @@ impl LocalLog {
 
     /// A connection of one's own, to read.
     fn reader(&self) -> Result<Store, Trouble> {
-        Store::open(&file(&self.0.folder), self.0.locks.queue()?, Access::Read)
+        Store::open(&file(&self.0.folder), Access::Read)
     }
 
     /// The writing thread; it starts when it is needed first.
@@ -174,8 +174,8 @@ impl LocalLog {
         if let Some(scribe) = &*scribe {
             return Ok(scribe.clone());
         }
-        let access = Access::Write(self.0.durability);
-        let store = Store::open(&file(&self.0.folder), self.0.locks.queue()?, access)?;
+        let access = Access::Write(self.0.durability, self.0.locks.queue()?);
+        let store = Store::open(&file(&self.0.folder), access)?;
         let started = Arc::new(Scribe::start(store, self.0.bell.clone())?);
         *scribe = Some(started.clone());
         Ok(started)

@@ -83,7 +83,6 @@ impl Reader {
             let starts = starts::find(tx, settings, &topics)?;
             Ok((rows::topics_version(tx)?, topics, starts))
         })?;
-        let starts = starts?;
         let gone: Vec<_> =
             settings.inputs.iter().zip(&topics).filter(|(_, topic)| topic.is_none()).map(|(name, _)| &**name).collect();
         if gone.is_empty() {

@@ -10,7 +10,7 @@ use super::{
     locks::GroupLock,
     rows::{self, Step},
     schema::Store,
-    tidy::Tidy,
+    tidy::{STEP_BYTES, Tidy},
     trouble::Trouble,
 };
 use rusqlite::Connection;
@@ -36,6 +36,8 @@ const TIDY: Duration = Duration::from_secs(10);
 const BETWEEN_STEPS: Duration = Duration::from_millis(200);
 /// How many bytes may be written before they are brought from the -wal into the file.
 const CHECKPOINT: usize = 4 << 20;
+/// What a job writes beside its records: the pages that say how far its partitions and its group are.
+const PAGES: usize = 4 * 4096;
 /// A -wal that has become larger than this is cut back when a moment allows it.
 const LARGE_WAL: u64 = 64 << 20;
 /// Between two looks at whether somebody still waits.
@@ -167,9 +169,9 @@ impl Drop for Scribe {
     }
 }
 
-/// What became of a job whose writer has gone is not known.
+/// It does not come again in this process; what became of its last jobs, whoever starts anew reads from the file.
 fn ended() -> Trouble {
-    Trouble::unknown("the thread that writes the log has ended")
+    Trouble::fatal("the thread that writes the log has ended")
 }
 
 /// What the writing thread works with.
@@ -269,7 +271,7 @@ impl Desk {
 
     /// A step of tidying up, which is tried again later when it does not work.
     fn tidy_step(&mut self) {
-        self.unchecked += 1;
+        let changes = self.store.changes();
         if let Err(trouble) = self.tidy.step(&mut self.store) {
             // What is behind it may work all the same.
             self.tidy.skip();
@@ -279,9 +281,9 @@ impl Desk {
                 self.said = Some(words);
             }
         }
-        // A pass over a large topic writes as much again.
-        if self.store.wal_size() > LARGE_WAL {
-            self.checkpoint();
+        // At most that: a pass over a large topic writes as much again.
+        if self.store.changes() != changes {
+            self.unchecked += STEP_BYTES as usize;
         }
     }
 
@@ -316,8 +318,9 @@ impl Desk {
 }
 
 impl Job {
+    /// About what it writes.
     fn size(&self) -> usize {
-        self.appends.iter().flat_map(|append| &append.blobs).map(|blob| blob.data.len()).sum()
+        PAGES + self.appends.iter().flat_map(|append| &append.blobs).map(|blob| blob.data.len()).sum::<usize>()
     }
 }
 
@@ -379,4 +382,18 @@ fn write_all(tx: &Connection, job: &Job) -> Answer {
         }
     }
     Ok(firsts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Fault;
+
+    #[test]
+    fn a_writing_thread_that_has_ended_is_not_asked_for_ever() {
+        let (orders, ended) = (mpsc::sync_channel(1).0, mpsc::channel().1);
+        let scribe = Scribe { orders: Some(orders), ended: Mutex::new(ended) };
+        let why = scribe.admit("w", || false).unwrap_err();
+        assert!(matches!(Fault::from(why), Fault::Fatal(_)));
+    }
 }

@@ -14,10 +14,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// How many records one step removes, but for its last batch.
+/// How many records one step goes over, but for its last batch.
 pub(super) const STEP: u64 = 20_000;
-/// And no more bytes: a step keeps all others waiting.
-pub(super) const STEP_BYTES: usize = 8 << 20;
+/// And how many bytes: a step keeps all others waiting.
+pub(super) const STEP_BYTES: u64 = 8 << 20;
 
 /// The work that is to be done, a step at a time.
 #[derive(Default)]
@@ -178,16 +178,17 @@ fn first_batches(
 ) -> Result<(Option<u64>, bool), Trouble> {
     let mut query = tx.prepare_cached("SELECT last, count, size, latest FROM batch WHERE part = ?1 ORDER BY last")?;
     let mut rows = query.query([part])?;
-    let (mut until, mut count) = (None, 0);
+    let (mut until, mut count, mut bytes) = (None, 0, 0);
     while let Some(row) = rows.next()? {
-        if count >= STEP {
+        if count >= STEP || bytes >= STEP_BYTES {
             return Ok((until, false));
         }
-        if !goes(&Facts { size: row.get(2)?, latest: row.get(3)? }) {
+        let facts = Facts { size: row.get(2)?, latest: row.get(3)? };
+        if !goes(&facts) {
             break;
         }
         until = Some(row.get(0)?);
-        count += row.get::<_, u64>(1)?;
+        (count, bytes) = (count + row.get::<_, u64>(1)?, bytes + facts.size);
     }
     Ok((until, true))
 }

@@ -43,6 +43,18 @@ fn a_log_of_a_newer_version_is_left_as_it_is() {
 }
 
 #[test]
+fn all_who_open_a_new_log_at_once_find_it() {
+    for _ in 0..30 {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| LocalLog::open(folder.path()).unwrap());
+            }
+        });
+    }
+}
+
+#[test]
 fn a_file_that_was_cut_off_is_refused() {
     let Scene { log, folder } = Scene::with(&["in"]);
     drop(log);
