@@ -63,8 +63,7 @@ impl Store {
     /// Makes the file when it is missing.
     pub(super) fn make(path: &Path, queue: Queue, durability: Durability) -> Result<Store, Trouble> {
         let of = |trouble: Trouble| trouble.of(path);
-        let mut store =
-            Store { connection: open(path, true).map_err(of)?, path: path.to_owned(), queue: Some(queue) };
+        let mut store = Store { connection: open(path, true).map_err(of)?, path: path.to_owned(), queue: Some(queue) };
         store.prepare(durability).map_err(of)?;
         Ok(store)
     }

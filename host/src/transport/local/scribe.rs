@@ -79,8 +79,6 @@ enum Order {
     Write(Job, SyncSender<Answer>),
     /// Let somebody in under a name.
     Admit(String, SyncSender<Writer>),
-    /// Tidy up now, and say when it is done.
-    Tidy(SyncSender<Result<(), Trouble>>),
     #[cfg(test)]
     LimitGrowth(Option<u64>),
 }
@@ -123,11 +121,6 @@ impl Scribe {
         Ok(answered)
     }
 
-    /// Does a job, and waits for it.
-    pub(super) fn write(&self, job: Job) -> Answer {
-        self.submit(job)?.recv().unwrap_or_else(|_| Err(ended()))
-    }
-
     /// Lets somebody in under a name. Nothing comes any more of whoever had it before, and all that came of them is
     /// there to be read.
     /// `None` when `gives_up` says so before there is an answer: another process may keep the file to itself.
@@ -142,13 +135,6 @@ impl Scribe {
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
             }
         }
-    }
-
-    /// Removes what the topics' retention and compaction leave no place for.
-    pub(super) fn tidy(&self) -> Result<(), Trouble> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.order(Order::Tidy(answer))?;
-        answered.recv().unwrap_or_else(|_| Err(ended()))
     }
 
     #[cfg(test)]
@@ -210,10 +196,6 @@ impl Desk {
                     let epoch = self.epochs.entry(name.clone()).or_default();
                     *epoch += 1;
                     answer.send(Writer { name, epoch: *epoch }).ok();
-                }
-                Ok(Order::Tidy(answer)) => {
-                    let done = self.tidy_all();
-                    answer.send(done).ok();
                 }
                 #[cfg(test)]
                 Ok(Order::LimitGrowth(pages)) => self.store.limit_growth(pages),
@@ -285,17 +267,6 @@ impl Desk {
         if self.store.changes() != changes {
             self.unchecked += STEP_BYTES as usize;
         }
-    }
-
-    fn tidy_all(&mut self) -> Result<(), Trouble> {
-        self.tidy.begin();
-        while self.tidy.is_at_it() {
-            self.tidy.step(&mut self.store).inspect_err(|_| self.tidy.give_up())?;
-            if self.store.wal_size() > LARGE_WAL {
-                self.checkpoint();
-            }
-        }
-        Ok(())
     }
 
     fn checkpoint(&mut self) {
@@ -375,12 +346,7 @@ fn write_all(tx: &Connection, job: &Job) -> Answer {
         firsts.push(first.ok_or_else(|| Trouble::passing(format!("topic {} is not there any more", append.topic)))?);
     }
     faults::at("after-inserts");
-    for step in &job.steps {
-        if !rows::advance(tx, step)? {
-            let Step { group, topic, number, .. } = step;
-            return Err(Trouble::overtaken(format!("group {group}: somebody moved its offset in {topic}/{number}")));
-        }
-    }
+    job.steps.iter().try_for_each(|step| rows::advance(tx, step))?;
     Ok(firsts)
 }
 

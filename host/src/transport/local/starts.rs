@@ -31,11 +31,7 @@ fn is_ours(partition: Partition, place: (u32, u32)) -> bool {
 }
 
 /// Where each of this worker's partitions begins.
-pub(super) fn find(
-    tx: &Connection,
-    settings: &LinkSettings,
-    topics: &[Option<Topic>],
-) -> Result<Vec<Begin>, Trouble> {
+pub(super) fn find(tx: &Connection, settings: &LinkSettings, topics: &[Option<Topic>]) -> Result<Vec<Begin>, Trouble> {
     let mut begins = Vec::new();
     for (input, topic) in topics.iter().enumerate() {
         let Some(topic) = topic else {

@@ -7,12 +7,10 @@ use super::{
     schema::Store,
     topics,
     trouble::Trouble,
+    writer::now,
 };
 use rusqlite::{Connection, params};
-use std::{
-    collections::VecDeque,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::VecDeque;
 
 /// How many records one step goes over, but for its last batch.
 pub(super) const STEP: u64 = 20_000;
@@ -52,11 +50,6 @@ impl Tidy {
     /// Leaves one task for the next time.
     pub(super) fn skip(&mut self) {
         self.tasks.pop_front();
-    }
-
-    /// Leaves the rest for the next time.
-    pub(super) fn give_up(&mut self) {
-        self.tasks.clear();
     }
 
     /// Does a little.
@@ -128,8 +121,7 @@ pub(super) fn remove(store: &mut Store, part: i64) -> Result<bool, Trouble> {
 
 /// One step of retention; true when nothing more is to go.
 fn expire(store: &mut Store, part: i64, ms: Option<i64>, bytes: Option<u64>) -> Result<bool, Trouble> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let oldest = ms.map_or(i64::MIN, |ms| i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(ms));
+    let oldest = ms.map_or(i64::MIN, |ms| now().saturating_sub(ms));
     let look = |tx: &Connection| {
         let size: Option<u64> = rows::size(tx, part)?;
         let Some(mut size) = size else {
