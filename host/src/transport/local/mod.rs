@@ -76,12 +76,7 @@ struct Open {
 }
 
 impl LocalLog {
-    /// Opens the log in a folder; makes both when they are missing.
-    pub fn open(folder: &Path) -> Result<LocalLog> {
-        LocalLog::open_with(folder, Durability::default())
-    }
-
-    /// The same, and says what a commit waits for.
+    /// Opens the log in a folder, and says what a commit waits for; makes both when they are missing.
     pub fn open_with(folder: &Path, durability: Durability) -> Result<LocalLog> {
         fs::create_dir_all(folder).map_err(|error| {
             Trouble::passing(format!("{} cannot be made: {error}: name another folder with `state:`", folder.display()))

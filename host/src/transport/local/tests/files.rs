@@ -1,6 +1,6 @@
 //! Files that are no log, or no good one: each gets one line, and none is made worse.
 
-use super::scene::{Scene, deliver, progress, settings, taken};
+use super::scene::{Scene, deliver, open, progress, settings, taken};
 use crate::transport::{
     Fault, Link, Progress,
     local::{Durability, LocalLink, LocalLog},
@@ -8,7 +8,7 @@ use crate::transport::{
 use std::{fs, path::Path};
 
 fn refused(folder: &Path) -> String {
-    let words = LocalLog::open(folder).unwrap_err().to_string();
+    let words = open(folder).unwrap_err().to_string();
     assert!(!words.contains('\n'), "{words}");
     words
 }
@@ -19,7 +19,7 @@ fn all_who_open_a_new_log_at_once_find_it() {
         let folder = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| LocalLog::open(folder.path()).unwrap());
+                scope.spawn(|| open(folder.path()).unwrap());
             }
         });
     }
@@ -83,7 +83,7 @@ fn what_was_committed_is_there_after_the_log_was_closed_whatever_it_waits_for() 
         drop(log);
         drop(link);
         assert!(!folder.path().join("log.db-wal").exists(), "the log was not closed");
-        let log = LocalLog::open(folder.path()).unwrap();
+        let log = open(folder.path()).unwrap();
         assert_eq!(Scene { log, folder }.values("out"), "0: a");
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     transport::{
         Assignment, Batch, Fault, Link, LinkSettings, NextOffset, Partition, Progress, Taken,
         local::{
-            LocalLink, LocalLog,
+            Durability, LocalLink, LocalLog,
             codec::{Blob, Content},
             rows,
             scribe::{Append, Job},
@@ -17,7 +17,7 @@ use crate::{
         suite,
     },
 };
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use tempfile::TempDir;
 
 pub(super) struct Scene {
@@ -52,7 +52,7 @@ impl Scene {
     /// A log with these topics.
     pub(super) fn with(topics: &[&str]) -> Scene {
         let folder = tempfile::tempdir().unwrap();
-        let log = LocalLog::open(folder.path()).unwrap();
+        let log = open(folder.path()).unwrap();
         let scene = Scene { log, folder };
         topics.iter().for_each(|text| assert!(scene.log.create(&topic(text)).unwrap()));
         scene
@@ -60,7 +60,7 @@ impl Scene {
 
     /// The same log as another process sees it.
     pub(super) fn other(&self) -> LocalLog {
-        LocalLog::open(self.folder.path()).unwrap()
+        open(self.folder.path()).unwrap()
     }
 
     /// Records of these values come into a partition, in one batch.
@@ -133,6 +133,11 @@ pub(super) fn append(log: &LocalLog, topic: &str, number: u32, records: &[Conten
 pub(super) fn put(log: &LocalLog, topic: &str, number: u32, records: &[Content<'_>]) {
     let job = Job { appends: vec![append(log, topic, number, records)], ..Job::default() };
     log.scribe().unwrap().submit(job).unwrap().recv().unwrap().unwrap();
+}
+
+/// The log in a folder.
+pub(super) fn open(folder: &Path) -> anyhow::Result<LocalLog> {
+    LocalLog::open_with(folder, Durability::default())
 }
 
 /// Bytes for people.
