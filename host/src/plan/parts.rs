@@ -8,7 +8,7 @@ use crate::{
     text::hex,
     transport::{
         LinkSettings,
-        log::{Log, TopicFacts},
+        log::{Log, Rules, TopicFacts},
     },
     wasm::{Compiled, Input, Limits, Setup},
     worker::control::Control,
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What Kafka takes when nobody says otherwise.
-pub(super) const DEFAULT_LARGEST: usize = 1_048_588;
+pub(super) const DEFAULT_LARGEST: usize = Rules::DEFAULT_LARGEST;
 /// What a batch adds to its records.
 const BATCH_OVERHEAD: usize = 1024;
 /// How long a sink collects before it prints.
@@ -167,19 +167,8 @@ impl Surroundings<'_> {
 
 /// An output to a topic of which this is known.
 pub(crate) fn output(name: &str, topic: &str, facts: &TopicFacts) -> Output {
-    let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
-    let ahead = facts.number("message.timestamp.after.max.ms").and_then(|ms| u64::try_from(ms).ok());
-    Output {
-        name: name.to_owned(),
-        topic: topic.to_owned(),
-        partitions: facts.partitions,
-        largest: largest(facts),
-        compacted: says("cleanup.policy", "compact"),
-        // Where the broker puts in its own time it does not look at ours.
-        ahead: ahead
-            .filter(|ms| *ms < i64::MAX as u64 && !says("message.timestamp.type", "LogAppendTime"))
-            .map(Duration::from_millis),
-    }
+    let Rules { partitions, largest, compacted, ahead } = Rules::of(facts);
+    Output { name: name.to_owned(), topic: topic.to_owned(), partitions, largest, compacted, ahead }
 }
 
 fn topics_of(ports: &[Port]) -> Vec<String> {
@@ -207,7 +196,7 @@ pub fn setup(stage: &manifest::Stage) -> Setup {
 }
 
 pub(super) fn largest(facts: &TopicFacts) -> usize {
-    facts.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DEFAULT_LARGEST)
+    Rules::of(facts).largest
 }
 
 /// A transaction must outlive its slowest call: the commit interval may be over just before it, and a record may run

@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     record::{HeaderEdit, Reason, Record},
-    transport::Outgoing,
+    transport::{Outgoing, log::Rules},
 };
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -22,6 +22,13 @@ pub struct Output {
     pub compacted: bool,
     /// How far ahead of the present a timestamp may be.
     pub ahead: Option<Duration>,
+}
+
+impl Output {
+    fn rules(&self) -> Rules {
+        let Output { partitions, largest, compacted, ahead, .. } = *self;
+        Rules { partitions, largest, compacted, ahead }
+    }
 }
 
 /// Finds the output of each record.
@@ -47,33 +54,15 @@ impl Router {
             })?,
         };
         let output = outputs.get(index).ok_or_else(|| reason("unknown-output", "there is no output".into()))?;
-        if let Some(partition) = record.partition.filter(|partition| *partition >= output.partitions) {
-            let (topic, count) = (&output.topic, output.partitions);
-            return Err(reason("unknown-partition", format!("{topic} has no partition {partition}, it has {count}")));
-        }
-        if output.compacted && record.key.is_none() {
-            return Err(reason("no-key", format!("{} is compacted, and takes no record without a key", output.topic)));
-        }
-        let size = size_of(record);
-        if size > output.largest {
-            let (topic, largest) = (&output.topic, output.largest);
-            return Err(reason("too-large", format!("{topic} takes records of {largest} bytes, this one has {size}")));
-        }
-        if let (Some(time), Some(ahead)) = (record.timestamp.or(inherited), output.ahead)
-            && self.is_too_late(time, ahead)
-        {
-            return Err(reason("future-timestamp", format!("{} takes no timestamp as late as {time}", output.topic)));
-        }
-        if record.timestamp.is_some_and(|time| time < 0) {
-            return Err(reason("negative-timestamp", "a timestamp counts milliseconds since 1970".into()));
-        }
-        Ok(index)
+        let sent = outgoing(record, index, inherited);
+        // How large the headers are that are kept, only the log knows.
+        let objection = output.rules().objection(&output.topic, &sent, 0, |time| self.is_to_come(time));
+        objection.map_or(Ok(index), Err)
     }
 
     /// Looks at the clock only when it must: for each record that would cost as much as all other checks together.
-    fn is_too_late(&self, time: i64, ahead: Duration) -> bool {
-        let ahead_ms = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
-        let is_late = || time > self.seen_ms.get().saturating_add(ahead_ms);
+    fn is_to_come(&self, time: i64) -> bool {
+        let is_late = || time > self.seen_ms.get();
         is_late() && {
             self.seen_ms.set(self.clock.wall_ms());
             is_late()
@@ -101,17 +90,4 @@ pub(crate) fn outgoing(record: &Record, output: usize, inherited: Option<i64>) -
 
 fn reason(code: &str, message: String) -> Reason {
     Reason { code: Some(code.into()), message }
-}
-
-/// About what a record takes in a batch, its kept headers aside.
-fn size_of(record: &Record) -> usize {
-    const OVERHEAD: usize = 96;
-    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-    let own = match &record.headers {
-        HeaderEdit::Keep => 0,
-        HeaderEdit::Add(list) | HeaderEdit::Replace(list) => {
-            list.iter().map(|header| header.name.len() + bytes(&header.value) + 8).sum()
-        }
-    };
-    OVERHEAD + bytes(&record.key) + bytes(&record.value) + own
 }

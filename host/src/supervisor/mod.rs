@@ -152,6 +152,8 @@ fn start(
                     let how =
                         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&place, &identity, health)))
                             .unwrap_or_else(|_| Ended::Failed("a defect of the host: the worker panicked".into()));
+                    // The process may end as soon as the last one's end is known: what it had of the log is closed before.
+                    drop((place, identity));
                     // Nobody hears it when the process is already ending.
                     events.blocking_send(Event::Ended { stage: index, worker: name, how }).ok();
                 })

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     manifest::{Kafka, Properties, Start},
+    record::Reason,
     text::count,
 };
 use anyhow::Result;
@@ -199,7 +200,7 @@ pub enum From {
 
 /// Reads one topic, as a link does, but for people. Partitions are of the input 0.
 pub trait Scanner {
-    /// Where each partition ended when the reader was made.
+    /// Where each partition ended when the reader began: known behind its first rebalance.
     fn ends(&self) -> &Progress;
     /// Waits up to `wait` for up to `limit` records.
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Box<dyn Batch>>>;
@@ -227,6 +228,79 @@ impl TopicFacts {
     /// A number from its configuration.
     pub fn number(&self, key: &str) -> Option<i64> {
         self.config.get(key)?.parse().ok()
+    }
+}
+
+/// What a topic takes. It is looked at before a record is sent: what a log refuses it refuses together with all that was
+/// sent beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// The largest record that it takes, in bytes.
+    pub largest: usize,
+    /// Compacted: a record needs a key.
+    pub compacted: bool,
+    /// How far ahead of the present a timestamp may be.
+    pub ahead: Option<Duration>,
+}
+
+impl Rules {
+    /// What a Kafka takes when nobody says otherwise.
+    pub const DEFAULT_LARGEST: usize = 1_048_588;
+    /// What a record takes beside its key, value and headers, in a batch of its own; and what a header takes beside its
+    /// name and value.
+    const OVERHEADS: (usize, usize) = (96, 8);
+
+    /// Those of a topic of which this is known.
+    pub fn of(facts: &TopicFacts) -> Rules {
+        let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
+        let largest = facts.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok());
+        let ahead = facts.number("message.timestamp.after.max.ms").and_then(|ms| u64::try_from(ms).ok());
+        Rules {
+            partitions: facts.partitions,
+            largest: largest.unwrap_or(Rules::DEFAULT_LARGEST),
+            compacted: says("cleanup.policy", "compact"),
+            // Where the broker puts in its own time it does not look at ours.
+            ahead: ahead
+                .filter(|ms| *ms < i64::MAX as u64 && !says("message.timestamp.type", "LogAppendTime"))
+                .map(Duration::from_millis),
+        }
+    }
+
+    /// Why the topic would not take a record; `kept` is how many bytes the headers have that go along with it, and
+    /// `is_to_come` says whether a time is after the present.
+    pub fn objection(
+        &self,
+        topic: &str,
+        record: &Outgoing<'_>,
+        kept: usize,
+        is_to_come: impl FnOnce(i64) -> bool,
+    ) -> Option<Reason> {
+        let reason = |code: &str, message| Some(Reason { code: Some(code.into()), message });
+        let Rules { partitions, largest, compacted, ahead } = *self;
+        if let Some(partition) = record.partition.filter(|partition| *partition >= partitions) {
+            return reason("unknown-partition", format!("{topic} has no partition {partition}, it has {partitions}"));
+        }
+        if compacted && record.key.is_none() {
+            return reason("no-key", format!("{topic} is compacted, and takes no record without a key"));
+        }
+        let (beside, of_header) = Rules::OVERHEADS;
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers = record.headers.iter().map(|h| h.name.len() + length(h.value.as_deref()) + of_header);
+        let size = beside + length(record.key) + length(record.value) + kept + headers.sum::<usize>();
+        if size > largest {
+            return reason("too-large", format!("{topic} takes records of {largest} bytes, this one has {size}"));
+        }
+        let time = record.timestamp?;
+        if time < 0 {
+            return reason("negative-timestamp", "a timestamp counts milliseconds since 1970".into());
+        }
+        let ahead = i64::try_from(ahead?.as_millis()).unwrap_or(i64::MAX);
+        match is_to_come(time.saturating_sub(ahead)) {
+            true => reason("future-timestamp", format!("{topic} takes no timestamp as late as {time}")),
+            false => None,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The seam: what a worker needs of a log, and no more.
 //!
 //! A worker takes batches, writes a transaction, and commits it together with its progress. Behind the seam stand
-//! Kafka and, for tests, a simulated log that drives the same worker through what a real one does once a year.
+//! Kafka, the embedded log and, for tests, a simulated one that drives the same worker through what a real one does once
+//! a year.
 
 use crate::{
     manifest::{Delivery, OnLostOffset, Start},

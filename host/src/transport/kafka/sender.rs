@@ -3,7 +3,7 @@
 use super::{health::Health, raw, reader::notice, settings::Cluster, topics::words};
 use crate::transport::{
     Outgoing,
-    log::{Sender, Sent, TopicFacts, Unsent},
+    log::{Rules, Sender, Sent, TopicFacts, Unsent},
 };
 use anyhow::Result;
 use rdkafka::{
@@ -18,8 +18,6 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// What Kafka takes when nobody says otherwise.
-const DEFAULT_LARGEST: usize = 1_048_588;
 /// What a batch adds to its records.
 const BATCH_OVERHEAD: usize = 1024;
 
@@ -32,14 +30,6 @@ pub struct KafkaSender {
     taken: u64,
     /// How many failed without it.
     refused: u64,
-}
-
-/// What a broker would refuse, together with all of the records in the same batch.
-struct Rules {
-    partitions: u32,
-    needs_key: bool,
-    /// How far ahead of the present a timestamp may be.
-    ahead_ms: Option<i64>,
 }
 
 /// What became of records.
@@ -79,18 +69,8 @@ impl ProducerContext for Deliveries {
 impl KafkaSender {
     /// A writer to this topic, of which this is known.
     pub fn new(cluster: &Cluster, topic: &str, facts: &TopicFacts) -> Result<KafkaSender> {
-        let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
-        let rules = Rules {
-            partitions: facts.partitions,
-            needs_key: says("cleanup.policy", "compact"),
-            // Where the broker puts in its own time it does not look at ours.
-            ahead_ms: facts
-                .number("message.timestamp.after.max.ms")
-                .filter(|_| !says("message.timestamp.type", "LogAppendTime")),
-        };
-        let largest = facts.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok());
-        let largest = largest.unwrap_or(DEFAULT_LARGEST);
-        let mut config = cluster.sender(largest, largest.saturating_sub(BATCH_OVERHEAD));
+        let rules = Rules::of(facts);
+        let mut config = cluster.sender(rules.largest, rules.largest.saturating_sub(BATCH_OVERHEAD));
         if config.get("message.timeout.ms").is_none() && config.get("delivery.timeout.ms").is_none() {
             config.set("message.timeout.ms", "60000");
         }
@@ -106,28 +86,10 @@ impl KafkaSender {
     }
 }
 
-impl Rules {
-    fn objection(&self, topic: &str, record: &Outgoing<'_>) -> Option<String> {
-        if let Some(partition) = record.partition.filter(|partition| *partition >= self.partitions) {
-            return Some(format!("{topic} has no partition {partition}, it has {}", self.partitions));
-        }
-        if self.needs_key && record.key.is_none() {
-            return Some(format!("{topic} is compacted, and takes no record without a key"));
-        }
-        let time = record.timestamp?;
-        if time < 0 {
-            return Some("a timestamp counts milliseconds since 1970".into());
-        }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        (time > now.saturating_add(self.ahead_ms?)).then(|| format!("{topic} takes no timestamp as late as {time}"))
-    }
-}
-
 impl Sender for KafkaSender {
     fn offer(&mut self, number: u64, record: &Outgoing<'_>) -> Result<bool> {
-        if let Some(why) = self.rules.objection(&self.topic, record) {
-            self.refuse(number, record, why);
+        if let Some(why) = self.rules.objection(&self.topic, record, 0, is_to_come) {
+            self.refuse(number, record, why.message);
             return Ok(true);
         }
         let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, usize::try_from(number)?);
@@ -179,6 +141,11 @@ impl Sender for KafkaSender {
         sent.acknowledged = self.taken.saturating_sub(sent.underway + (sent.failed - self.refused));
         sent
     }
+}
+
+fn is_to_come(time: i64) -> bool {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).is_ok_and(|now| time > now)
 }
 
 /// Why a record was not acknowledged.

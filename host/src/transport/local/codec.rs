@@ -206,7 +206,7 @@ pub(super) fn push_header(headers: &mut Vec<u8>, name: &[u8], value: Option<&[u8
 
 /// A record's headers, one by one.
 #[derive(Clone, Copy, Debug)]
-pub struct Headers<'a>(Rest<'a>);
+pub(super) struct Headers<'a>(Rest<'a>);
 
 impl<'a> Headers<'a> {
     pub(super) fn new(data: &'a [u8]) -> Headers<'a> {

@@ -75,7 +75,7 @@ impl Pass {
                     last.insert(key, blob.offset(index));
                 }
             }
-            (count, bytes, until) = (count + blob.len() as u64, bytes + blob.size(), end + 1);
+            (count, bytes, until) = (count + blob.len() as u64, bytes + blob.size() as u64, end + 1);
             count < STEP && bytes < STEP_BYTES && last.len() < MOST_KEYS
         })?;
         if until == self.until || self.last.len() >= MOST_KEYS {
@@ -96,7 +96,7 @@ impl Pass {
             if let Some(thinned) = self.thin(&blob, end) {
                 changes.push((end, blob.size(), thinned));
             }
-            (count, bytes, next) = (count + blob.len() as u64, bytes + blob.size(), end + 1);
+            (count, bytes, next) = (count + blob.len() as u64, bytes + blob.size() as u64, end + 1);
             count < STEP && bytes < STEP_BYTES
         })?;
         for (end, size, thinned) in changes {

@@ -1,7 +1,7 @@
 //! Where the process may be killed on purpose, to see that what lies on the disk then is all or nothing.
 
 /// Ends the process here when `MILLSTREAM_FAIL_AT=STEP[:N]` says so, at the N-th time that it comes by.
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(feature = "mutants")]
 pub(super) fn at(step: &str) {
     use std::sync::{
         LazyLock,
@@ -22,5 +22,5 @@ pub(super) fn at(step: &str) {
 }
 
 /// Nothing happens here in a release.
-#[cfg(not(any(test, feature = "mutants")))]
+#[cfg(not(feature = "mutants"))]
 pub(super) fn at(_: &str) {}

@@ -3,6 +3,7 @@
 use super::LocalLog;
 use crate::transport::log::Groups;
 use anyhow::Result;
+use rusqlite::Params;
 use std::time::Duration;
 
 /// Questions about the groups of an embedded log.
@@ -14,22 +15,22 @@ impl LocalGroups {
         LocalGroups(log.clone())
     }
 
-    fn names(&self, query: &str, group: &str) -> Result<Vec<String>> {
+    fn names(&self, query: &str, of: impl Params) -> Result<Vec<String>> {
         Ok(self.0.desk().read(|tx| {
             let mut query = tx.prepare_cached(query)?;
-            Ok(query.query_map([group], |row| row.get(0))?.collect::<Result<_, _>>()?)
+            Ok(query.query_map(of, |row| row.get(0))?.collect::<Result<_, _>>()?)
         })?)
     }
 }
 
 impl Groups for LocalGroups {
     fn list(&self) -> Result<Vec<String>> {
-        self.names("SELECT DISTINCT grp FROM progress WHERE grp <> ?1 ORDER BY grp", "")
+        self.names("SELECT DISTINCT grp FROM progress ORDER BY grp", [])
     }
 
     /// All members of a group are in one process, and count as one.
     fn members(&self, group: &str) -> Result<usize> {
-        Ok(usize::from(self.0.join(group)?.is_none()))
+        Ok(usize::from(self.0.0.locks.is_at_work(group)?))
     }
 
     /// A lock ends with the process that holds it.
@@ -42,7 +43,7 @@ impl Groups for LocalGroups {
         self.names(
             "SELECT DISTINCT topic.name FROM progress JOIN topic ON topic.name = progress.name WHERE grp = ?1
              ORDER BY topic.name",
-            group,
+            [group],
         )
     }
 }

@@ -4,7 +4,6 @@ use super::{
     LocalBatch, LocalLog,
     locks::GroupLock,
     reader::Reader,
-    rows::{Expected, Step},
     scribe::{self, Job, Scribe},
     writer::Writer,
 };
@@ -22,11 +21,12 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// A worker's connection to an embedded log.
 pub struct LocalLink {
+    // In this order: only who may write, and closes the log last, leaves no -wal.
+    parts: Option<Parts>,
     log: LocalLog,
     settings: Arc<LinkSettings>,
     /// The group is this process's, as long as one of its workers lives.
     lock: Option<Arc<GroupLock>>,
-    parts: Option<Parts>,
 }
 
 struct Parts {
@@ -40,28 +40,11 @@ struct Parts {
 impl LocalLink {
     /// A link that is not connected yet: its first [`Link::recover`] connects it.
     pub fn new(log: LocalLog, settings: LinkSettings) -> LocalLink {
-        LocalLink { log, settings: Arc::new(settings), lock: None, parts: None }
+        LocalLink { parts: None, log, settings: Arc::new(settings), lock: None }
     }
 
     fn parts(&mut self) -> Result<&mut Parts, Fault> {
         self.parts.as_mut().ok_or_else(|| Fault::Aborted("the link is not connected".into()))
-    }
-
-    fn steps(&mut self, progress: &Progress) -> Result<Vec<Step>, Fault> {
-        let settings = self.settings.clone();
-        let reader = &mut self.parts()?.reader;
-        let step = |(partition, next): (Partition, NextOffset)| {
-            let cursor = reader.cursor(partition)?;
-            Ok(Step {
-                group: settings.group.clone(),
-                topic: settings.inputs[partition.input].clone(),
-                number: partition.number,
-                part: cursor.part,
-                from: cursor.committed,
-                next: next.0,
-            })
-        };
-        progress.iter().map(step).collect()
     }
 }
 
@@ -73,7 +56,10 @@ impl Link for LocalLink {
     }
 
     fn rebalance(&mut self) -> Result<Assignment, Fault> {
-        self.parts()?.reader.start()
+        let reader = &mut self.parts()?.reader;
+        let assignment = reader.start()?;
+        reader.say_gone();
+        Ok(assignment)
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
@@ -105,9 +91,8 @@ impl Link for LocalLink {
 
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
         let (lock, control) = (self.lock.clone(), self.settings.control.clone());
-        let steps = self.steps(progress)?;
         let Parts { reader, writer, scribe, admitted } = self.parts()?;
-        let appends = writer.finish();
+        let (appends, steps) = (writer.finish(), reader.steps(progress)?);
         if appends.is_empty() && steps.is_empty() {
             return Ok(());
         }
@@ -125,10 +110,7 @@ impl Link for LocalLink {
                 Err(_) => return Err(Fault::Unknown("there was no answer to the commit".into())),
             }
         }
-        for (partition, next) in progress.iter() {
-            reader.cursor(partition)?.committed = Expected::At(next.0);
-        }
-        Ok(())
+        reader.committed(progress)
     }
 
     fn recover(&mut self) -> Result<Assignment, Fault> {
@@ -155,6 +137,7 @@ impl Link for LocalLink {
         };
         let mut reader = Reader::open(&self.log, self.settings.clone())?;
         let assignment = reader.start()?;
+        reader.say_gone();
         let outputs = reader.topics(&self.settings.outputs)?;
         let writer = Writer::new(&self.settings.outputs, outputs, reader.topics_version(), self.settings.place.0);
         self.parts = Some(Parts { reader, writer, scribe, admitted });

@@ -25,16 +25,8 @@ pub struct HostLock {
 
 /// A group's members are all in the process that has this.
 #[derive(Debug)]
-pub struct GroupLock {
-    group: String,
+pub(super) struct GroupLock {
     _file: File,
-}
-
-impl GroupLock {
-    /// The group.
-    pub fn group(&self) -> &str {
-        &self.group
-    }
 }
 
 /// Where the locks of a log are.
@@ -63,8 +55,20 @@ impl Locks {
 
     /// A group's lock; `None` when somebody has it.
     pub(super) fn group(&self, group: &str) -> Result<Option<GroupLock>, Trouble> {
-        let file = self.take(&format!("group.{}", file_name(group)))?;
-        Ok(file.map(|file| GroupLock { group: group.to_owned(), _file: file }))
+        if group.is_empty() {
+            return Err(Trouble::refused("a group needs a name"));
+        }
+        Ok(self.take(&of_group(group))?.map(|file| GroupLock { _file: file }))
+    }
+
+    /// True when somebody has a group. Who asks shares the lock for a moment, and so is not taken for one who has it.
+    pub(super) fn is_at_work(&self, group: &str) -> Result<bool, Trouble> {
+        let path = self.folder.join(of_group(group));
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(|error| cannot(&path, "opened", &error))?,
+        };
+        Ok(!tried(file.try_lock_shared(), &path)?)
     }
 
     /// The queue of those who want to write.
@@ -78,12 +82,15 @@ impl Locks {
     }
 
     fn take(&self, name: &str) -> Result<Option<File>, Trouble> {
-        let file = self.file(name)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(cannot(&self.folder.join(name), "locked", &error)),
+        let (file, path) = (self.file(name)?, self.folder.join(name));
+        while !tried(file.try_lock(), &path)? {
+            // With somebody who only asks it can be shared, and in a moment had.
+            if !tried(file.try_lock_shared(), &path)? {
+                return Ok(None);
+            }
+            thread::yield_now();
         }
+        Ok(Some(file))
     }
 
     fn file(&self, name: &str) -> Result<File, Trouble> {
@@ -161,6 +168,20 @@ fn cannot(path: &Path, what: &str, error: &std::io::Error) -> Trouble {
     Trouble::passing(format!("{} cannot be {what}: {error}", path.display()))
 }
 
+/// True when the lock was taken, false when somebody else has it.
+fn tried(lock: Result<(), TryLockError>, path: &Path) -> Result<bool, Trouble> {
+    match lock {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(cannot(path, "locked", &error)),
+    }
+}
+
+/// The name of a group's lock.
+fn of_group(group: &str) -> String {
+    format!("group.{}", file_name(group))
+}
+
 /// A group may have any name; a file may not.
 fn file_name(group: &str) -> String {
     let mut name = String::with_capacity(group.len());
@@ -189,7 +210,27 @@ mod tests {
         assert!(locks.group("a_b").unwrap().is_some());
         assert!(locks.host().unwrap().is_some());
         drop(held);
-        assert_eq!(locks.group("a/b").unwrap().unwrap().group(), "a/b");
+        assert!(locks.group("a/b").unwrap().is_some());
+        assert_eq!(locks.group("").unwrap_err().to_string(), "a group needs a name");
+    }
+
+    #[test]
+    fn who_asks_whether_a_group_is_at_work_is_in_nobody_s_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = Locks::open(folder.path()).unwrap();
+        assert!(!locks.is_at_work("g").unwrap());
+        assert_eq!(fs::read_dir(folder.path().join("locks")).unwrap().count(), 0);
+        let held = locks.group("g").unwrap().unwrap();
+        assert!(locks.is_at_work("g").unwrap());
+        drop(held);
+        let asks = File::open(folder.path().join("locks/group.g")).unwrap();
+        asks.lock_shared().unwrap();
+        assert!(!locks.is_at_work("g").unwrap());
+        thread::scope(|scope| {
+            let joins = scope.spawn(|| locks.group("g").unwrap());
+            drop(asks);
+            assert!(joins.join().unwrap().is_some());
+        });
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Whoever reads has a connection of its own and looks at one moment at a time; whoever writes hands its job to the
 //! one thread of the process that does ([`scribe`]). Other processes do the same beside it.
 
-mod appender;
 mod batch;
 mod bell;
 mod codec;
@@ -17,7 +16,6 @@ pub(super) mod partitioner;
 mod reader;
 mod rows;
 mod scan;
-mod scanner;
 mod schema;
 mod scribe;
 mod sender;
@@ -30,20 +28,17 @@ mod trouble;
 mod watch;
 mod writer;
 
-pub use appender::{Appender, NewRecord, NotAppended, Place};
 pub use batch::LocalBatch;
-pub use codec::Headers;
 pub use groups::LocalGroups;
 pub use link::LocalLink;
-pub use locks::{GroupLock, HostLock};
+pub use locks::HostLock;
 pub use offsets::LocalOffsets;
 pub use scan::LocalScan;
-pub use scanner::{Page, Scanned, Scanner};
 pub use sender::LocalSender;
 
 use anyhow::Result;
 use bell::Bell;
-use locks::Locks;
+use locks::{GroupLock, Locks};
 use schema::{Access, Store};
 use scribe::Scribe;
 use std::{
@@ -81,12 +76,7 @@ struct Open {
 }
 
 impl LocalLog {
-    /// Opens the log in a folder; makes both when they are missing.
-    pub fn open(folder: &Path) -> Result<LocalLog> {
-        LocalLog::open_with(folder, Durability::default())
-    }
-
-    /// The same, and says what a commit waits for.
+    /// Opens the log in a folder, and says what a commit waits for; makes both when they are missing.
     pub fn open_with(folder: &Path, durability: Durability) -> Result<LocalLog> {
         fs::create_dir_all(folder).map_err(|error| {
             Trouble::passing(format!("{} cannot be made: {error}: name another folder with `state:`", folder.display()))
@@ -121,33 +111,13 @@ impl LocalLog {
     }
 
     /// The right to move a group; `None` while somebody else has it.
-    pub fn join(&self, group: &str) -> Result<Option<GroupLock>> {
-        Ok(self.0.locks.group(group)?)
+    fn join(&self, group: &str) -> Result<Option<GroupLock>, Trouble> {
+        self.0.locks.group(group)
     }
 
     /// Questions about a group.
     pub fn offsets(&self, group: &str, topics: &[String]) -> LocalOffsets {
         LocalOffsets::new(self.clone(), group, topics)
-    }
-
-    /// Writes records from outside of any group.
-    pub fn appender(&self) -> Result<Appender> {
-        Ok(Appender::new(self.clone())?)
-    }
-
-    /// Reads records from outside of any group.
-    pub fn scanner(&self) -> Result<Scanner> {
-        Ok(Scanner::new(self)?)
-    }
-
-    /// Puts a group that was joined further; keys are topics and partitions, values what is read next.
-    pub fn commit(&self, group: &GroupLock, offsets: &BTreeMap<(String, u32), u64>) -> Result<()> {
-        Ok(offsets::put(self, group, offsets)?)
-    }
-
-    /// Removes now what the topics' retention and compaction leave no place for; a host does it by itself.
-    pub fn tidy(&self) -> Result<()> {
-        Ok(self.scribe()?.tidy()?)
     }
 
     /// A group's lock, shared by all who ask for it here; `None` when it is somebody else's.
@@ -156,7 +126,7 @@ impl LocalLog {
         if let Some(lock) = groups.get(group).and_then(Weak::upgrade) {
             return Ok(Some(lock));
         }
-        let lock = self.0.locks.group(group)?.map(Arc::new);
+        let lock = self.join(group)?.map(Arc::new);
         if let Some(lock) = &lock {
             groups.insert(group.to_owned(), Arc::downgrade(lock));
         }
@@ -165,7 +135,7 @@ impl LocalLog {
 
     /// A connection of one's own, to read.
     fn reader(&self) -> Result<Store, Trouble> {
-        Store::open(&file(&self.0.folder), self.0.locks.queue()?, Access::Read)
+        Store::open(&file(&self.0.folder), Access::Read)
     }
 
     /// The writing thread; it starts when it is needed first.
@@ -174,8 +144,8 @@ impl LocalLog {
         if let Some(scribe) = &*scribe {
             return Ok(scribe.clone());
         }
-        let access = Access::Write(self.0.durability);
-        let store = Store::open(&file(&self.0.folder), self.0.locks.queue()?, access)?;
+        let access = Access::Write(self.0.durability, self.0.locks.queue()?);
+        let store = Store::open(&file(&self.0.folder), access)?;
         let started = Arc::new(Scribe::start(store, self.0.bell.clone())?);
         *scribe = Some(started.clone());
         Ok(started)

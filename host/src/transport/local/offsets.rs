@@ -2,8 +2,7 @@
 
 use super::{
     LocalLog,
-    locks::GroupLock,
-    rows::{self, Expected, Step, Topic},
+    rows::{self, Expected, Step},
     trouble::Trouble,
 };
 use crate::{
@@ -11,7 +10,6 @@ use crate::{
     transport::log::{Lag, Offsets},
 };
 use anyhow::Result;
-use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 /// Where a group stands in an embedded log.
@@ -33,7 +31,7 @@ impl Offsets for LocalOffsets {
         let all = log.desk().read(|tx| {
             let mut all = BTreeMap::new();
             for name in topics {
-                let (topic, committed) = (existing(tx, name)?, rows::committed(tx, group, name)?);
+                let (topic, committed) = (rows::existing(tx, name)?, rows::committed(tx, group, name)?);
                 for (number, part) in (0..).zip(&topic.parts) {
                     let found = committed.get(&number).filter(|found| found.part == part.id);
                     let lag = Lag { committed: found.map(|found| found.next), start: part.first, end: part.next };
@@ -49,7 +47,7 @@ impl Offsets for LocalOffsets {
         let all = self.log.desk().read(|tx| {
             let mut all = BTreeMap::new();
             for name in &self.topics {
-                for (number, part) in (0..).zip(&existing(tx, name)?.parts) {
+                for (number, part) in (0..).zip(&rows::existing(tx, name)?.parts) {
                     let at = match start {
                         Start::Earliest => part.first,
                         // Where nothing is that late, the end.
@@ -67,38 +65,29 @@ impl Offsets for LocalOffsets {
     }
 
     fn set(&self, offsets: &BTreeMap<(String, u32), u64>) -> Result<()> {
-        let Some(lock) = self.log.0.locks.group(&self.group)? else {
-            let group = &self.group;
+        let LocalOffsets { log, group, .. } = self;
+        let Some(_lock) = log.join(group)? else {
             return Err(Trouble::passing(format!("group {group} is at work: end who runs it, and try again")).into());
         };
-        Ok(put(&self.log, &lock, offsets)?)
-    }
-}
-
-/// Puts a group at these offsets, wherever it was.
-pub(super) fn put(log: &LocalLog, group: &GroupLock, offsets: &BTreeMap<(String, u32), u64>) -> Result<(), Trouble> {
-    log.desk().write(|tx| {
-        for ((name, number), next) in offsets {
-            let topic = existing(tx, name)?;
-            let Some(part) = topic.parts.get(*number as usize) else {
-                return Err(Trouble::refused(format!("topic {name} has no partition {number}")));
-            };
-            if !(part.first..=part.next).contains(next) {
-                return Err(Trouble::refused(format!(
-                    "{name}/{number} has offsets from {} to {}: {next} is not among them",
-                    part.first, part.next
-                )));
+        log.desk().write(|tx| {
+            for ((name, number), next) in offsets {
+                let topic = rows::existing(tx, name)?;
+                let Some(part) = topic.parts.get(*number as usize) else {
+                    return Err(Trouble::refused(format!("topic {name} has no partition {number}")));
+                };
+                if !(part.first..=part.next).contains(next) {
+                    return Err(Trouble::refused(format!(
+                        "{name}/{number} has offsets from {} to {}: {next} is not among them",
+                        part.first, part.next
+                    )));
+                }
+                let (group, topic) = (group.clone(), name.clone());
+                let step = Step { group, topic, number: *number, part: part.id, from: Expected::Anything, next: *next };
+                rows::advance(tx, &step)?;
             }
-            let (group, topic) = (group.group().to_owned(), name.clone());
-            let step = Step { group, topic, number: *number, part: part.id, from: Expected::Anything, next: *next };
-            rows::advance(tx, &step)?;
-        }
+            Ok(())
+        })?;
+        log.0.bell.ring();
         Ok(())
-    })?;
-    log.0.bell.ring();
-    Ok(())
-}
-
-fn existing(tx: &Connection, name: &str) -> Result<Topic, Trouble> {
-    rows::topic(tx, name)?.ok_or_else(|| Trouble::refused(format!("there is no topic {name}")))
+    }
 }

@@ -4,13 +4,13 @@ use super::{
     LocalLog,
     batch::LocalBatch,
     codec::Blob,
-    rows::{self, Expected, Topic},
+    rows::{self, Expected, Step, Topic},
     schema::Store,
     starts,
     trouble::Trouble,
     watch::Watch,
 };
-use crate::transport::{Assignment, Batch, Fault, LinkSettings, NextOffset, Partition, Taken};
+use crate::transport::{Assignment, Batch, Fault, LinkSettings, NextOffset, Partition, Progress, Taken};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -26,10 +26,12 @@ pub(super) struct Reader {
     store: Store,
     settings: Arc<LinkSettings>,
     watch: Watch,
-    /// The topics as they were when this began, and what tells whether they are still so.
+    /// The inputs as they were when this began, and what tells whether they are still so.
     topics: Vec<Option<Topic>>,
     version: i64,
     cursors: BTreeMap<Partition, Cursor>,
+    /// They have changed: nothing comes before [`Reader::start`] goes by what they are now.
+    stale: bool,
     /// All that there was has been taken.
     drained: bool,
     /// What was read while the disk was at work; trouble stands last.
@@ -42,11 +44,11 @@ pub(super) struct Reader {
 }
 
 /// A place in a partition.
-pub(super) struct Cursor {
+struct Cursor {
     /// The partition's own id.
-    pub(super) part: i64,
+    part: i64,
     /// What the group has of it.
-    pub(super) committed: Expected,
+    committed: Expected,
     /// What is read next.
     at: u64,
     /// What is left of a blob that was too large for the last batch.
@@ -57,6 +59,7 @@ pub(super) struct Cursor {
 }
 
 impl Reader {
+    /// A reader that has not started yet.
     pub(super) fn open(log: &LocalLog, settings: Arc<LinkSettings>) -> Result<Reader, Trouble> {
         Ok(Reader {
             store: log.reader()?,
@@ -65,6 +68,7 @@ impl Reader {
             topics: Vec::new(),
             version: 0,
             cursors: BTreeMap::new(),
+            stale: true,
             drained: false,
             ahead: VecDeque::new(),
             limit: 0,
@@ -83,14 +87,6 @@ impl Reader {
             let starts = starts::find(tx, settings, &topics)?;
             Ok((rows::topics_version(tx)?, topics, starts))
         })?;
-        let starts = starts?;
-        let gone: Vec<_> =
-            settings.inputs.iter().zip(&topics).filter(|(_, topic)| topic.is_none()).map(|(name, _)| &**name).collect();
-        if gone.is_empty() {
-            self.said_gone = false;
-        } else if !std::mem::replace(&mut self.said_gone, true) {
-            tracing::warn!("group {}: the topic {} is gone: waiting for it", settings.group, gone.join(", "));
-        }
         let mut assignment = Assignment::default();
         self.cursors.clear();
         self.ahead.clear();
@@ -109,8 +105,49 @@ impl Reader {
             };
             self.cursors.insert(start.partition, cursor);
         }
-        (self.version, self.topics, self.drained) = (version, topics, false);
+        (self.version, self.topics) = (version, topics);
+        (self.stale, self.drained) = (false, false);
         Ok(assignment)
+    }
+
+    /// The inputs as they were at the last start.
+    pub(super) fn inputs(&self) -> &[Option<Topic>] {
+        &self.topics
+    }
+
+    /// Says, once, which inputs are waited for.
+    pub(super) fn say_gone(&mut self) {
+        let inputs = self.settings.inputs.iter().zip(&self.topics);
+        let gone: Vec<_> = inputs.filter(|(_, topic)| topic.is_none()).map(|(name, _)| &**name).collect();
+        if gone.is_empty() {
+            self.said_gone = false;
+        } else if !std::mem::replace(&mut self.said_gone, true) {
+            tracing::warn!("group {}: the topic {} is gone: waiting for it", self.settings.group, gone.join(", "));
+        }
+    }
+
+    /// The group's way to there.
+    pub(super) fn steps(&self, progress: &Progress) -> Result<Vec<Step>, Fault> {
+        let step = |(partition, next): (Partition, NextOffset)| {
+            let cursor = self.cursors.get(&partition).ok_or_else(not_read)?;
+            Ok(Step {
+                group: self.settings.group.clone(),
+                topic: self.settings.inputs[partition.input].clone(),
+                number: partition.number,
+                part: cursor.part,
+                from: cursor.committed,
+                next: next.0,
+            })
+        };
+        progress.iter().map(step).collect()
+    }
+
+    /// The group has come there.
+    pub(super) fn committed(&mut self, progress: &Progress) -> Result<(), Fault> {
+        progress.iter().try_for_each(|(partition, next)| {
+            self.cursor(partition)?.committed = Expected::At(next.0);
+            Ok(())
+        })
     }
 
     pub(super) fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<LocalBatch>, Fault> {
@@ -119,9 +156,10 @@ impl Reader {
         loop {
             if changed {
                 self.drained = false;
-                if self.topics_changed()? {
-                    return Ok(Taken::Rebalance);
-                }
+                self.stale = self.stale || self.topics_changed()?;
+            }
+            if self.stale {
+                return Ok(Taken::Rebalance);
             }
             if limit > 0 && limit != std::mem::replace(&mut self.limit, limit) {
                 self.go_back();
@@ -286,8 +324,11 @@ impl Reader {
         self.store.read(|tx| names.iter().map(|name| rows::topic(tx, name)).collect())
     }
 
-    /// The place in a partition that this link reads.
-    pub(super) fn cursor(&mut self, partition: Partition) -> Result<&mut Cursor, Fault> {
-        self.cursors.get_mut(&partition).ok_or_else(|| Fault::Aborted("the partition is not read any more".into()))
+    fn cursor(&mut self, partition: Partition) -> Result<&mut Cursor, Fault> {
+        self.cursors.get_mut(&partition).ok_or_else(not_read)
     }
+}
+
+fn not_read() -> Fault {
+    Fault::Aborted("the partition is not read any more".into())
 }

@@ -44,6 +44,11 @@ pub(super) fn topics_changed(tx: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// A topic that somebody asked for by its name.
+pub(super) fn existing(tx: &Connection, name: &str) -> Result<Topic, Trouble> {
+    topic(tx, name)?.ok_or_else(|| Trouble::refused(format!("there is no topic {name}")))
+}
+
 /// A topic by its name.
 pub(super) fn topic(tx: &Connection, name: &str) -> Result<Option<Topic>, Trouble> {
     let mut query = tx.prepare_cached("SELECT id, config FROM topic WHERE name = ?1")?;
@@ -167,12 +172,12 @@ pub(super) enum Expected {
     Anything,
 }
 
-/// Takes a step; false when it starts from where the group is not.
-pub(super) fn advance(tx: &Connection, step: &Step) -> Result<bool, Trouble> {
+/// Takes a step, unless it starts from where the group is not.
+pub(super) fn advance(tx: &Connection, step: &Step) -> Result<(), Trouble> {
     let Step { group, topic, number, part, next, .. } = step;
     let mut alive = tx.prepare_cached("SELECT 1 FROM part WHERE id = ?1 AND topic IS NOT NULL")?;
     if !alive.exists([part])? {
-        return Ok(false);
+        return Err(Trouble::overtaken(format!("group {group}: {topic}/{number} as it read it is not there any more")));
     }
     let changed = match step.from {
         Expected::At(from) => tx
@@ -190,7 +195,10 @@ pub(super) fn advance(tx: &Connection, step: &Step) -> Result<bool, Trouble> {
             .prepare_cached("INSERT OR REPLACE INTO progress (grp, name, number, part, next) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![group, topic, number, part, next])?,
     };
-    Ok(changed == 1)
+    match changed {
+        1 => Ok(()),
+        _ => Err(Trouble::overtaken(format!("group {group}: somebody moved its offset in {topic}/{number}"))),
+    }
 }
 
 /// How many bytes a partition has; `None` when it was deleted.

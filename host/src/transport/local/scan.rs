@@ -1,27 +1,35 @@
 //! Reads a topic for people: with the reader that links have, from wherever it was asked.
 
-use super::{LocalLog, locks::GroupLock, reader::Reader};
+use super::{
+    LocalLog,
+    locks::GroupLock,
+    reader::Reader,
+    rows::{self, Part},
+};
 use crate::{
     manifest::Start,
     transport::{
         Assignment, Batch, Fault, LinkSettings, NextOffset, Partition, Progress, Taken,
-        log::{From, Scan, Scanner, Topics},
+        log::{From, Scan, Scanner},
     },
 };
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Reads one topic of an embedded log.
 pub struct LocalScan {
-    log: LocalLog,
+    // Before the log: only who may write, and closes it last, leaves no -wal.
     reader: Reader,
+    log: LocalLog,
     scan: Scan,
     /// Nobody else moves the group meanwhile.
     group: Option<GroupLock>,
+    /// Known once it has begun.
     ends: Progress,
-    /// What is to be read next where something was read, or begun.
-    at: Progress,
-    started: bool,
+    begun: bool,
+    /// What is to be read next where something was read, or begun, and of which partition: one of a topic that was made
+    /// anew is another one.
+    at: BTreeMap<Partition, (i64, NextOffset)>,
 }
 
 impl LocalScan {
@@ -37,34 +45,15 @@ impl LocalScan {
         };
         // No group has the empty name, so none has progress in it.
         let settings = LinkSettings::of_reader(scan.group.as_deref().unwrap_or_default(), &scan.topic, from);
-        let mut new = LocalScan {
-            log: log.clone(),
+        Ok(LocalScan {
             reader: Reader::open(log, Arc::new(settings))?,
+            log: log.clone(),
             scan: scan.clone(),
             group,
             ends: Progress::default(),
-            at: Progress::default(),
-            started: false,
-        };
-        new.ends = new.bounds()?.into_iter().map(|(partition, (_, end))| (partition, NextOffset(end))).collect();
-        Ok(new)
-    }
-
-    /// Where the partitions that are wanted begin and end now.
-    fn bounds(&self) -> Result<BTreeMap<Partition, (u64, u64)>> {
-        let found = self.log.partitions(&self.scan.topic)?;
-        let found = found.with_context(|| format!("there is no topic {}", self.scan.topic))?;
-        let wanted = found.iter().filter(|facts| self.is_wanted(facts.number));
-        Ok(wanted
-            .map(|facts| {
-                let bounds = (facts.start.unwrap_or_default(), facts.end.unwrap_or_default());
-                (Partition { input: 0, number: facts.number }, bounds)
-            })
-            .collect())
-    }
-
-    fn is_wanted(&self, number: u32) -> bool {
-        self.scan.partition.is_none_or(|only| only == number)
+            begun: false,
+            at: BTreeMap::new(),
+        })
     }
 }
 
@@ -74,12 +63,11 @@ impl Scanner for LocalScan {
     }
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Box<dyn Batch>>> {
-        if !self.started {
-            return Ok(Taken::Rebalance);
-        }
         Ok(match self.reader.take(limit, wait).map_err(plain)? {
             Taken::Records(batch) => {
-                self.at.merge(&batch.progress());
+                for (partition, next) in batch.progress().iter() {
+                    self.at.entry(partition).and_modify(|(_, at)| *at = next);
+                }
                 Taken::Records(Box::new(batch))
             }
             Taken::Nothing => Taken::Nothing,
@@ -88,39 +76,51 @@ impl Scanner for LocalScan {
     }
 
     fn rebalance(&mut self) -> Result<Assignment> {
-        // Where a link waits for a topic that is gone, a person is told.
-        let bounds = self.bounds()?;
         let found = self.reader.start().map_err(plain)?;
-        let mut assignment = Assignment::default();
+        // Where a link waits for a topic that is gone, a person is told.
+        let [Some(topic)] = self.reader.inputs() else { bail!("there is no topic {}", self.scan.topic) };
+        let parts = topic.parts.clone();
+        let (mut assignment, mut at) = (Assignment::default(), BTreeMap::new());
         for (partition, next) in found.starts.iter() {
-            let Some((start, end)) = bounds.get(&partition) else {
+            if self.scan.partition.is_some_and(|only| only != partition.number) {
                 self.reader.hold(partition).map_err(plain)?;
                 continue;
-            };
+            }
+            let Part { id, first, next: end } = parts[partition.number as usize];
+            let within = |NextOffset(offset)| NextOffset(offset.clamp(first, end));
             let is_chosen = found.chosen.get(partition).is_some();
-            let to = match (self.at.get(partition), self.scan.from) {
+            let to = match (self.at.get(&partition), self.scan.from) {
                 // A topic that grew while it was read.
-                (Some(at), _) if (*start..=*end).contains(&at.0) => at,
-                (None, From::Offset(offset)) if is_chosen && !self.started => NextOffset(offset.clamp(*start, *end)),
+                (Some((part, at)), _) if *part == id => within(*at),
                 // What is new in it came after this began.
-                (None, _) if is_chosen && self.started => NextOffset(*start),
+                _ if is_chosen && self.begun => NextOffset(first),
+                (_, From::Offset(offset)) if is_chosen => within(NextOffset(offset)),
                 _ => next,
             };
             self.reader.release(partition, to).map_err(plain)?;
-            self.at.reach(partition, to);
+            at.insert(partition, (id, to));
             assignment.starts.reach(partition, to);
             if is_chosen {
                 assignment.chosen.reach(partition, to);
             }
+            if !self.begun {
+                self.ends.reach(partition, NextOffset(end));
+            }
         }
-        self.started = true;
+        (self.at, self.begun) = (at, true);
         Ok(assignment)
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<bool> {
-        if let Some(group) = &self.group {
-            let offsets = progress.iter().map(|(p, next)| ((self.scan.topic.clone(), p.number), next.0)).collect();
-            self.log.commit(group, &offsets)?;
+        if self.group.is_none() {
+            return Ok(true);
+        }
+        let steps = self.reader.steps(progress).map_err(plain)?;
+        let done = self.log.desk().write(|tx| steps.iter().try_for_each(|step| rows::advance(tx, step)));
+        match done.map_err(Fault::from) {
+            Ok(()) => self.reader.committed(progress).map_err(plain)?,
+            Err(Fault::Aborted(_)) => return Ok(false),
+            Err(fault) => return Err(plain(fault)),
         }
         Ok(true)
     }

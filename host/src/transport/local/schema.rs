@@ -43,35 +43,41 @@ const TABLES: &str = "
 ";
 
 /// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Access {
     /// To read only.
     Read,
-    /// To write; with what a commit waits for.
-    Write(Durability),
+    /// To write: what a commit waits for, and where those wait who want to.
+    Write(Durability, Queue),
 }
 
 /// A connection to the log's file.
 pub(super) struct Store {
     connection: Connection,
     path: PathBuf,
-    queue: Queue,
+    /// One that only reads has none.
+    queue: Option<Queue>,
 }
 
 impl Store {
     /// Makes the file when it is missing.
     pub(super) fn make(path: &Path, queue: Queue, durability: Durability) -> Result<Store, Trouble> {
-        let mut store = Store { connection: open(path, true).map_err(|t| t.of(path))?, path: path.to_owned(), queue };
-        store.prepare(durability).map_err(|trouble| trouble.of(path))?;
+        let of = |trouble: Trouble| trouble.of(path);
+        let mut store = Store { connection: open(path, true).map_err(of)?, path: path.to_owned(), queue: Some(queue) };
+        store.prepare(durability).map_err(of)?;
         Ok(store)
     }
 
     /// Another connection to a file that is there.
-    pub(super) fn open(path: &Path, queue: Queue, access: Access) -> Result<Store, Trouble> {
-        let connection = open(path, access != Access::Read).map_err(|trouble| trouble.of(path))?;
-        let mut store = Store { connection, path: path.to_owned(), queue };
-        if let Access::Write(durability) = access {
-            store.tune(durability).map_err(|trouble| trouble.of(path))?;
+    pub(super) fn open(path: &Path, access: Access) -> Result<Store, Trouble> {
+        let of = |trouble: Trouble| trouble.of(path);
+        let (durability, queue) = match access {
+            Access::Read => (None, None),
+            Access::Write(durability, queue) => (Some(durability), Some(queue)),
+        };
+        let mut store = Store { connection: open(path, queue.is_some()).map_err(of)?, path: path.to_owned(), queue };
+        if let Some(durability) = durability {
+            store.tune(durability).map_err(of)?;
         }
         store.connection.set_prepared_statement_cache_capacity(64);
         store.read(|tx| if identify(tx)? { Ok(()) } else { Err(Trouble::damaged("the log is gone")) })?;
@@ -82,10 +88,10 @@ impl Store {
         if self.connection.is_readonly("main")? {
             return Err(Trouble::file("it cannot be written: the log needs a file and a folder that it may write"));
         }
-        if !identify(&self.connection)? {
+        if !self.is_made()? {
             // Two may come at once; the second finds it made.
-            let _pen = self.queue.wait()?;
-            if !identify(&self.connection)? {
+            let _pen = self.queue.as_ref().map(Queue::wait).transpose()?;
+            if !self.is_made()? {
                 self.connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
                 let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 tx.execute_batch(TABLES)?;
@@ -96,6 +102,11 @@ impl Store {
         }
         self.check_length()?;
         self.tune(durability)
+    }
+
+    /// Looks at one moment: somebody else may be making it.
+    fn is_made(&self) -> Result<bool, Trouble> {
+        identify(&*self.connection.unchecked_transaction()?)
     }
 
     fn tune(&mut self, durability: Durability) -> Result<(), Trouble> {
@@ -134,8 +145,8 @@ impl Store {
 
     /// Changes the log: all of it or nothing.
     pub(super) fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let _pen = self.queue.wait()?;
-        let Store { connection, path, .. } = self;
+        let Store { connection, path, queue } = self;
+        let _pen = queue.as_ref().map(Queue::wait).transpose()?;
         let write = || {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&tx)?;
@@ -147,26 +158,34 @@ impl Store {
 
     /// What changes when anybody else has committed something.
     pub(super) fn data_version(&self) -> Result<i64, Trouble> {
-        let mut query = self.connection.prepare_cached("PRAGMA data_version")?;
-        Ok(query.query_row([], |row| row.get(0))?)
+        let look = || self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
+        self.done(look())
     }
 
     /// Brings what was committed from the -wal into the file, as far as readers allow.
     pub(super) fn checkpoint(&self) -> Result<(), Trouble> {
-        Ok(self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+        self.done(self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())))
     }
 
     /// Does it to the end, and cuts the -wal back, unless somebody reads for longer than a moment.
     pub(super) fn cut_wal(&self) -> Result<(), Trouble> {
-        self.connection.busy_timeout(MOMENT)?;
+        self.done(self.connection.busy_timeout(MOMENT))?;
         let cut = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        self.connection.busy_timeout(PATIENCE)?;
-        Ok(cut?)
+        self.done(self.connection.busy_timeout(PATIENCE).and(cut))
     }
 
     /// Leaves checkpoints to the caller, who then does them between two transactions.
     pub(super) fn keep_checkpoints(&self) -> Result<(), Trouble> {
-        Ok(self.connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?)
+        self.done(self.connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(())))
+    }
+
+    fn done<T>(&self, result: rusqlite::Result<T>) -> Result<T, Trouble> {
+        result.map_err(|error| Trouble::from(error).of(&self.path))
+    }
+
+    /// How many rows this connection has changed: it tells whether there was anything to do.
+    pub(super) fn changes(&self) -> u64 {
+        self.connection.total_changes()
     }
 
     /// How large the -wal is.
@@ -179,7 +198,7 @@ impl Store {
         &self.path
     }
 
-    /// Lets the file grow by so many pages and no more, as on a disk that is full; 0 lifts it.
+    /// Lets the file grow by so many pages and no more, as on a disk that is full; `None` lifts it.
     #[cfg(test)]
     pub(super) fn limit_growth(&self, pages: Option<u64>) {
         let count: u64 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();

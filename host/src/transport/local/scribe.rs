@@ -10,7 +10,7 @@ use super::{
     locks::GroupLock,
     rows::{self, Step},
     schema::Store,
-    tidy::Tidy,
+    tidy::{STEP_BYTES, Tidy},
     trouble::Trouble,
 };
 use rusqlite::Connection;
@@ -36,6 +36,8 @@ const TIDY: Duration = Duration::from_secs(10);
 const BETWEEN_STEPS: Duration = Duration::from_millis(200);
 /// How many bytes may be written before they are brought from the -wal into the file.
 const CHECKPOINT: usize = 4 << 20;
+/// What a job writes beside its records: the pages that say how far its partitions and its group are.
+const PAGES: usize = 4 * 4096;
 /// A -wal that has become larger than this is cut back when a moment allows it.
 const LARGE_WAL: u64 = 64 << 20;
 /// Between two looks at whether somebody still waits.
@@ -77,8 +79,6 @@ enum Order {
     Write(Job, SyncSender<Answer>),
     /// Let somebody in under a name.
     Admit(String, SyncSender<Writer>),
-    /// Tidy up now, and say when it is done.
-    Tidy(SyncSender<Result<(), Trouble>>),
     #[cfg(test)]
     LimitGrowth(Option<u64>),
 }
@@ -121,11 +121,6 @@ impl Scribe {
         Ok(answered)
     }
 
-    /// Does a job, and waits for it.
-    pub(super) fn write(&self, job: Job) -> Answer {
-        self.submit(job)?.recv().unwrap_or_else(|_| Err(ended()))
-    }
-
     /// Lets somebody in under a name. Nothing comes any more of whoever had it before, and all that came of them is
     /// there to be read.
     /// `None` when `gives_up` says so before there is an answer: another process may keep the file to itself.
@@ -140,13 +135,6 @@ impl Scribe {
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
             }
         }
-    }
-
-    /// Removes what the topics' retention and compaction leave no place for.
-    pub(super) fn tidy(&self) -> Result<(), Trouble> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.order(Order::Tidy(answer))?;
-        answered.recv().unwrap_or_else(|_| Err(ended()))
     }
 
     #[cfg(test)]
@@ -167,9 +155,9 @@ impl Drop for Scribe {
     }
 }
 
-/// What became of a job whose writer has gone is not known.
+/// It does not come again in this process; what became of its last jobs, whoever starts anew reads from the file.
 fn ended() -> Trouble {
-    Trouble::unknown("the thread that writes the log has ended")
+    Trouble::fatal("the thread that writes the log has ended")
 }
 
 /// What the writing thread works with.
@@ -208,10 +196,6 @@ impl Desk {
                     let epoch = self.epochs.entry(name.clone()).or_default();
                     *epoch += 1;
                     answer.send(Writer { name, epoch: *epoch }).ok();
-                }
-                Ok(Order::Tidy(answer)) => {
-                    let done = self.tidy_all();
-                    answer.send(done).ok();
                 }
                 #[cfg(test)]
                 Ok(Order::LimitGrowth(pages)) => self.store.limit_growth(pages),
@@ -269,7 +253,7 @@ impl Desk {
 
     /// A step of tidying up, which is tried again later when it does not work.
     fn tidy_step(&mut self) {
-        self.unchecked += 1;
+        let changes = self.store.changes();
         if let Err(trouble) = self.tidy.step(&mut self.store) {
             // What is behind it may work all the same.
             self.tidy.skip();
@@ -279,21 +263,10 @@ impl Desk {
                 self.said = Some(words);
             }
         }
-        // A pass over a large topic writes as much again.
-        if self.store.wal_size() > LARGE_WAL {
-            self.checkpoint();
+        // At most that: a pass over a large topic writes as much again.
+        if self.store.changes() != changes {
+            self.unchecked += STEP_BYTES as usize;
         }
-    }
-
-    fn tidy_all(&mut self) -> Result<(), Trouble> {
-        self.tidy.begin();
-        while self.tidy.is_at_it() {
-            self.tidy.step(&mut self.store).inspect_err(|_| self.tidy.give_up())?;
-            if self.store.wal_size() > LARGE_WAL {
-                self.checkpoint();
-            }
-        }
-        Ok(())
     }
 
     fn checkpoint(&mut self) {
@@ -316,8 +289,9 @@ impl Desk {
 }
 
 impl Job {
+    /// About what it writes.
     fn size(&self) -> usize {
-        self.appends.iter().flat_map(|append| &append.blobs).map(|blob| blob.data.len()).sum()
+        PAGES + self.appends.iter().flat_map(|append| &append.blobs).map(|blob| blob.data.len()).sum::<usize>()
     }
 }
 
@@ -372,11 +346,20 @@ fn write_all(tx: &Connection, job: &Job) -> Answer {
         firsts.push(first.ok_or_else(|| Trouble::passing(format!("topic {} is not there any more", append.topic)))?);
     }
     faults::at("after-inserts");
-    for step in &job.steps {
-        if !rows::advance(tx, step)? {
-            let Step { group, topic, number, .. } = step;
-            return Err(Trouble::overtaken(format!("group {group}: somebody moved its offset in {topic}/{number}")));
-        }
-    }
+    job.steps.iter().try_for_each(|step| rows::advance(tx, step))?;
     Ok(firsts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Fault;
+
+    #[test]
+    fn a_writing_thread_that_has_ended_is_not_asked_for_ever() {
+        let (orders, ended) = (mpsc::sync_channel(1).0, mpsc::channel().1);
+        let scribe = Scribe { orders: Some(orders), ended: Mutex::new(ended) };
+        let why = scribe.admit("w", || false).unwrap_err();
+        assert!(matches!(Fault::from(why), Fault::Fatal(_)));
+    }
 }

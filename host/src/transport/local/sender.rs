@@ -2,19 +2,19 @@
 
 use super::{
     LocalLog,
-    appender::{NewRecord, Rules},
     codec::{Content, push_header},
     partitioner,
     rows::{self, Topic},
     scribe::{Append, Job, Scribe},
+    topics,
     trouble::Trouble,
     writer::{Pending, now},
 };
 use crate::transport::{
     Outgoing,
-    log::{Sender, Sent, Unsent},
+    log::{Rules, Sender, Sent, Unsent},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -31,8 +31,11 @@ const MOST_UNDERWAY: usize = 4;
 
 /// Writes to one topic of an embedded log.
 pub struct LocalSender {
+    log: LocalLog,
     scribe: Arc<Scribe>,
     topic: Topic,
+    /// What the topics were like then.
+    version: i64,
     rules: Rules,
     /// What was not handed in yet, by partition.
     open: BTreeMap<u32, Pending>,
@@ -61,12 +64,13 @@ struct Names {
 impl LocalSender {
     /// A writer to this topic.
     pub fn new(log: &LocalLog, topic: &str) -> Result<LocalSender> {
-        let found = log.desk().read(|tx| rows::topic(tx, topic))?;
-        let found = found.with_context(|| format!("there is no topic {topic}"))?;
+        let (version, topic) = log.desk().read(|tx| Ok((rows::topics_version(tx)?, rows::existing(tx, topic)?)))?;
         Ok(LocalSender {
+            log: log.clone(),
             scribe: log.scribe()?,
-            rules: Rules::of(&found),
-            topic: found,
+            rules: topics::rules(&topic),
+            topic,
+            version,
             open: BTreeMap::new(),
             bytes: 0,
             names: Names::default(),
@@ -75,6 +79,19 @@ impl LocalSender {
             headers: Vec::new(),
             sent: Sent::default(),
         })
+    }
+
+    /// The topic may have grown, or be another one by now.
+    fn look(&mut self) -> Result<()> {
+        let found = self.log.desk().read(|tx| {
+            let version = rows::topics_version(tx)?;
+            let topic = if version == self.version { None } else { rows::topic(tx, &self.topic.name)? };
+            Ok(topic.map(|topic| (version, topic)))
+        })?;
+        if let Some((version, topic)) = found {
+            (self.version, self.rules, self.topic) = (version, topics::rules(&topic), topic);
+        }
+        Ok(())
     }
 
     /// Hands in what was taken.
@@ -93,7 +110,7 @@ impl LocalSender {
         let answer = self.scribe.submit(Job { appends, ..Job::default() })?;
         self.underway.push_back(Underway { answer, names: std::mem::take(&mut self.names) });
         self.bytes = 0;
-        self.turn = (self.turn + 1) % self.topic.parts.len() as u32;
+        self.turn = self.turn.wrapping_add(1);
         Ok(())
     }
 
@@ -135,28 +152,26 @@ impl Sender for LocalSender {
             }
             self.submit()?;
         }
+        if self.names.count == 0 {
+            self.look()?;
+        }
+        let Outgoing { key, value, timestamp, .. } = *record;
+        let name = || key.map(<[u8]>::to_vec);
+        if let Some(why) = self.rules.objection(&self.topic.name, record, 0, |_| false) {
+            self.sent.fail(Unsent { number, key: name(), why: why.message });
+            return Ok(true);
+        }
         self.headers.clear();
         for header in record.headers {
             push_header(&mut self.headers, header.name.as_bytes(), header.value.as_deref());
         }
-        let partition = record.partition.unwrap_or_else(|| match record.key {
-            Some(key) => partitioner::of_key(key, self.topic.parts.len() as u32),
-            None => self.turn,
+        let partitions = self.topic.parts.len() as u32;
+        let partition = record.partition.unwrap_or_else(|| match key {
+            Some(key) => partitioner::of_key(key, partitions),
+            None => self.turn % partitions,
         });
-        let Outgoing { key, value, timestamp, .. } = *record;
-        let new = NewRecord { partition: Some(partition), timestamp, key, value, headers: &[] };
-        let refused = match timestamp {
-            Some(..0) => Err("a timestamp counts milliseconds since 1970".to_owned()),
-            _ => self.rules.check(&new, partition, self.headers.len()),
-        };
-        let name = || key.map(<[u8]>::to_vec);
-        if let Err(why) = refused {
-            self.sent.fail(Unsent { number, key: name(), why });
-            return Ok(true);
-        }
         let content = Content { timestamp: timestamp.unwrap_or_else(now), key, value, headers: &self.headers };
-        let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + self.headers.len();
-        self.bytes += self.open.entry(partition).or_default().push(content, size);
+        self.bytes += self.open.entry(partition).or_default().push(content);
         self.names.count += 1;
         if self.names.first.len() < Sent::NAMED {
             self.names.first.push((number, name()));

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     manifest::{OnLostOffset, Start},
-    transport::{Fault, LinkSettings, Partition},
+    transport::{LinkSettings, Partition},
 };
 use rusqlite::Connection;
 
@@ -31,11 +31,7 @@ fn is_ours(partition: Partition, place: (u32, u32)) -> bool {
 }
 
 /// Where each of this worker's partitions begins.
-pub(super) fn find(
-    tx: &Connection,
-    settings: &LinkSettings,
-    topics: &[Option<Topic>],
-) -> Result<Result<Vec<Begin>, Fault>, Trouble> {
+pub(super) fn find(tx: &Connection, settings: &LinkSettings, topics: &[Option<Topic>]) -> Result<Vec<Begin>, Trouble> {
     let mut begins = Vec::new();
     for (input, topic) in topics.iter().enumerate() {
         let Some(topic) = topic else {
@@ -51,10 +47,7 @@ pub(super) fn find(
                 Some(found) if found.part == part.id && (part.first..=part.next).contains(&found.next) => {
                     (found.next, false)
                 }
-                Some(lost) => match pass_lost(settings, topic, partition.number, part, lost) {
-                    Ok(at) => (at, true),
-                    Err(fault) => return Ok(Err(fault)),
-                },
+                Some(lost) => (pass_lost(settings, topic, partition.number, part, lost)?, true),
                 None => {
                     let place = (part.id, topic.name.as_str(), partition.number);
                     // A partition without an offset in a topic that the group knows is a new one: what it holds came
@@ -66,11 +59,11 @@ pub(super) fn find(
                         // Where nothing is that late, the end.
                         Start::Timestamp(time) => rows::at_time(tx, place, time)?.unwrap_or(part.next),
                         Start::Refuse => {
-                            return Ok(Err(Fault::Fatal(format!(
+                            return Err(Trouble::fatal(format!(
                                 "group {} has no offset for {}, and `from: none` refuses to choose one: set it, or \
                                  write `from: earliest`",
                                 settings.group, topic.name
-                            ))));
+                            )));
                         }
                     };
                     (at, true)
@@ -83,17 +76,23 @@ pub(super) fn find(
             begins.push(Begin { partition, part: part.id, committed, at, chosen });
         }
     }
-    Ok(Ok(begins))
+    Ok(begins)
 }
 
 /// What the manifest says of an offset that is gone.
-fn pass_lost(settings: &LinkSettings, topic: &Topic, number: u32, part: &Part, lost: &Committed) -> Result<u64, Fault> {
+fn pass_lost(
+    settings: &LinkSettings,
+    topic: &Topic,
+    number: u32,
+    part: &Part,
+    lost: &Committed,
+) -> Result<u64, Trouble> {
     let Part { id, first, next } = part;
     let place = format!("group {}: its offset {} in {}/{number}", settings.group, lost.next, topic.name);
     let anew = if lost.part == *id { "" } else { "the topic was made anew and " };
     let at = match settings.on_lost_offset {
         OnLostOffset::Stop => {
-            return Err(Fault::Fatal(format!(
+            return Err(Trouble::fatal(format!(
                 "{place} is gone, {anew}there is {first} to {next} now: to go on write `on-lost-offset: earliest`, or \
                  `latest`"
             )));

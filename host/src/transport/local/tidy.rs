@@ -7,17 +7,15 @@ use super::{
     schema::Store,
     topics,
     trouble::Trouble,
+    writer::now,
 };
 use rusqlite::{Connection, params};
-use std::{
-    collections::VecDeque,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::VecDeque;
 
-/// How many records one step removes, but for its last batch.
+/// How many records one step goes over, but for its last batch.
 pub(super) const STEP: u64 = 20_000;
-/// And no more bytes: a step keeps all others waiting.
-pub(super) const STEP_BYTES: usize = 8 << 20;
+/// And how many bytes: a step keeps all others waiting.
+pub(super) const STEP_BYTES: u64 = 8 << 20;
 
 /// The work that is to be done, a step at a time.
 #[derive(Default)]
@@ -52,11 +50,6 @@ impl Tidy {
     /// Leaves one task for the next time.
     pub(super) fn skip(&mut self) {
         self.tasks.pop_front();
-    }
-
-    /// Leaves the rest for the next time.
-    pub(super) fn give_up(&mut self) {
-        self.tasks.clear();
     }
 
     /// Does a little.
@@ -128,8 +121,7 @@ pub(super) fn remove(store: &mut Store, part: i64) -> Result<bool, Trouble> {
 
 /// One step of retention; true when nothing more is to go.
 fn expire(store: &mut Store, part: i64, ms: Option<i64>, bytes: Option<u64>) -> Result<bool, Trouble> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let oldest = ms.map_or(i64::MIN, |ms| i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(ms));
+    let oldest = ms.map_or(i64::MIN, |ms| now().saturating_sub(ms));
     let look = |tx: &Connection| {
         let size: Option<u64> = rows::size(tx, part)?;
         let Some(mut size) = size else {
@@ -178,16 +170,17 @@ fn first_batches(
 ) -> Result<(Option<u64>, bool), Trouble> {
     let mut query = tx.prepare_cached("SELECT last, count, size, latest FROM batch WHERE part = ?1 ORDER BY last")?;
     let mut rows = query.query([part])?;
-    let (mut until, mut count) = (None, 0);
+    let (mut until, mut count, mut bytes) = (None, 0, 0);
     while let Some(row) = rows.next()? {
-        if count >= STEP {
+        if count >= STEP || bytes >= STEP_BYTES {
             return Ok((until, false));
         }
-        if !goes(&Facts { size: row.get(2)?, latest: row.get(3)? }) {
+        let facts = Facts { size: row.get(2)?, latest: row.get(3)? };
+        if !goes(&facts) {
             break;
         }
         until = Some(row.get(0)?);
-        count += row.get::<_, u64>(1)?;
+        (count, bytes) = (count + row.get::<_, u64>(1)?, bytes + facts.size);
     }
     Ok((until, true))
 }

@@ -6,13 +6,15 @@ use super::{
     tidy,
     trouble::Trouble,
 };
-use crate::transport::log::{NewTopic, PartitionFacts, TopicFacts, Topics};
+use crate::transport::log::{NewTopic, PartitionFacts, Rules, TopicFacts, Topics};
 use anyhow::Result;
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
 /// More than this would make every look at a topic slow.
 const MOST_PARTITIONS: u32 = 10_000;
+/// SQLite takes no more at once.
+const LARGEST_RECORD: usize = 900 << 20;
 /// Kafka's own limit for a topic's name.
 const LONGEST_NAME: usize = 249;
 /// What a topic's configuration says when nobody said anything else. Nothing is ever removed unless somebody asks.
@@ -34,9 +36,9 @@ impl Topics for LocalLog {
     }
 
     fn find(&self, names: &[&str]) -> Result<BTreeMap<String, TopicFacts>> {
-        let mut found = self.list()?;
-        found.retain(|name, _| names.contains(&name.as_str()));
-        Ok(found)
+        let found =
+            self.desk().read(|tx| names.iter().map(|name| rows::topic(tx, name)).collect::<Result<Vec<_>, _>>())?;
+        Ok(found.into_iter().flatten().map(|topic| (topic.name.clone(), facts(topic))).collect())
     }
 
     fn partitions(&self, name: &str) -> Result<Option<Vec<PartitionFacts>>> {
@@ -74,7 +76,7 @@ impl Topics for LocalLog {
     fn grow(&self, name: &str, partitions: u32) -> Result<()> {
         check_count(name, partitions)?;
         self.desk().write(|tx| {
-            let topic = existing(tx, name)?;
+            let topic = rows::existing(tx, name)?;
             let known = topic.parts.len() as u32;
             if partitions <= known {
                 return Err(Trouble::refused(format!(
@@ -90,7 +92,7 @@ impl Topics for LocalLog {
     fn delete(&self, name: &str) -> Result<()> {
         let mut desk = self.desk();
         let topic = desk.write(|tx| {
-            let topic = existing(tx, name)?;
+            let topic = rows::existing(tx, name)?;
             tx.execute("DELETE FROM topic WHERE id = ?1", [topic.id])?;
             tx.execute("UPDATE part SET topic = NULL WHERE topic = ?1", [topic.id])?;
             rows::topics_changed(tx)?;
@@ -103,6 +105,12 @@ impl Topics for LocalLog {
         }
         Ok(())
     }
+}
+
+/// What a topic takes.
+pub(super) fn rules(topic: &Topic) -> Rules {
+    let rules = Rules::of(&facts(topic.clone()));
+    Rules { largest: rules.largest.min(LARGEST_RECORD), ..rules }
 }
 
 fn facts(topic: Topic) -> TopicFacts {
@@ -118,10 +126,6 @@ fn facts(topic: Topic) -> TopicFacts {
 pub(super) fn setting(topic: &Topic, key: &str) -> Option<String> {
     let default = || DEFAULTS.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
     topic.config.get(key).cloned().or_else(default)
-}
-
-fn existing(tx: &Connection, name: &str) -> Result<Topic, Trouble> {
-    rows::topic(tx, name)?.ok_or_else(|| Trouble::refused(format!("there is no topic {name}")))
 }
 
 fn add_parts(tx: &Connection, topic: i64, numbers: std::ops::Range<u32>) -> Result<(), Trouble> {

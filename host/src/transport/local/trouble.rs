@@ -19,14 +19,12 @@ pub(super) struct Trouble {
 enum Kind {
     /// It may work later.
     Passing,
-    /// The file is no good.
-    Damaged,
+    /// Nothing helps: the file is no good, or somebody has to choose.
+    Fatal,
     /// It will never be taken.
     Refused,
     /// Something came in between.
     Overtaken,
-    /// It is not known whether it was done.
-    Unknown,
     /// Another one has the writer's name.
     Fenced,
 }
@@ -42,9 +40,14 @@ impl Trouble {
         Trouble { of_file: true, ..Trouble::passing(words) }
     }
 
+    /// What nothing helps against.
+    pub(super) fn fatal(words: impl Into<String>) -> Trouble {
+        Trouble { kind: Kind::Fatal, words: words.into(), of_file: false }
+    }
+
     /// A file that is no good.
     pub(super) fn damaged(words: impl Into<String>) -> Trouble {
-        Trouble { kind: Kind::Damaged, words: words.into(), of_file: true }
+        Trouble { of_file: true, ..Trouble::fatal(words) }
     }
 
     /// What is never taken.
@@ -55,11 +58,6 @@ impl Trouble {
     /// Something that came in between.
     pub(super) fn overtaken(words: impl Into<String>) -> Trouble {
         Trouble { kind: Kind::Overtaken, words: words.into(), of_file: false }
-    }
-
-    /// What nobody knows.
-    pub(super) fn unknown(words: impl Into<String>) -> Trouble {
-        Trouble { kind: Kind::Unknown, words: words.into(), of_file: false }
     }
 
     /// Whose name another one has.
@@ -116,10 +114,9 @@ impl From<Trouble> for Fault {
         let Trouble { kind, words, .. } = trouble;
         match kind {
             Kind::Passing => Fault::Unavailable(words),
-            Kind::Damaged => Fault::Fatal(words),
+            Kind::Fatal => Fault::Fatal(words),
             Kind::Refused => Fault::Refused(words),
             Kind::Overtaken => Fault::Aborted(words),
-            Kind::Unknown => Fault::Unknown(words),
             Kind::Fenced => Fault::Fenced(words),
         }
     }

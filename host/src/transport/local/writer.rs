@@ -5,10 +5,11 @@ use super::{
     partitioner,
     rows::Topic,
     scribe::Append,
+    topics,
 };
 use crate::{
     record::Header,
-    transport::{Fault, Outgoing},
+    transport::{Fault, Outgoing, log::Rules},
 };
 use std::{
     collections::BTreeMap,
@@ -17,12 +18,10 @@ use std::{
 
 /// A transaction that has so many bytes is to be ended.
 const LARGE: usize = 16 << 20;
-/// SQLite takes no more at once.
-const LARGEST_RECORD: usize = 900 << 20;
 
 #[derive(Default)]
 pub(super) struct Writer {
-    outputs: Vec<Option<Topic>>,
+    outputs: Vec<Option<(Topic, Rules)>>,
     names: Vec<String>,
     /// What the topics were like when the outputs were looked up.
     version: i64,
@@ -50,7 +49,9 @@ impl Writer {
     /// A writer of these topics.
     pub(super) fn new(names: &[String], outputs: Vec<Option<Topic>>, version: i64, worker: u32) -> Writer {
         let turns = vec![Turn { at: worker, used: false }; names.len()];
-        Writer { outputs, names: names.to_vec(), version, turns, ..Writer::default() }
+        let mut new = Writer { names: names.to_vec(), turns, ..Writer::default() };
+        new.refresh(outputs, version);
+        new
     }
 
     /// What the topics were like that it knows.
@@ -60,7 +61,14 @@ impl Writer {
 
     /// The topics have changed.
     pub(super) fn refresh(&mut self, outputs: Vec<Option<Topic>>, version: i64) {
-        (self.outputs, self.version) = (outputs, version);
+        let with_rules = |topic: Option<Topic>| {
+            topic.map(|topic| {
+                let rules = topics::rules(&topic);
+                (topic, rules)
+            })
+        };
+        self.outputs = outputs.into_iter().map(with_rules).collect();
+        self.version = version;
     }
 
     pub(super) fn begin(&mut self) {
@@ -74,14 +82,15 @@ impl Writer {
     /// Takes a record; `origin` are the headers of the one that it came from.
     pub(super) fn send(&mut self, record: &Outgoing<'_>, origin: &[u8]) -> Result<(), Fault> {
         let name = &self.names[record.output];
-        let Some(topic) = &self.outputs[record.output] else {
+        let Some((topic, rules)) = &self.outputs[record.output] else {
             return Err(Fault::Unavailable(format!("topic {name} is not there")));
         };
+        let kept = if record.keep_headers { origin } else { &[] };
+        if let Some(why) = rules.objection(name, record, kept.len(), |_| false) {
+            return Err(Fault::Refused(why.message));
+        }
         let partitions = topic.parts.len() as u32;
         let partition = match (record.partition, record.key) {
-            (Some(partition), _) if partition >= partitions => {
-                return Err(Fault::Refused(format!("{name} has no partition {partition}, it has {partitions}")));
-            }
             (Some(partition), _) => partition,
             (None, Some(key)) => partitioner::of_key(key, partitions),
             (None, None) => {
@@ -91,9 +100,7 @@ impl Writer {
             }
         };
         self.headers.clear();
-        if record.keep_headers {
-            self.headers.extend_from_slice(origin);
-        }
+        self.headers.extend_from_slice(kept);
         for Header { name, value } in record.headers {
             push_header(&mut self.headers, name.as_bytes(), value.as_deref());
         }
@@ -103,12 +110,7 @@ impl Writer {
             value: record.value,
             headers: &self.headers,
         };
-        let size = content.key.map_or(0, <[u8]>::len) + content.value.map_or(0, <[u8]>::len) + content.headers.len();
-        if size > LARGEST_RECORD {
-            return Err(Fault::Refused(format!("{name}: a record of {size} bytes is too large for the log")));
-        }
-        let pending = self.open.entry((record.output, partition)).or_default();
-        self.size += pending.push(content, size);
+        self.size += self.open.entry((record.output, partition)).or_default().push(content);
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl Writer {
         let open = std::mem::take(&mut self.open);
         open.into_iter()
             .filter_map(|((output, partition), pending)| {
-                let topic = self.outputs[output].as_ref()?;
+                let (topic, _) = self.outputs[output].as_ref()?;
                 let part = topic.parts[partition as usize].id;
                 Some(Append { topic: topic.name.clone(), part, blobs: pending.finish() })
             })
@@ -131,8 +133,9 @@ impl Writer {
 }
 
 impl Pending {
-    /// Takes a record of about this size; returns by how much it grew.
-    pub(super) fn push(&mut self, content: Content<'_>, size: usize) -> usize {
+    /// Takes a record; returns by how much it grew.
+    pub(super) fn push(&mut self, content: Content<'_>) -> usize {
+        let size = content.key.map_or(0, <[u8]>::len) + content.value.map_or(0, <[u8]>::len) + content.headers.len();
         if !self.draft.is_empty() && self.draft.len() + size > FULL {
             self.full.push(std::mem::take(&mut self.draft).seal(0));
         }
@@ -154,14 +157,4 @@ impl Pending {
 pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Records for one partition, in blobs.
-pub(super) fn seal<'a>(contents: impl Iterator<Item = Content<'a>>) -> Vec<Sealed> {
-    let mut pending = Pending::default();
-    for content in contents {
-        let size = content.key.map_or(0, <[u8]>::len) + content.value.map_or(0, <[u8]>::len) + content.headers.len();
-        pending.push(content, size);
-    }
-    pending.finish()
 }

@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     manifest::Delivery,
-    transport::{Fault, Outgoing, local::partitioner::of_key},
+    transport::{
+        Fault, Outgoing,
+        local::partitioner::of_key,
+        log::{Rules, TopicFacts},
+    },
 };
 use std::{rc::Rc, time::Duration};
 
@@ -72,11 +76,13 @@ impl Writer {
             return Err(refused(data.text(), world));
         }
         let partitions = world.outputs[record.output].len() as u32;
+        let kept = data.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        let rules = Rules::of(&TopicFacts { partitions, ..TopicFacts::default() });
+        if let Some(why) = rules.objection("a topic", &Outgoing { headers: &[], ..*record }, kept, |_| false) {
+            return Err(Fault::Refused(why.message));
+        }
         let by_key = || record.key.map_or(0, |key| of_key(key, partitions));
         let partition = record.partition.unwrap_or_else(by_key);
-        if partition >= partitions {
-            return Err(Fault::Refused(format!("there is no partition {partition}")));
-        }
         self.sent += 1;
         self.waiting.push((record.output, partition, Rc::new(data)));
         Ok(())

@@ -76,6 +76,7 @@ macro_rules! behaviours {
                 a_partition_that_is_not_there_is_refused
                 records_go_to_several_outputs_in_order
                 a_large_record_passes
+                a_record_larger_than_its_topic_takes_is_refused
                 aborted_records_do_not_come
             }
             delivery {

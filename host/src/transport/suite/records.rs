@@ -3,7 +3,7 @@
 use super::{Log, Member, Row, out, partition, progress, rows, sees, settings, shown};
 use millstream::{
     record::Header,
-    transport::{Fault, Link, Outgoing, Progress},
+    transport::{Batch, Fault, Link, Outgoing, Progress},
 };
 
 pub(crate) fn records_come_in_order_within_their_partition<L: Log>() {
@@ -227,6 +227,26 @@ pub(crate) fn a_large_record_passes<L: Log>() {
     member.deliver(&larger, &progress(&[(0, 1)])).unwrap();
     super::settles(|| !log.read(0).is_empty());
     assert!(shown(log.read(0).iter().map(|(number, row)| (*number, row))) == format!("0: {larger}"));
+    member.leave();
+}
+
+pub(crate) fn a_record_larger_than_its_topic_takes_is_refused<L: Log>() {
+    let log = L::with(&[1], &[1]);
+    let headers = vec![("kept".to_owned(), Some(vec![b'x'; 600_000]))];
+    log.put(partition(0, 0), &[Row { headers, ..Row::default() }]);
+    let mut member = Member::join(&log, settings());
+    member.reads(1);
+    let large = "y".repeat(600_000);
+    member.link.begin().unwrap();
+    let origin = member.batches.iter().find(|batch| batch.len() > 0).unwrap();
+    let sent = member.link.send(&out(&large), Some((origin, 0)));
+    let fault = sent.and_then(|()| member.link.commit(&progress(&[(0, 1)]))).unwrap_err();
+    assert!(matches!(fault, Fault::Refused(_)), "{fault:?}");
+    member.batches.clear();
+    member.assignment = member.link.recover().unwrap();
+    assert_eq!(member.assignment.starts, progress(&[(0, 0)]));
+    member.deliver("small", &progress(&[(0, 1)])).unwrap();
+    sees(&log, 0, "0: small");
     member.leave();
 }
 

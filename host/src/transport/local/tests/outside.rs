@@ -1,23 +1,21 @@
 //! What commands and other processes see and do, and what the log does by itself.
 
-use super::scene::{Scene, deliver, progress, settings, taken, text, topic};
+use super::scene::{Scene, append, deliver, keyed, of_value, out, progress, put, settings, shown, taken, text, topic};
 use crate::{
     manifest::Start,
     transport::{
-        Link, Progress,
+        Link, Outgoing, Progress, Taken,
         local::{
-            NewRecord, NotAppended, Place, codec,
+            LocalScan, LocalSender,
+            codec::Content,
             rows::{self, Expected},
-            scribe, writer,
+            scribe::Job,
+            tidy::{STEP_BYTES, Tidy},
         },
-        log::{Offsets, Topics},
+        log::{From, Offsets, Scan, Scanner, Sender, Topics},
     },
 };
 use std::{collections::BTreeMap, time::Duration};
-
-fn keyed<'a>(key: &'a str, value: &'a str) -> NewRecord<'a> {
-    NewRecord { key: Some(key.as_bytes()), value: Some(value.as_bytes()), ..NewRecord::default() }
-}
 
 #[test]
 fn topics_come_grow_and_go() {
@@ -49,78 +47,69 @@ fn a_topic_that_the_log_could_not_keep_is_refused() {
     assert!(scene.log.create(&topic("a cleanup.policy=delete,compact retention.ms=-1")).unwrap());
 }
 
+const PATIENCE: Duration = Duration::from_secs(60);
+
 #[test]
-fn records_are_appended_all_or_none_and_told_where() {
-    let scene = Scene::with(&["t:3", "c cleanup.policy=compact max.message.bytes=100"]);
-    let mut appender = scene.log.appender().unwrap();
-    let place = |partition, offset| Place { partition, offset };
-    let records = [
-        keyed("a-little-bit-long-string", "1"),
-        NewRecord { partition: Some(0), ..keyed("a-little-bit-long-string", "2") },
-        keyed("a-little-bit-long-string", "3"),
-    ];
-    assert_eq!(appender.append("t", &records).unwrap(), [place(2, 0), place(0, 0), place(2, 1)]);
-    let plain = NewRecord::default();
-    assert_eq!(appender.append("t", &[plain, plain]).unwrap(), [place(1, 0), place(1, 1)]);
-    let large = "x".repeat(30);
-    let wrong = [
-        ("t", NewRecord { partition: Some(3), ..plain }, "there is no partition 3"),
-        ("c", NewRecord::default(), "without a key"),
-        ("c", keyed("k", &large), "larger than max.message.bytes"),
-    ];
-    for (topic, record, words) in wrong {
-        match appender.append(topic, &[keyed("k", ""), record]).unwrap_err() {
-            NotAppended::Refused { record: 1, why } => assert!(why.contains(words), "{why}"),
-            other => panic!("{other:?}"),
+fn a_sender_goes_by_what_its_topic_takes_and_notices_when_it_grows() {
+    let scene = Scene::with(&["t max.message.bytes=200"]);
+    let mut sender = LocalSender::new(&scene.log, "t").unwrap();
+    let large = "x".repeat(200);
+    let to = |number, value| Outgoing { partition: Some(number), ..out(value) };
+    for (number, record) in (1..).zip([to(0, "a"), to(1, "b"), out(&large)]) {
+        assert!(sender.offer(number, &record).unwrap());
+    }
+    assert!(sender.settle(PATIENCE).unwrap());
+    scene.log.grow("t", 2).unwrap();
+    assert!(sender.offer(4, &to(1, "c")).unwrap() && sender.settle(PATIENCE).unwrap());
+    let sent = sender.sent();
+    assert_eq!((sent.acknowledged, sent.failed), (2, 2));
+    let named: Vec<_> = sent.named.iter().map(|unsent| (unsent.number, unsent.why.as_str())).collect();
+    assert_eq!(named, [(2, "t has no partition 1, it has 1"), (3, "t takes records of 200 bytes, this one has 296")]);
+    assert_eq!(scene.values("t"), "0: a; 1: c");
+}
+
+/// What a scan comes upon: records, or where it goes on.
+fn scanned(scan: &mut LocalScan) -> String {
+    match scan.take(9, Duration::ZERO).unwrap() {
+        Taken::Records(batch) => shown(&*batch),
+        Taken::Nothing => "nothing".into(),
+        Taken::Rebalance => {
+            let starts = scan.rebalance().unwrap().starts;
+            starts.iter().map(|(partition, next)| format!("{}>{next}", partition.number)).collect::<Vec<_>>().join(" ")
         }
     }
-    assert!(appender.append("none", &[plain]).unwrap_err().to_string().contains("there is no topic none"));
-    assert_eq!((scene.values("t").as_str(), scene.values("c").as_str()), ("0: 2; 1: - -; 2: 1 3", "0: "));
 }
 
 #[test]
-fn a_scanner_goes_from_any_offset_to_the_end_and_hears_what_comes() {
-    let scene = Scene::with(&["t"]);
-    scene.come("t", 0, &["a", "b", "c"]);
-    let mut scanner = scene.log.scanner().unwrap();
-    let page = scanner.read("t", 0, 1).unwrap();
-    assert_eq!(page.records().map(|record| record.offset).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!((page.start, page.next, page.end), (0, 3, 3));
-    scanner.wait_for_change(Duration::ZERO).unwrap();
-    assert!(!scanner.wait_for_change(Duration::ZERO).unwrap());
-    // From this process and from another one.
-    scene.come("t", 0, &["d"]);
-    assert!(scanner.wait_for_change(Duration::from_secs(60)).unwrap());
-    scene.other().appender().unwrap().append("t", &[keyed("k", "e")]).unwrap();
-    assert!(scanner.wait_for_change(Duration::from_secs(60)).unwrap());
-    assert_eq!(scanner.read("t", 0, 3).unwrap().records().count(), 2);
-    assert!(scanner.read("t", 0, 6).err().unwrap().to_string().contains("offsets from 0 to 5: 6 is not among them"));
-    assert!(scanner.read("t", 1, 0).err().unwrap().to_string().contains("no partition 1"));
-}
-
-#[test]
-fn a_long_partition_is_read_page_by_page() {
-    let scene = Scene::with(&["t"]);
-    let value = "x".repeat(10_000);
-    for _ in 0..5 {
-        scene.come("t", 0, &[value.as_str(); 100]);
+fn a_scan_goes_on_where_it_was_unless_the_topic_was_made_anew() {
+    for group in [None, Some("g".to_owned())] {
+        let scene = Scene::with(&["t"]);
+        scene.come("t", 0, &["a", "b"]);
+        let scan = Scan { topic: "t".into(), partition: None, from: From::Offset(1), group, uncommitted: false };
+        let mut reads = LocalScan::new(&scene.log, &scan).unwrap();
+        assert_eq!([scanned(&mut reads), scanned(&mut reads)], ["0>1", "0/0@1=b 0/0|2"]);
+        assert!(reads.commit(&progress(&[(0, 0, 2)])).unwrap());
+        scene.log.grow("t", 2).unwrap();
+        scene.come("t", 1, &["x"]);
+        assert_eq!([scanned(&mut reads), scanned(&mut reads)], ["0>2 1>0", "0/1@0=x 0/1|1 0/0|2"]);
+        scene.log.delete("t").unwrap();
+        scene.log.create(&topic("t")).unwrap();
+        scene.come("t", 0, &["c", "d", "e"]);
+        // What was read of the old one is nothing in the new one.
+        assert_eq!(reads.commit(&progress(&[(0, 0, 2)])).unwrap(), scan.group.is_none());
+        assert_eq!([scanned(&mut reads), scanned(&mut reads)], ["0>0", "0/0@0=c 0/0@1=d 0/0@2=e 0/0|3"]);
+        scene.log.delete("t").unwrap();
+        assert!(matches!(reads.take(9, Duration::ZERO).unwrap(), Taken::Rebalance));
+        assert_eq!(reads.rebalance().unwrap_err().to_string(), "there is no topic t");
     }
-    let (mut scanner, mut at, mut pages) = (scene.log.scanner().unwrap(), 0, 0);
-    while at < 500 {
-        let page = scanner.read("t", 0, at).unwrap();
-        assert_eq!(page.records().next().unwrap().offset, at);
-        assert_eq!(at + page.records().count() as u64, page.next);
-        (at, pages) = (page.next, pages + 1);
-    }
-    assert!(pages > 3, "{pages}");
 }
 
 #[test]
 fn a_group_s_offsets_are_shown_found_and_set() {
     let scene = Scene::with(&["in:2", "out"]);
     scene.come("in", 0, &["a", "b"]);
-    let early = NewRecord { timestamp: Some(10), partition: Some(1), ..NewRecord::default() };
-    scene.log.appender().unwrap().append("in", &[early, NewRecord { timestamp: Some(20), ..early }]).unwrap();
+    let early = Content { timestamp: 10, ..of_value("") };
+    put(&scene.log, "in", 1, &[early, Content { timestamp: 20, ..early }]);
     let offsets = scene.log.offsets("g", &["in".into()]);
     let shown =
         || -> Vec<_> { offsets.ask().unwrap().values().map(|lag| (lag.committed, lag.start, lag.end)).collect() };
@@ -154,16 +143,10 @@ fn one_host_at_a_time_runs_on_a_log() {
 fn jobs_that_are_committed_together_fail_alone() {
     let scene = Scene::with(&["t"]);
     let scribe = scene.log.scribe().unwrap();
-    let part = scene.log.desk().read(|tx| rows::topic(tx, "t")).unwrap().unwrap().parts[0].id;
     let job = |value: &'static str, from| {
-        let content = codec::Content { timestamp: 1, key: None, value: Some(value.as_bytes()), headers: b"" };
-        let blobs = writer::seal([content].into_iter());
-        let step = rows::Step { group: value.into(), topic: "t".into(), number: 0, part, from, next: 0 };
-        scribe::Job {
-            appends: vec![scribe::Append { topic: "t".into(), part, blobs }],
-            steps: vec![step],
-            ..scribe::Job::default()
-        }
+        let append = append(&scene.log, "t", 0, &[of_value(value)]);
+        let step = rows::Step { group: value.into(), topic: "t".into(), number: 0, part: append.part, from, next: 0 };
+        Job { appends: vec![append], steps: vec![step], ..Job::default() }
     };
     use Expected::{At, Nothing};
     // Somebody else writes: what is handed in meanwhile is committed together after it.
@@ -182,29 +165,26 @@ fn jobs_that_are_committed_together_fail_alone() {
 #[test]
 fn records_that_are_too_old_go_batch_by_batch() {
     let scene = Scene::with(&["t retention.ms=3600000", "u"]);
-    let old = NewRecord { timestamp: Some(1), ..NewRecord::default() };
+    let old = Content { timestamp: 1, ..of_value("-") };
     for topic in ["t", "u"] {
-        let mut appender = scene.log.appender().unwrap();
-        appender.append(topic, &[old, old]).unwrap();
+        let put = |records: &[_]| put(&scene.log, topic, 0, records);
+        put(&[old, old]);
         // A batch goes when its youngest record is too old.
-        appender.append(topic, &[old, keyed("k", "young")]).unwrap();
-        appender.append(topic, &[old]).unwrap();
+        put(&[old, of_value("young")]);
+        put(&[old]);
     }
-    scene.log.tidy().unwrap();
+    scene.tidy();
     assert_eq!((scene.values("t").as_str(), scene.values("u").as_str()), ("0: - young -", "0: - - - young -"));
     assert_eq!(scene.log.partitions("t").unwrap().unwrap()[0].start, Some(2));
-    let words = scene.log.scanner().unwrap().read("t", 0, 1).err().unwrap().to_string();
-    assert!(words.contains("t/0 has offsets from 2 to 5: 1 is not among them"), "{words}");
 }
 
 #[test]
 fn records_that_are_too_many_go_in_small_steps() {
     let scene = Scene::with(&["t retention.bytes=50000"]);
-    let record = NewRecord { value: Some(b"0123456789"), ..NewRecord::default() };
     for _ in 0..50 {
-        scene.log.appender().unwrap().append("t", &vec![record; 2_000]).unwrap();
+        scene.come("t", 0, &["0123456789"; 2_000]);
     }
-    scene.log.tidy().unwrap();
+    scene.tidy();
     let facts = &scene.log.partitions("t").unwrap().unwrap()[0];
     let kept = scene.log.desk().read(|tx| rows::size(tx, 1)).unwrap().unwrap();
     assert!((50_000..90_000).contains(&kept), "{kept}");
@@ -215,16 +195,34 @@ fn records_that_are_too_many_go_in_small_steps() {
 }
 
 #[test]
+fn a_step_of_removal_has_a_bound_in_bytes() {
+    let scene = Scene::with(&["t retention.bytes=0"]);
+    let large = "x".repeat(1 << 20);
+    for _ in 0..10 {
+        scene.come("t", 0, &[large.as_str()]);
+    }
+    let (mut desk, mut tidy) = (scene.log.desk(), Tidy::default());
+    tidy.begin();
+    let mut sizes = vec![10 << 20];
+    while tidy.is_at_it() {
+        tidy.step(&mut desk).unwrap();
+        sizes.push(desk.read(|tx| rows::size(tx, 1)).unwrap().unwrap());
+    }
+    assert!(sizes.windows(2).all(|sizes| sizes[0] <= sizes[1] + STEP_BYTES + (1 << 20)), "{sizes:?}");
+    assert_eq!(sizes.last(), Some(&0));
+}
+
+#[test]
 fn a_group_whose_next_record_is_too_old_is_told() {
     let scene = Scene::with(&["in retention.ms=3600000", "out"]);
-    let old = NewRecord { timestamp: Some(1), ..NewRecord::default() };
-    scene.log.appender().unwrap().append("in", &[old]).unwrap();
-    scene.log.appender().unwrap().append("in", &[old]).unwrap();
+    let old = Content { timestamp: 1, ..of_value("-") };
+    put(&scene.log, "in", 0, &[old]);
+    put(&scene.log, "in", 0, &[old]);
     let (mut link, assignment) = scene.link(settings());
     link.begin().unwrap();
     link.commit(&assignment.chosen).unwrap();
     assert_eq!(taken(&mut link, 1), "0/0@0=-");
-    scene.log.tidy().unwrap();
+    scene.tidy();
     let words = link.take(1, Duration::ZERO).err().unwrap().to_string();
     assert!(words.contains("in/0: the records from offset 1 on are gone, there is 2 to 2"), "{words}");
     let words = link.recover().unwrap_err().to_string();
@@ -234,21 +232,21 @@ fn a_group_whose_next_record_is_too_old_is_told() {
 #[test]
 fn of_each_key_the_last_record_stays_where_it_was() {
     let scene = Scene::with(&["t cleanup.policy=compact"]);
-    let mut appender = scene.log.appender().unwrap();
-    let gone = NewRecord { key: Some(b"a"), ..NewRecord::default() };
-    appender.append("t", &[keyed("a", "1"), keyed("b", "2"), keyed("a", "3")]).unwrap();
-    appender.append("t", &[keyed("b", "4")]).unwrap();
-    appender.append("t", &[gone, keyed("c", "5"), keyed("b", "6"), keyed("d", "7"), keyed("b", "8")]).unwrap();
-    scene.log.tidy().unwrap();
+    let put = |records: &[_]| put(&scene.log, "t", 0, records);
+    let gone = Content { value: None, ..keyed("a", "") };
+    put(&[keyed("a", "1"), keyed("b", "2"), keyed("a", "3")]);
+    put(&[keyed("b", "4")]);
+    put(&[gone, keyed("c", "5"), keyed("b", "6"), keyed("d", "7"), keyed("b", "8")]);
+    scene.tidy();
     let shown = || {
-        let page = scene.log.scanner().unwrap().read("t", 0, 0).unwrap();
-        let records = page.records().map(|record| format!("{}={}", record.offset, text(record.value)));
-        records.collect::<Vec<_>>().join(" ")
+        let mut all = Vec::new();
+        scene.each("t", |_, offset, record| all.push(format!("{offset}={}", text(record.value))));
+        all.join(" ")
     };
     assert_eq!(shown(), "4=- 5=5 7=7 8=8");
-    appender.append("t", &[keyed("c", "9"), keyed("c", "10")]).unwrap();
-    appender.append("t", &[keyed("d", "11"), keyed("c", "12")]).unwrap();
-    scene.log.tidy().unwrap();
+    put(&[keyed("c", "9"), keyed("c", "10")]);
+    put(&[keyed("d", "11"), keyed("c", "12")]);
+    scene.tidy();
     assert_eq!(shown(), "4=- 8=8 11=11 12=12");
     let size = scene.log.desk().read(|tx| rows::size(tx, 1)).unwrap().unwrap();
     let left: u64 =
@@ -264,14 +262,13 @@ fn of_each_key_the_last_record_stays_where_it_was() {
 #[test]
 fn many_keys_are_compacted_in_many_steps() {
     let scene = Scene::with(&["t cleanup.policy=compact"]);
-    let mut appender = scene.log.appender().unwrap();
     let keys: Vec<_> = (0..30_000).map(|key| key.to_string()).collect();
     for round in ["1", "2"] {
         for keys in keys.chunks(1_000) {
-            appender.append("t", &keys.iter().map(|key| keyed(key, round)).collect::<Vec<_>>()).unwrap();
+            put(&scene.log, "t", 0, &keys.iter().map(|key| keyed(key, round)).collect::<Vec<_>>());
         }
     }
-    scene.log.tidy().unwrap();
+    scene.tidy();
     assert_eq!(scene.values("t"), format!("0: {}", vec!["2"; 30_000].join(" ")));
 }
 
@@ -280,7 +277,7 @@ fn what_another_process_appends_comes_to_a_link() {
     let scene = Scene::with(&["in", "out"]);
     let (mut link, _) = scene.link(settings());
     assert_eq!(taken(&mut link, 9), "0/0|0");
-    scene.other().appender().unwrap().append("in", &[keyed("k", "a")]).unwrap();
+    put(&scene.other(), "in", 0, &[of_value("a")]);
     assert_eq!(taken(&mut link, 9), "0/0@0=a 0/0|1");
     deliver(&mut link, "A", &progress(&[(0, 0, 1)])).unwrap();
     assert!(scene.other().offsets("g", &["in".into()]).ask().unwrap().values().all(|lag| lag.is_none()));

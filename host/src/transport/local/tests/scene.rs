@@ -2,15 +2,22 @@
 
 pub(super) use crate::transport::suite::{out, partition};
 use crate::{
-    manifest::{OnLostOffset, Start},
+    manifest::OnLostOffset,
     transport::{
         Assignment, Batch, Fault, Link, LinkSettings, NextOffset, Partition, Progress, Taken,
-        local::{LocalBatch, LocalLink, LocalLog, NewRecord},
+        local::{
+            Durability, LocalLink, LocalLog,
+            codec::{Blob, Content},
+            rows,
+            scribe::{Append, Job},
+            tidy::Tidy,
+            writer::{Pending, now},
+        },
         log::{NewTopic, Topics},
         suite,
     },
 };
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use tempfile::TempDir;
 
 pub(super) struct Scene {
@@ -36,11 +43,6 @@ pub(super) fn settings() -> LinkSettings {
     LinkSettings { inputs: vec!["in".into()], outputs: vec!["out".into()], ..suite::settings() }
 }
 
-/// The same, with another start.
-pub(super) fn from(from: Start) -> LinkSettings {
-    LinkSettings { from, ..settings() }
-}
-
 /// The same, with another rule for offsets that are gone.
 pub(super) fn lost(on_lost_offset: OnLostOffset) -> LinkSettings {
     LinkSettings { on_lost_offset, ..settings() }
@@ -50,7 +52,7 @@ impl Scene {
     /// A log with these topics.
     pub(super) fn with(topics: &[&str]) -> Scene {
         let folder = tempfile::tempdir().unwrap();
-        let log = LocalLog::open(folder.path()).unwrap();
+        let log = open(folder.path()).unwrap();
         let scene = Scene { log, folder };
         topics.iter().for_each(|text| assert!(scene.log.create(&topic(text)).unwrap()));
         scene
@@ -58,39 +60,45 @@ impl Scene {
 
     /// The same log as another process sees it.
     pub(super) fn other(&self) -> LocalLog {
-        LocalLog::open(self.folder.path()).unwrap()
+        open(self.folder.path()).unwrap()
     }
 
-    /// Records come into a partition.
-    pub(super) fn come(&self, topic: &str, partition: u32, values: &[&str]) {
-        let records: Vec<_> = values
-            .iter()
-            .map(|value| NewRecord {
-                partition: Some(partition),
-                value: Some(value.as_bytes()),
-                ..NewRecord::default()
-            })
-            .collect();
-        self.log.appender().unwrap().append(topic, &records).unwrap();
+    /// Records of these values come into a partition, in one batch.
+    pub(super) fn come(&self, topic: &str, number: u32, values: &[&str]) {
+        let records: Vec<_> = values.iter().map(|value| of_value(value)).collect();
+        put(&self.log, topic, number, &records);
+    }
+
+    /// Looks at every record of a topic, with its partition and its offset.
+    pub(super) fn each(&self, topic: &str, mut look: impl FnMut(u32, u64, Content<'_>)) {
+        let read = |tx: &rusqlite::Connection| {
+            for (number, part) in (0..).zip(rows::existing(tx, topic)?.parts) {
+                rows::read_blobs(tx, (part.id, topic, number), part.first, |_, blob: Blob| {
+                    (0..blob.len()).for_each(|index| look(number, blob.offset(index), blob.content(index)));
+                    true
+                })?;
+            }
+            Ok(())
+        };
+        self.log.desk().read(read).unwrap();
+    }
+
+    /// Removes what retention and compaction leave no place for.
+    pub(super) fn tidy(&self) {
+        let (mut desk, mut tidy) = (self.log.desk(), Tidy::default());
+        tidy.begin();
+        while tidy.is_at_it() {
+            tidy.step(&mut desk).unwrap();
+        }
     }
 
     /// All values of a topic: `0: a b; 1: c`.
     pub(super) fn values(&self, topic: &str) -> String {
-        let mut scanner = self.log.scanner().unwrap();
         let parts = self.log.partitions(topic).unwrap().unwrap();
-        let mut part = |number: u32, start: u64| {
-            let mut values = Vec::new();
-            let mut at = start;
-            loop {
-                let page = scanner.read(topic, number, at).unwrap();
-                values.extend(page.records().map(|record| text(record.value)));
-                at = page.next;
-                if page.next == page.end {
-                    return format!("{number}: {}", values.join(" "));
-                }
-            }
-        };
-        parts.iter().map(|facts| part(facts.number, facts.start.unwrap())).collect::<Vec<_>>().join("; ")
+        let mut values = vec![Vec::new(); parts.len()];
+        self.each(topic, |number, _, record| values[number as usize].push(text(record.value)));
+        let all: Vec<_> = (0..).zip(values).map(|(number, values)| format!("{number}: {}", values.join(" "))).collect();
+        all.join("; ")
     }
 
     /// A link that has begun.
@@ -99,6 +107,37 @@ impl Scene {
         let assignment = link.recover().unwrap();
         (link, assignment)
     }
+}
+
+/// A record of a value alone, of now.
+pub(super) fn of_value(value: &str) -> Content<'_> {
+    Content { timestamp: now(), key: None, value: Some(value.as_bytes()), headers: &[] }
+}
+
+/// One with a key.
+pub(super) fn keyed<'a>(key: &'a str, value: &'a str) -> Content<'a> {
+    Content { key: Some(key.as_bytes()), ..of_value(value) }
+}
+
+/// Records for one partition, in one batch.
+pub(super) fn append(log: &LocalLog, topic: &str, number: u32, records: &[Content<'_>]) -> Append {
+    let found = log.desk().read(|tx| rows::existing(tx, topic)).unwrap();
+    let mut pending = Pending::default();
+    for record in records {
+        pending.push(*record);
+    }
+    Append { topic: topic.to_owned(), part: found.parts[number as usize].id, blobs: pending.finish() }
+}
+
+/// They come into it.
+pub(super) fn put(log: &LocalLog, topic: &str, number: u32, records: &[Content<'_>]) {
+    let job = Job { appends: vec![append(log, topic, number, records)], ..Job::default() };
+    log.scribe().unwrap().submit(job).unwrap().recv().unwrap().unwrap();
+}
+
+/// The log in a folder.
+pub(super) fn open(folder: &Path) -> anyhow::Result<LocalLog> {
+    LocalLog::open_with(folder, Durability::default())
 }
 
 /// Bytes for people.
@@ -120,7 +159,7 @@ pub(super) fn taken(link: &mut LocalLink, limit: usize) -> String {
     }
 }
 
-pub(super) fn shown(batch: &LocalBatch) -> String {
+pub(super) fn shown(batch: &dyn Batch) -> String {
     let record = |index| {
         let record = batch.get(index);
         let Partition { input, number } = record.partition;

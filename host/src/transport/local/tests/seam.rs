@@ -1,11 +1,15 @@
 //! The suite of what a log does, on the embedded log.
 
-use super::scene::Scene;
+use super::scene::{Scene, of_value, put};
 use crate::{
     clock::{Clock, SystemClock},
     transport::{
         LinkSettings, NextOffset, Partition,
-        local::{LocalLink, NewRecord, Page},
+        local::{
+            LocalLink,
+            codec::{Content, Headers, push_header},
+            writer::now,
+        },
         log::{Lag, Offsets, Topics},
         suite::{self, Log, Row},
     },
@@ -22,28 +26,9 @@ struct Embedded {
 }
 
 impl Embedded {
-    fn append(&self, partition: Partition, records: &[NewRecord<'_>]) {
-        self.scene.log.appender().unwrap().append(&self.inputs[partition.input], records).unwrap();
-    }
-
     fn lag(&self, partition: Partition) -> Lag {
         let topic = self.inputs[partition.input].clone();
         self.scene.log.offsets("g", std::slice::from_ref(&topic)).ask().unwrap()[&(topic, partition.number)]
-    }
-
-    fn pages(&self, output: usize, mut each: impl FnMut(u32, &Page)) {
-        let (topic, mut scanner) = (&self.outputs[output], self.scene.log.scanner().unwrap());
-        for facts in self.scene.log.partitions(topic).unwrap().unwrap() {
-            let mut at = 0;
-            loop {
-                let page = scanner.read(topic, facts.number, at).unwrap();
-                each(facts.number, &page);
-                at = page.next;
-                if at == page.end {
-                    break;
-                }
-            }
-        }
     }
 }
 
@@ -66,22 +51,23 @@ impl Log for Embedded {
     }
 
     fn put(&self, partition: Partition, rows: &[Row]) {
-        let headers: Vec<Vec<_>> = rows
-            .iter()
-            .map(|row| row.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())).collect())
-            .collect();
+        let headers = |row: &Row| {
+            let mut headers = Vec::new();
+            row.headers.iter().for_each(|(name, value)| push_header(&mut headers, name.as_bytes(), value.as_deref()));
+            headers
+        };
+        let headers: Vec<_> = rows.iter().map(headers).collect();
         let records: Vec<_> = rows
             .iter()
             .zip(&headers)
-            .map(|(row, headers)| NewRecord {
-                partition: Some(partition.number),
-                timestamp: row.timestamp,
+            .map(|(row, headers)| Content {
+                timestamp: row.timestamp.unwrap_or_else(now),
                 key: row.key.as_deref(),
                 value: row.value.as_deref(),
                 headers,
             })
             .collect();
-        self.append(partition, &records);
+        put(&self.scene.log, &self.inputs[partition.input], partition.number, &records);
     }
 
     /// What is aborted was never written.
@@ -92,35 +78,35 @@ impl Log for Embedded {
     }
 
     fn put_header(&self, partition: Partition, name: &[u8], value: &[u8]) {
-        let headers = [(name, Some(value))];
-        self.append(partition, &[NewRecord { value: Some(b"x"), headers: &headers, ..NewRecord::default() }]);
+        let mut headers = Vec::new();
+        push_header(&mut headers, name, Some(value));
+        let record = Content { headers: &headers, ..of_value("x") };
+        put(&self.scene.log, &self.inputs[partition.input], partition.number, &[record]);
     }
 
     fn read(&self, output: usize) -> Vec<(u32, Row)> {
         let mut all = Vec::new();
-        self.pages(output, |number, page| {
-            for record in page.records() {
-                let header = |(name, value): (&[u8], Option<&[u8]>)| {
-                    (String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec))
-                };
-                let row = Row {
-                    key: record.key.map(<[u8]>::to_vec),
-                    value: record.value.map(<[u8]>::to_vec),
-                    headers: record.headers.map(header).collect(),
-                    timestamp: Some(record.timestamp),
-                };
-                all.push((number, row));
-            }
+        self.scene.each(&self.outputs[output], |number, _, record| {
+            let header = |(name, value): (&[u8], Option<&[u8]>)| {
+                (String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec))
+            };
+            let row = Row {
+                key: record.key.map(<[u8]>::to_vec),
+                value: record.value.map(<[u8]>::to_vec),
+                headers: Headers::new(record.headers).map(header).collect(),
+                timestamp: Some(record.timestamp),
+            };
+            all.push((number, row));
         });
         all
     }
 
     fn first_header(&self, output: usize) -> (Vec<u8>, Vec<u8>) {
         let mut first = None;
-        self.pages(output, |_, page| {
-            let mut headers = page.records().flat_map(|record| record.headers);
-            first =
-                first.take().or_else(|| headers.next().map(|(name, value)| (name.to_vec(), value.unwrap().to_vec())));
+        self.scene.each(&self.outputs[output], |_, _, record| {
+            let of_record =
+                || Headers::new(record.headers).next().map(|(name, value)| (name.to_vec(), value.unwrap().to_vec()));
+            first = first.take().or_else(of_record);
         });
         first.unwrap()
     }
@@ -145,7 +131,7 @@ impl Log for Embedded {
             log.desk().write(|tx| Ok(tx.execute(words, [name.as_str(), config])?)).unwrap();
         };
         configure(r#"{"retention.bytes": "0"}"#);
-        log.tidy().unwrap();
+        self.scene.tidy();
         configure("{}");
     }
 
