@@ -6,7 +6,10 @@ use super::{
     member::Member,
     offsets::patiently,
     raw::Queue,
-    reader::Events,
+    reader::{
+        Events,
+        instead::{Kind, sort},
+    },
     settings::Cluster,
     topics::words,
 };
@@ -166,21 +169,19 @@ impl Scanner for Alone {
         }
         let batch = KafkaBatch::new(self.scratch.drain(..), &self.topics, &self.consumer, |queued| {
             let place = format!("{}/{}", queued.topic().to_string_lossy(), queued.partition());
-            match queued.error() {
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+            let Some(code) = queued.error() else {
+                return Err(anyhow!("a record of {place} came unasked"));
+            };
+            match sort(code) {
+                Kind::OffsetGone => {
                     Err(anyhow!("{place}: the next record is gone, as its time was over: read on with `-o start`"))
                 }
-                Some(
-                    code @ (RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownTopic
-                    | RDKafkaErrorCode::UnknownPartition),
-                ) => Err(anyhow!("{place}: {}", words(code))),
-                Some(code) => {
+                Kind::Unreadable => Err(anyhow!("{place}: {}", queued.text())),
+                Kind::Forbidden | Kind::PartitionGone => Err(anyhow!("{place}: {}", words(code))),
+                Kind::Passing => {
                     tracing::debug!("{place}: {code}: {}", queued.text());
                     Ok(())
                 }
-                None => Err(anyhow!("a record of {place} came unasked")),
             }
         })?;
         Ok(Taken::Records(Box::new(batch)))

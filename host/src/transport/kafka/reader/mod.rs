@@ -3,7 +3,7 @@
 //! Rebalances are not handled in the library's callback: it only notes them, and the worker lets them happen between
 //! two transactions.
 
-mod instead;
+pub(super) mod instead;
 mod starts;
 
 use super::{
