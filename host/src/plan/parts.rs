@@ -52,6 +52,7 @@ impl Surroundings<'_> {
         let settings = Arc::new(SourceSettings {
             source: source.name.clone(),
             outputs,
+            forgets: self.topics.get(&source.position).is_some_and(forgets),
             every: source.every,
             retry: Retry::default(),
         });
@@ -202,6 +203,13 @@ pub fn setup(stage: &manifest::Stage) -> Setup {
     }
 }
 
+/// True for a topic that is known to delete records for their age. Without the right to see its configuration, nobody
+/// knows.
+fn forgets(facts: &TopicFacts) -> bool {
+    let policy = facts.config.get("cleanup.policy");
+    policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "delete"))
+}
+
 pub(super) fn largest(facts: &TopicFacts) -> usize {
     facts.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(DEFAULT_LARGEST)
 }
@@ -211,4 +219,19 @@ pub(super) fn largest(facts: &TopicFacts) -> usize {
 fn transaction_timeout(limits: &Limits, commit_interval: Duration) -> Duration {
     let slowest = limits.time * 10 * 2;
     TRANSACTION_TIMEOUT.max(slowest + commit_interval + Duration::from_secs(4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_forgets_when_it_deletes_as_well_and_an_unknown_one_is_trusted() {
+        let with = |policy: &str| {
+            forgets(&TopicFacts { config: [("cleanup.policy".into(), policy.into())].into(), ..TopicFacts::default() })
+        };
+        assert_eq!(["delete", "compact,delete", "delete, compact"].map(with), [true; 3]);
+        assert_eq!(["compact", ""].map(with), [false; 2]);
+        assert!(!forgets(&TopicFacts::default()));
+    }
 }

@@ -18,6 +18,8 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// A poll that brought nothing is not repeated sooner.
 const PAUSE: Duration = Duration::from_millis(10);
+/// As long as `every` may be; nothing is put off for longer.
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// What a source needs to know.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct SourceSettings {
     pub source: String,
     /// The topics that it writes; that of its position stands last.
     pub outputs: Vec<Output>,
+    /// The topic of its position loses records when their time is over.
+    pub forgets: bool,
     /// From the beginning of one poll to that of the next.
     pub every: Duration,
     /// How soon a poll that failed is tried again; that is never given up.
@@ -109,6 +113,14 @@ impl Source {
         self.due
     }
 
+    /// What it brought was not committed, or may not be all by now: it is polled again as soon as it may be. One that
+    /// failed waits as before.
+    pub fn poll_again(&mut self) {
+        if self.failures == 0 {
+            self.due = Duration::ZERO;
+        }
+    }
+
     /// Why it cannot work at all, when that is so.
     pub fn flaw(&self) -> Option<String> {
         let position = self.settings.outputs.last()?;
@@ -119,9 +131,10 @@ impl Source {
             ));
         }
         // Retention would take the position of a source that brings nothing for long.
-        (!position.compacted).then(|| {
+        self.settings.forgets.then(|| {
             format!(
-                "{topic} is not compacted, and would forget the source's position: set its cleanup.policy to compact"
+                "{topic} deletes records by their age, and would forget the source's position: set its cleanup.policy \
+                 to compact alone"
             )
         })
     }
@@ -182,7 +195,7 @@ impl Source {
             1 => tracing::warn!("{line}; trying until one succeeds"),
             _ => tracing::debug!("{line}"),
         }
-        self.due = self.clock.now() + self.settings.retry.delay(self.failures, after_ms).max(PAUSE);
+        self.due = self.clock.now() + self.settings.retry.delay(self.failures, after_ms).clamp(PAUSE, LONGEST);
         Answer::Nothing
     }
 

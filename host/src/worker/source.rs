@@ -257,6 +257,9 @@ impl<L: Link> SourceWorker<L> {
 
     /// Everything known of the position before is void.
     fn assign(&mut self, assignment: &Assignment) {
+        if self.open.polls > 0 || matches!(self.standing, Standing::Done) {
+            self.source.poll_again();
+        }
         (self.open, self.last, self.passed) = (Open::default(), None, 0);
         self.source.state().set_at_work(false);
         self.source.state().set_done(false);
