@@ -146,7 +146,7 @@ impl Source {
             Ok(polled) => self.look_at(polled, position, begun),
             Err(PollFailed::Stop(reason)) => Answer::Stop(words(&reason)),
             Err(PollFailed::Retry(Later { reason, after_ms })) => self.put_off(&words(&reason), after_ms),
-            Err(PollFailed::Fault(reason) | PollFailed::Limit(reason)) => self.put_off(&words(&reason), None),
+            Err(PollFailed::Fault(reason)) => self.put_off(&words(&reason), None),
         }
     }
 
