@@ -3,7 +3,7 @@
 use super::{Part, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Port, Properties, Start},
-    source::{SourceSettings, SourceState},
+    source::SourceSettings,
     stage::{Output, Retry, StageSettings},
     text::hex,
     transport::{
@@ -22,6 +22,8 @@ pub(super) const DEFAULT_LARGEST: usize = 1_048_588;
 const BATCH_OVERHEAD: usize = 1024;
 /// How long a sink collects before it prints.
 const SINK_INTERVAL: Duration = Duration::from_millis(20);
+/// After so many positions a source's group commits its progress.
+const PROGRESS_EVERY: u64 = 1000;
 /// How long a transaction may take, unless limits need more.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,11 +55,11 @@ impl Surroundings<'_> {
             source: source.name.clone(),
             outputs,
             forgets: self.topics.get(&source.position).is_some_and(forgets),
+            progress_every: PROGRESS_EVERY,
             every: source.every,
             retry: Retry::default(),
         });
-        let state = Arc::new(SourceState::default());
-        let work = Work::Source { compiled, setup: source_setup(source), settings, state };
+        let work = Work::Source { compiled, setup: source_setup(source), settings };
         Some(self.part(&source.name, work, source.commit_interval, &source.properties, link))
     }
 
@@ -122,8 +124,7 @@ impl Surroundings<'_> {
         properties: &Properties,
         link: LinkSettings,
     ) -> Part {
-        let (name, log, workers) = (name.to_owned(), self.log.with(properties), link.place.1);
-        Part { name, work, workers, commit_interval, log, link }
+        Part { name: name.to_owned(), work, commit_interval, log: self.log.with(properties), link }
     }
 
     /// A link with everything that follows from its topics; what else it needs, its owner says.

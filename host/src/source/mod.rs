@@ -21,6 +21,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// As long as `every` may be; nothing is put off for longer.
 const LONGEST: Duration = Duration::from_hours(24);
 
+/// Between two words about failures that pass and come back.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(10);
+const LONGEST_SILENCE: Duration = Duration::from_hours(1);
+
 /// What a source needs to know.
 #[derive(Clone, Debug)]
 pub struct SourceSettings {
@@ -30,6 +34,8 @@ pub struct SourceSettings {
     pub outputs: Vec<Output>,
     /// The topic of its position loses records when their time is over.
     pub forgets: bool,
+    /// After so many positions the group's progress is committed, so that whoever comes next has few to read.
+    pub progress_every: u64,
     /// From the beginning of one poll to that of the next.
     pub every: Duration,
     /// How soon a poll that failed is tried again; that is never given up.
@@ -84,6 +90,30 @@ pub struct Source {
     due: Duration,
     /// How often in a row it has failed.
     failures: u32,
+    words: Words,
+}
+
+/// When it is said that polls fail: once until one succeeds, and ever more seldom when that happens again and again.
+#[derive(Default)]
+struct Words {
+    said: bool,
+    /// Not before this time.
+    next: Duration,
+    gap: Duration,
+}
+
+impl Words {
+    fn are_due(&mut self, now: Duration) -> bool {
+        if self.said || now < self.next {
+            return false;
+        }
+        self.gap = match now - self.next > self.gap {
+            true => SHORTEST_SILENCE,
+            false => (self.gap * 2).min(LONGEST_SILENCE),
+        };
+        (self.said, self.next) = (true, now + self.gap);
+        true
+    }
 }
 
 impl Source {
@@ -95,7 +125,7 @@ impl Source {
         state: Arc<SourceState>,
     ) -> Source {
         let router = Router::new(clock.clone());
-        Source { settings, poller, clock, router, state, due: Duration::ZERO, failures: 0 }
+        Source { settings, poller, clock, router, state, due: Duration::ZERO, failures: 0, words: Words::default() }
     }
 
     /// How others see it.
@@ -106,6 +136,11 @@ impl Source {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.settings.source
+    }
+
+    /// After how many positions the group's progress is committed.
+    pub fn progress_every(&self) -> u64 {
+        self.settings.progress_every
     }
 
     /// When it is to be polled next.
@@ -151,7 +186,8 @@ impl Source {
     }
 
     fn look_at(&mut self, mut polled: Polled, position: Option<&[u8]>, begun: Duration) -> Answer {
-        if std::mem::take(&mut self.failures) > 0 {
+        self.failures = 0;
+        if std::mem::take(&mut self.words.said) {
             tracing::info!("{}: can be polled again", self.settings.source);
         }
         self.due = begun + self.settings.every;
@@ -186,14 +222,14 @@ impl Source {
         }
     }
 
-    /// It is polled again after a delay that grows; said once, until it succeeds.
+    /// It is polled again after a delay that grows.
     fn put_off(&mut self, why: &str, after_ms: Option<u64>) -> Answer {
         self.failures = self.failures.saturating_add(1);
         self.state.note_failure();
         let line = format!("{}: a poll failed: {why}", self.settings.source);
-        match self.failures {
-            1 => tracing::warn!("{line}; trying until one succeeds"),
-            _ => tracing::debug!("{line}"),
+        match self.words.are_due(self.clock.now()) {
+            true => tracing::warn!("{line}; trying until one succeeds"),
+            false => tracing::debug!("{line}"),
         }
         self.due = self.clock.now() + self.settings.retry.delay(self.failures, after_ms).clamp(PAUSE, LONGEST);
         Answer::Nothing

@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     record::{HeaderEdit, Later, Polled, Reason, Record},
     stage::{Output, Retry},
+    wasm::fixture::lines,
 };
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
@@ -55,6 +56,7 @@ fn source(answers: impl Into<VecDeque<Result<Polled, PollFailed>>>) -> (Source, 
         source: "numbers".into(),
         outputs: vec![output("main", 2, false), output("position", 1, true)],
         forgets: false,
+        progress_every: 5,
         every: ms(50),
         retry: Retry::default(),
     };
@@ -167,6 +169,22 @@ fn a_failed_poll_is_tried_again_after_growing_delays() {
     check("1 @1", 47, 47);
     check("nothing", 100, 120);
     assert_eq!(state.counts().failures, 6);
+}
+
+#[test]
+fn one_that_fails_now_and_then_says_so_ever_more_seldom() {
+    let failed = || Err(PollFailed::Fault(reason()));
+    let answers: VecDeque<_> = (0..300).flat_map(|_| [failed(), Ok(polled(&["a"], "1"))]).collect();
+    let (mut source, clock, _) = source(answers);
+    let (_, lines) = lines(|| {
+        for _ in 0..600 {
+            source.poll(None);
+            clock.wait(source.due().saturating_sub(clock.now()));
+        }
+    });
+    // At once, and after about 10 and 30 of 45 seconds.
+    let said = lines.iter().filter(|line| line.starts_with("WARN"));
+    assert_eq!((said.count(), lines.iter().filter(|line| line.starts_with("INFO")).count()), (3, 3), "{lines:?}");
 }
 
 #[test]

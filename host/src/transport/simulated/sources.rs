@@ -84,6 +84,7 @@ pub(super) fn at_work(
         source: "numbers".into(),
         outputs: [(MAIN, partitions), (POSITIONS, 1)].map(output).into(),
         forgets: false,
+        progress_every: 5,
         every: numbers.every,
         retry: Retry { backoff: Duration::from_millis(50), ..Retry::default() },
     };
@@ -328,6 +329,15 @@ mod tests {
             scene.ends_with(ALL);
             assert!(scene.happened(Event::Killed));
         }
+    }
+
+    #[test]
+    fn one_that_stands_by_says_so_until_it_takes_over() {
+        let scene = scene();
+        scene.until("b stands by", |scene| scene.source().is_standby());
+        scene.strike("a", Moment::Take, LONG);
+        scene.until("b takes over", |scene| !scene.source().is_standby());
+        scene.ends_with(ALL);
     }
 
     #[test]
