@@ -9,6 +9,7 @@ mod starts;
 use super::{
     batch::{KafkaBatch, Queued},
     health::Health,
+    places,
     raw::{self, Queue},
 };
 use crate::transport::{Assignment, Fault, LinkSettings, NextOffset, Partition, Progress, Taken};
@@ -329,25 +330,16 @@ impl Reader {
     }
 
     fn list(&self, partitions: &BTreeSet<Partition>, offset: Offset) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        partitions.iter().for_each(|p| add(&mut list, self.topic(*p), *p, offset));
-        list
+        places::list(&self.settings.inputs, partitions, offset)
     }
 
     fn progress(&self, list: &TopicPartitionList) -> Result<Progress, Fault> {
-        let mut progress = Progress::default();
         for element in list.elements() {
             element
                 .error()
                 .map_err(|error| Fault::Unavailable(format!("{}/{}: {error}", element.topic(), element.partition())))?;
-            let (Some(input), Offset::Offset(next)) =
-                (self.settings.inputs.iter().position(|topic| topic == element.topic()), element.offset())
-            else {
-                continue;
-            };
-            progress.reach(Partition { input, number: element.partition() as u32 }, NextOffset(next as u64));
         }
-        Ok(progress)
+        Ok(places::known(&self.settings.inputs, list))
     }
 
     pub(super) fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
@@ -389,11 +381,7 @@ impl Reader {
 
     /// Progress as the library takes it.
     pub(super) fn offsets(&self, progress: &Progress) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (partition, next) in progress.iter() {
-            add(&mut list, self.topic(partition), partition, Offset::Offset(next.0 as i64));
-        }
-        list
+        places::offsets(&self.settings.inputs, progress)
     }
 
     /// Commits progress without a transaction.
@@ -449,10 +437,6 @@ impl Drop for Reader {
         });
         closed.recv_timeout(Duration::from_secs(2)).ok();
     }
-}
-
-fn add(list: &mut TopicPartitionList, topic: &str, partition: Partition, offset: Offset) {
-    list.add_partition_offset(topic, partition.number as i32, offset).expect("an offset that the library knows");
 }
 
 fn fatal(error: KafkaError) -> Fault {
