@@ -113,6 +113,8 @@ pub(super) struct Reader {
     said: BTreeSet<(Option<Partition>, String)>,
     /// Partitions whose offset the broker does not know, as after a topic was made anew.
     lost: BTreeSet<Partition>,
+    /// How far the partitions reached when they were begun, where no end before that may be believed.
+    known_ends: Progress,
     /// Records may be taken from them: they stand where they should.
     started: bool,
     scratch: Vec<Queued>,
@@ -141,6 +143,7 @@ impl Reader {
             dead: false,
             said: BTreeSet::new(),
             lost,
+            known_ends: Progress::default(),
             started: false,
             scratch: Vec::new(),
         })
@@ -164,7 +167,7 @@ impl Reader {
         }
         let mut all = Vec::new();
         let inputs = &self.settings.inputs;
-        let batch = KafkaBatch::new(self.scratch.drain(..), inputs, &self.consumer, |queued| {
+        let mut batch = KafkaBatch::new(self.scratch.drain(..), inputs, &self.consumer, |queued| {
             let topic = queued.topic().to_string_lossy();
             let Some(code) = queued.error() else {
                 // A record that we cannot place must not be passed over.
@@ -177,6 +180,7 @@ impl Reader {
             Ok(())
         })?;
         self.hear_instead(all)?;
+        batch.pass_ends_before(&self.known_ends);
         Ok(Taken::Records(batch))
     }
 
@@ -287,6 +291,11 @@ impl Reader {
             return Ok(Assignment::default());
         }
         let assignment = self.find_starts()?;
+        if self.settings.shared_writer.is_some() {
+            // Whoever wrote before has been shut out, so what is there now is all of it.
+            let given = self.given.iter().copied().collect();
+            self.known_ends = self.offsets_at(&given, Offset::End)?;
+        }
         let list = self.offsets(&assignment.starts);
         if self.assigned {
             // What was fetched under the old positions is out of date after this.

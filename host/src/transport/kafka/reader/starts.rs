@@ -81,7 +81,7 @@ impl Reader {
     }
 
     /// Where partitions begin, end, or pass a time.
-    fn offsets_at(&mut self, partitions: &BTreeSet<Partition>, at: Offset) -> Result<Progress, Fault> {
+    pub(super) fn offsets_at(&mut self, partitions: &BTreeSet<Partition>, at: Offset) -> Result<Progress, Fault> {
         let list = self.list(partitions, at);
         self.ask(|consumer| consumer.offsets_for_times(list.clone(), QUESTION)).and_then(|list| self.progress(&list))
     }
