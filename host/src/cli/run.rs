@@ -103,7 +103,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let outcome = supervisor::run(plan, &control, &options)?;
     Ok(match outcome {
         outcome if !outcome.failures.is_empty() => Exit::Failed,
-        outcome if arguments.fail_on_dead_letter && outcome.dead_letters() > 0 => Exit::DeadLetters,
+        outcome if arguments.fail_on_dead_letter && outcome.dead_letters > 0 => Exit::DeadLetters,
         _ => Exit::Done,
     })
 }

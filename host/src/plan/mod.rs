@@ -11,7 +11,7 @@ pub use wanted::Wanted;
 use crate::{
     lines::OutputFormat,
     manifest::{Delivery, Manifest, OnError},
-    source::{SourceSettings, SourceState},
+    source::SourceSettings,
     stage::StageSettings,
     text::count,
     transport::{
@@ -46,8 +46,6 @@ pub enum Work {
         setup: Setup,
         /// Where its records go, and its pace.
         settings: Arc<SourceSettings>,
-        /// How it is doing, for those who look at it.
-        state: Arc<SourceState>,
     },
     /// A module's function is called for each.
     Stage {
@@ -73,13 +71,11 @@ pub struct Part {
     pub name: String,
     /// What is done with its records.
     pub work: Work,
-    /// How many workers it has.
-    pub workers: u32,
     /// How long a transaction stays open.
     pub commit_interval: Duration,
     /// The log, reached as this part says.
     pub log: Log,
-    /// How its workers are connected; each has a name, a place and a control of its own.
+    /// How its workers are connected, and how many they are; each has a name, a place and a control of its own.
     pub link: LinkSettings,
 }
 
@@ -102,6 +98,16 @@ impl Plan {
 }
 
 impl Part {
+    /// How many workers it has.
+    pub fn workers(&self) -> u32 {
+        self.link.place.1
+    }
+
+    /// True when its records come of polls, and of no topic.
+    pub fn is_source(&self) -> bool {
+        matches!(self.work, Work::Source { .. })
+    }
+
     /// One line for people.
     pub fn describe(&self) -> String {
         let Part { name, link, .. } = self;
@@ -116,7 +122,7 @@ impl Part {
                     Delivery::ExactlyOnce => "exactly once",
                     Delivery::AtLeastOnce => "at least once",
                 };
-                let workers = count(self.workers.into(), "worker");
+                let workers = count(self.workers().into(), "worker");
                 let outputs = outputs(usize::from(settings.on_error == OnError::DeadLetter));
                 format!("{name}: {inputs} → {outputs}, {workers}, {delivery}")
             }

@@ -3,7 +3,7 @@
 use super::{Part, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Port, Properties, Start},
-    source::{SourceSettings, SourceState},
+    source::SourceSettings,
     stage::{Output, Retry, StageSettings},
     text::hex,
     transport::{
@@ -22,6 +22,8 @@ pub(super) const DEFAULT_LARGEST: usize = Rules::DEFAULT_LARGEST;
 const BATCH_OVERHEAD: usize = 1024;
 /// How long a sink collects before it prints.
 const SINK_INTERVAL: Duration = Duration::from_millis(20);
+/// After so many positions a source's group commits its progress.
+const PROGRESS_EVERY: u64 = 1000;
 /// How long a transaction may take, unless limits need more.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,11 +54,12 @@ impl Surroundings<'_> {
         let settings = Arc::new(SourceSettings {
             source: source.name.clone(),
             outputs,
+            forgets: self.topics.get(&source.position).is_some_and(forgets),
+            progress_every: PROGRESS_EVERY,
             every: source.every,
             retry: Retry::default(),
         });
-        let state = Arc::new(SourceState::default());
-        let work = Work::Source { compiled, setup: source_setup(source), settings, state };
+        let work = Work::Source { compiled, setup: source_setup(source), settings };
         Some(self.part(&source.name, work, source.commit_interval, &source.properties, link))
     }
 
@@ -121,8 +124,7 @@ impl Surroundings<'_> {
         properties: &Properties,
         link: LinkSettings,
     ) -> Part {
-        let (name, log, workers) = (name.to_owned(), self.log.with(properties), link.place.1);
-        Part { name, work, workers, commit_interval, log, link }
+        Part { name: name.to_owned(), work, commit_interval, log: self.log.with(properties), link }
     }
 
     /// A link with everything that follows from its topics; what else it needs, its owner says.
@@ -195,6 +197,13 @@ pub fn setup(stage: &manifest::Stage) -> Setup {
     }
 }
 
+/// True for a topic that is known to delete records for their age. Without the right to see its configuration, nobody
+/// knows.
+fn forgets(facts: &TopicFacts) -> bool {
+    let policy = facts.config.get("cleanup.policy");
+    policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "delete"))
+}
+
 pub(super) fn largest(facts: &TopicFacts) -> usize {
     Rules::of(facts).largest
 }
@@ -204,4 +213,19 @@ pub(super) fn largest(facts: &TopicFacts) -> usize {
 fn transaction_timeout(limits: &Limits, commit_interval: Duration) -> Duration {
     let slowest = limits.time * 10 * 2;
     TRANSACTION_TIMEOUT.max(slowest + commit_interval + Duration::from_secs(4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_forgets_when_it_deletes_as_well_and_an_unknown_one_is_trusted() {
+        let with = |policy: &str| {
+            forgets(&TopicFacts { config: [("cleanup.policy".into(), policy.into())].into(), ..TopicFacts::default() })
+        };
+        assert_eq!(["delete", "compact,delete", "delete, compact"].map(with), [true; 3]);
+        assert_eq!(["compact", ""].map(with), [false; 2]);
+        assert!(!forgets(&TopicFacts::default()));
+    }
 }

@@ -18,6 +18,12 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// A poll that brought nothing is not repeated sooner.
 const PAUSE: Duration = Duration::from_millis(10);
+/// As long as `every` may be; nothing is put off for longer.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// Between two words about failures that pass and come back.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(10);
+const LONGEST_SILENCE: Duration = Duration::from_hours(1);
 
 /// What a source needs to know.
 #[derive(Clone, Debug)]
@@ -26,6 +32,10 @@ pub struct SourceSettings {
     pub source: String,
     /// The topics that it writes; that of its position stands last.
     pub outputs: Vec<Output>,
+    /// The topic of its position loses records when their time is over.
+    pub forgets: bool,
+    /// After so many positions the group's progress is committed, so that whoever comes next has few to read.
+    pub progress_every: u64,
     /// From the beginning of one poll to that of the next.
     pub every: Duration,
     /// How soon a poll that failed is tried again; that is never given up.
@@ -80,6 +90,30 @@ pub struct Source {
     due: Duration,
     /// How often in a row it has failed.
     failures: u32,
+    words: Words,
+}
+
+/// When it is said that polls fail: once until one succeeds, and ever more seldom when that happens again and again.
+#[derive(Default)]
+struct Words {
+    said: bool,
+    /// Not before this time.
+    next: Duration,
+    gap: Duration,
+}
+
+impl Words {
+    fn are_due(&mut self, now: Duration) -> bool {
+        if self.said || now < self.next {
+            return false;
+        }
+        self.gap = match now - self.next > self.gap {
+            true => SHORTEST_SILENCE,
+            false => (self.gap * 2).min(LONGEST_SILENCE),
+        };
+        (self.said, self.next) = (true, now + self.gap);
+        true
+    }
 }
 
 impl Source {
@@ -91,7 +125,7 @@ impl Source {
         state: Arc<SourceState>,
     ) -> Source {
         let router = Router::new(clock.clone());
-        Source { settings, poller, clock, router, state, due: Duration::ZERO, failures: 0 }
+        Source { settings, poller, clock, router, state, due: Duration::ZERO, failures: 0, words: Words::default() }
     }
 
     /// How others see it.
@@ -104,9 +138,22 @@ impl Source {
         &self.settings.source
     }
 
+    /// After how many positions the group's progress is committed.
+    pub fn progress_every(&self) -> u64 {
+        self.settings.progress_every
+    }
+
     /// When it is to be polled next.
     pub fn due(&self) -> Duration {
         self.due
+    }
+
+    /// What it brought was not committed, or may not be all by now: it is polled again as soon as it may be. One that
+    /// failed waits as before.
+    pub fn poll_again(&mut self) {
+        if self.failures == 0 {
+            self.due = Duration::ZERO;
+        }
     }
 
     /// Why it cannot work at all, when that is so.
@@ -119,9 +166,10 @@ impl Source {
             ));
         }
         // Retention would take the position of a source that brings nothing for long.
-        (!position.compacted).then(|| {
+        self.settings.forgets.then(|| {
             format!(
-                "{topic} is not compacted, and would forget the source's position: set its cleanup.policy to compact"
+                "{topic} deletes records by their age, and would forget the source's position: set its cleanup.policy \
+                 to compact alone"
             )
         })
     }
@@ -133,12 +181,13 @@ impl Source {
             Ok(polled) => self.look_at(polled, position, begun),
             Err(PollFailed::Stop(reason)) => Answer::Stop(words(&reason)),
             Err(PollFailed::Retry(Later { reason, after_ms })) => self.put_off(&words(&reason), after_ms),
-            Err(PollFailed::Fault(reason) | PollFailed::Limit(reason)) => self.put_off(&words(&reason), None),
+            Err(PollFailed::Fault(reason)) => self.put_off(&words(&reason), None),
         }
     }
 
     fn look_at(&mut self, mut polled: Polled, position: Option<&[u8]>, begun: Duration) -> Answer {
-        if std::mem::take(&mut self.failures) > 0 {
+        self.failures = 0;
+        if std::mem::take(&mut self.words.said) {
             tracing::info!("{}: can be polled again", self.settings.source);
         }
         self.due = begun + self.settings.every;
@@ -173,16 +222,16 @@ impl Source {
         }
     }
 
-    /// It is polled again after a delay that grows; said once, until it succeeds.
+    /// It is polled again after a delay that grows.
     fn put_off(&mut self, why: &str, after_ms: Option<u64>) -> Answer {
         self.failures = self.failures.saturating_add(1);
         self.state.note_failure();
         let line = format!("{}: a poll failed: {why}", self.settings.source);
-        match self.failures {
-            1 => tracing::warn!("{line}; trying until one succeeds"),
-            _ => tracing::debug!("{line}"),
+        match self.words.are_due(self.clock.now()) {
+            true => tracing::warn!("{line}; trying until one succeeds"),
+            false => tracing::debug!("{line}"),
         }
-        self.due = self.clock.now() + self.settings.retry.delay(self.failures, after_ms).max(PAUSE);
+        self.due = self.clock.now() + self.settings.retry.delay(self.failures, after_ms).clamp(PAUSE, LONGEST);
         Answer::Nothing
     }
 

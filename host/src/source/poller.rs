@@ -4,8 +4,8 @@ use crate::record::{Later, Polled, Reason};
 
 /// A module that is ready to be polled.
 pub trait Poller {
-    /// Asks for what comes behind this position; none is the beginning. After a [`PollFailed::Fault`] or
-    /// [`PollFailed::Limit`] the instance is gone, and the next call makes a fresh one.
+    /// Asks for what comes behind this position; none is the beginning. After a [`PollFailed::Fault`] the instance is
+    /// gone, and the next call makes a fresh one.
     fn poll(&mut self, position: Option<&[u8]>) -> Result<Polled, PollFailed>;
 }
 
@@ -16,8 +16,6 @@ pub enum PollFailed {
     Retry(Later),
     /// There never will be: the source ends.
     Stop(Reason),
-    /// The module's own code failed.
+    /// The module's own code failed, or hit one of its limits.
     Fault(Reason),
-    /// It hit one of its limits.
-    Limit(Reason),
 }

@@ -2,12 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What a source has done, counted when it is certain.
+/// What a source has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceCounts {
-    /// Polls that brought something.
-    pub polls: u64,
-    /// Records that came of them.
+    /// Records that were brought and committed.
     pub records: u64,
     /// Polls that failed, and were or will be tried again.
     pub failures: u64,
@@ -16,17 +14,16 @@ pub struct SourceCounts {
 /// How one host's worker of a source is doing.
 #[derive(Debug, Default)]
 pub struct SourceState {
-    at_work: AtomicBool,
+    standby: AtomicBool,
     done: AtomicBool,
-    polls: AtomicU64,
     records: AtomicU64,
     failures: AtomicU64,
 }
 
 impl SourceState {
-    /// True when another host has the source, or nobody has it yet.
+    /// True when another host has had the source for a while.
     pub fn is_standby(&self) -> bool {
-        !self.at_work.load(Ordering::Acquire)
+        self.standby.load(Ordering::Acquire)
     }
 
     /// True when the source has said that nothing more will ever come, and all that came is committed.
@@ -36,23 +33,19 @@ impl SourceState {
 
     /// The counts so far.
     pub fn counts(&self) -> SourceCounts {
-        SourceCounts {
-            polls: self.polls.load(Ordering::Relaxed),
-            records: self.records.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-        }
+        SourceCounts { records: self.records.load(Ordering::Relaxed), failures: self.failures.load(Ordering::Relaxed) }
     }
 
-    pub(crate) fn set_at_work(&self, at_work: bool) {
-        self.at_work.store(at_work, Ordering::Release);
+    /// Gives what it was before.
+    pub(crate) fn set_standby(&self, standby: bool) -> bool {
+        self.standby.swap(standby, Ordering::AcqRel)
     }
 
     pub(crate) fn set_done(&self, done: bool) {
         self.done.store(done, Ordering::Release);
     }
 
-    pub(crate) fn add(&self, polls: u64, records: u64) {
-        self.polls.fetch_add(polls, Ordering::Relaxed);
+    pub(crate) fn add(&self, records: u64) {
         self.records.fetch_add(records, Ordering::Relaxed);
     }
 

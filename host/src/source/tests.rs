@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     record::{HeaderEdit, Later, Polled, Reason, Record},
     stage::{Output, Retry},
+    wasm::fixture::lines,
 };
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
@@ -54,6 +55,8 @@ fn source(answers: impl Into<VecDeque<Result<Polled, PollFailed>>>) -> (Source, 
     let settings = SourceSettings {
         source: "numbers".into(),
         outputs: vec![output("main", 2, false), output("position", 1, true)],
+        forgets: false,
+        progress_every: 5,
         every: ms(50),
         retry: Retry::default(),
     };
@@ -110,6 +113,19 @@ fn a_pace_that_was_lost_is_not_made_up_for() {
 }
 
 #[test]
+fn what_was_not_committed_is_polled_again_and_what_failed_waits() {
+    let later = Err(PollFailed::Retry(Later { reason: reason(), after_ms: Some(7_000) }));
+    let (mut source, clock, _) = source([Ok(polled(&["a"], "1")), later]);
+    source.poll(None);
+    source.poll_again();
+    assert!(source.due() <= clock.now());
+    source.poll(None);
+    let due = source.due();
+    source.poll_again();
+    assert_eq!(source.due(), due);
+}
+
+#[test]
 fn a_position_that_stays_is_nothing_new() {
     let (mut source, ..) = source([
         Ok(polled(&[], "1")),
@@ -127,8 +143,15 @@ fn a_position_that_stays_is_nothing_new() {
 fn a_failed_poll_is_tried_again_after_growing_delays() {
     let later = |after_ms| Err(PollFailed::Retry(Later { reason: reason(), after_ms }));
     let trap = || Err(PollFailed::Fault(reason()));
-    let (mut source, clock, state) =
-        source([later(None), trap(), later(Some(7_000)), later(Some(0)), Ok(polled(&["a"], "1")), later(None)]);
+    let (mut source, clock, state) = source([
+        later(None),
+        trap(),
+        later(Some(3_600_000)),
+        later(Some(u64::MAX)),
+        later(Some(0)),
+        Ok(polled(&["a"], "1")),
+        later(None),
+    ]);
     let mut delays = || {
         let said = show(source.poll(None));
         (said, source.due().saturating_sub(clock.now()))
@@ -140,11 +163,28 @@ fn a_failed_poll_is_tried_again_after_growing_delays() {
     };
     check("nothing", 100, 120);
     check("nothing", 200, 240);
-    check("nothing", 7_000, 7_000);
+    check("nothing", 3_600_000, 3_600_000);
+    check("nothing", 86_400_000, 86_400_000);
     check("nothing", 10, 10);
     check("1 @1", 47, 47);
     check("nothing", 100, 120);
-    assert_eq!(state.counts().failures, 5);
+    assert_eq!(state.counts().failures, 6);
+}
+
+#[test]
+fn one_that_fails_now_and_then_says_so_ever_more_seldom() {
+    let failed = || Err(PollFailed::Fault(reason()));
+    let answers: VecDeque<_> = (0..300).flat_map(|_| [failed(), Ok(polled(&["a"], "1"))]).collect();
+    let (mut source, clock, _) = source(answers);
+    let (_, lines) = lines(|| {
+        for _ in 0..600 {
+            source.poll(None);
+            clock.wait(source.due().saturating_sub(clock.now()));
+        }
+    });
+    // At once, and after about 10 and 30 of 45 seconds.
+    let said = lines.iter().filter(|line| line.starts_with("WARN"));
+    assert_eq!((said.count(), lines.iter().filter(|line| line.starts_with("INFO")).count()), (3, 3), "{lines:?}");
 }
 
 #[test]

@@ -25,13 +25,12 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// How long to wait after so many failed attempts, the guest's own wish first; never longer than all of it may take.
+    /// How long to wait after so many failed attempts, the guest's own wish first.
     pub(crate) fn delay(&self, attempts: u32, after_ms: Option<u64>) -> Duration {
         let doublings = attempts.saturating_sub(1).min(20);
         let grown = self.backoff.saturating_mul(1 << doublings).min(self.max_backoff);
         // Up to a fifth more, so that what failed together does not come back together.
-        let delay = after_ms.map_or_else(|| grown + grown.mul_f64(fastrand::f64() / 5.0), Duration::from_millis);
-        delay.min(self.give_up_after)
+        after_ms.map_or_else(|| grown + grown.mul_f64(fastrand::f64() / 5.0), Duration::from_millis)
     }
 }
 
@@ -69,7 +68,8 @@ impl Retries {
         if now.saturating_sub(since) >= self.rules.give_up_after {
             return None;
         }
-        let due = now + self.rules.delay(attempts, after_ms);
+        // Never longer than all of it may take: then it is tried once more.
+        let due = now + self.rules.delay(attempts, after_ms).min(self.rules.give_up_after);
         self.waiting.insert(at.0, Waiting { offset: at.1, attempts, since, due });
         Some(due)
     }

@@ -1,9 +1,10 @@
 //! Finds out when nothing is left to do: every group's committed offsets stand at the end of all partitions of all of
-//! its inputs, whoever holds them, and every source has said that nothing more will come. A worker that is idle itself says nothing of a dead one that still holds records.
+//! its inputs, whoever holds them, and every source has said that nothing more will come. A worker that is idle itself
+//! says nothing of a dead one that still holds records.
 
 use super::{Event, Running};
 use crate::{
-    plan::{Part, Work},
+    plan::Part,
     source::SourceState,
     stage::Tally,
     transport::log::{Lag, Log, Offsets},
@@ -25,9 +26,11 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Watches in a thread of its own, and tells when there has been nothing to do for `quiet`.
 pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>, events: mpsc::Sender<Event>) {
+    let (sources, others): (Vec<_>, Vec<_>) = running.iter().partition(|running| running.part.is_source());
     let mut watch = Watch {
-        sources: running.iter().filter_map(|running| source(&running.part)).collect(),
-        groups: running.iter().filter_map(|running| Group::of(&running.part)).collect(),
+        sources: sources.iter().map(|running| running.state.clone()).collect(),
+        // What a source's group has committed tells nothing.
+        groups: others.iter().map(|running| Group::of(&running.part)).collect(),
         tallies: running.iter().map(|running| running.tally.clone()).collect(),
     };
     thread::spawn(move || {
@@ -36,7 +39,7 @@ pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>,
         while !control.stopping() {
             let done = match watch.is_done() {
                 Ok(done) => {
-                    answered = Instant::now();
+                    (answered, said) = (Instant::now(), false);
                     done
                 }
                 Err(error) => {
@@ -83,13 +86,6 @@ impl Watch {
     }
 }
 
-fn source(part: &Part) -> Option<Arc<SourceState>> {
-    match &part.work {
-        Work::Source { state, .. } => Some(state.clone()),
-        Work::Stage { .. } | Work::Sink { .. } => None,
-    }
-}
-
 /// A group, and the connection that asks about it.
 struct Group {
     log: Log,
@@ -99,15 +95,9 @@ struct Group {
 }
 
 impl Group {
-    /// That of a stage or a sink. What a source's group has committed tells nothing.
-    fn of(part: &Part) -> Option<Group> {
-        let link = &part.link;
-        source(part).is_none().then(|| Group {
-            log: part.log.clone(),
-            name: link.group.clone(),
-            topics: link.inputs.clone(),
-            offsets: None,
-        })
+    fn of(part: &Part) -> Group {
+        let Part { log, link, .. } = part;
+        Group { log: log.clone(), name: link.group.clone(), topics: link.inputs.clone(), offsets: None }
     }
 
     fn ask(&mut self) -> Result<BTreeMap<(String, u32), Lag>> {

@@ -11,7 +11,8 @@ pub use signals::{listen as listen_to_signals, until as until_signals};
 
 use crate::{
     plan::{Part, Plan, Work},
-    stage::{Counts, Tally},
+    source::SourceState,
+    stage::Tally,
     text::{count, grouped},
     transport::{kafka::Health, log::Log},
     worker::{Ended, control::Control, identity::Identities},
@@ -46,15 +47,8 @@ pub struct Options {
 pub struct Outcome {
     /// What went wrong; empty when nothing did.
     pub failures: Vec<String>,
-    /// What became of the records, stage by stage.
-    pub stages: Vec<(String, Counts)>,
-}
-
-impl Outcome {
     /// All dead letters of the run.
-    pub fn dead_letters(&self) -> u64 {
-        self.stages.iter().map(|(_, counts)| counts.dead_letters).sum()
-    }
+    pub dead_letters: u64,
 }
 
 /// What happens in a run.
@@ -69,6 +63,8 @@ enum Event {
 struct Running {
     part: Arc<Part>,
     tally: Arc<Tally>,
+    /// How it is doing, when it is a source.
+    state: Arc<SourceState>,
     control: Arc<Control>,
     workers: u32,
     failed: bool,
@@ -123,9 +119,8 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
     }
     control.stop();
     status.clear();
-    let stages = running.iter().map(|stage| (stage.part.name.clone(), stage.tally.counts())).collect();
     summarize(&running, options.quiet);
-    Ok(Outcome { failures, stages })
+    Ok(Outcome { failures, dead_letters: running.iter().map(|stage| stage.tally.counts().dead_letters).sum() })
 }
 
 /// Starts the difference between what runs, which is nothing, and the plan.
@@ -139,12 +134,14 @@ fn start(
     let identities = Identities::open(&plan.state, options.instance.as_deref())?;
     let mut running = Vec::new();
     for (index, part) in plan.parts.into_iter().enumerate() {
-        let (part, tally, own) = (Arc::new(part), Arc::new(Tally::default()), control.part());
-        for number in 0..part.workers {
+        let (part, own) = (Arc::new(part), control.part());
+        let (tally, state) = (Arc::<Tally>::default(), Arc::<SourceState>::default());
+        let workers = part.workers();
+        for number in 0..workers {
             let identity = identities.take(&plan.pipeline, &part.name)?;
-            let (part, tally) = (part.clone(), tally.clone());
+            let (part, tally, state) = (part.clone(), tally.clone(), state.clone());
             let name = part.name.clone();
-            let place = Place { number, part, tally, control: own.clone(), run: control.clone() };
+            let place = Place { number, part, tally, state, control: own.clone(), run: control.clone() };
             let (health, events) = (health.cloned(), events.clone());
             thread::Builder::new()
                 .name(name.clone())
@@ -159,7 +156,7 @@ fn start(
                 })
                 .context("a worker's thread cannot be started")?;
         }
-        running.push(Running { workers: part.workers, part, tally, control: own, failed: false });
+        running.push(Running { part, tally, state, control: own, workers, failed: false });
     }
     Ok(running)
 }
@@ -175,7 +172,7 @@ impl Running {
     /// What it has done, counted by what comes in, or, of a source, by what it brought.
     fn done(&self) -> u64 {
         match &self.part.work {
-            Work::Source { state, .. } => state.counts().records,
+            Work::Source { .. } => self.state.counts().records,
             Work::Stage { .. } | Work::Sink { .. } => self.tally.counts().taken,
         }
     }
@@ -184,8 +181,8 @@ impl Running {
         let counts = self.tally.counts();
         let mut parts = Vec::new();
         match &self.part.work {
-            Work::Source { state, .. } => {
-                let counts = state.counts();
+            Work::Source { .. } => {
+                let counts = self.state.counts();
                 parts.push(format!("{} brought", count(counts.records, "record")));
                 if counts.failures > 0 {
                     parts.push(format!("{} failed and tried again", count(counts.failures, "poll")));

@@ -49,7 +49,11 @@ impl Status {
             (letters, all) = (letters + stage.tally.counts().dead_letters, all + done);
             let name = &stage.part.name;
             let separator = if line.is_empty() { "" } else { " · " };
-            let state = if stage.failed { "stopped".into() } else { format!("{}/s", grouped(rate)) };
+            let state = match stage {
+                _ if stage.failed => "stopped".into(),
+                _ if stage.state.is_standby() => "stands by".into(),
+                _ => format!("{}/s", grouped(rate)),
+            };
             write!(line, "{separator}{name} {state}, {} done", grouped(done)).ok();
         }
         if letters > 0 {

@@ -4,7 +4,7 @@ use crate::{
     clock::SystemClock,
     plan::{Part, Work},
     sinks::stdout::stdout,
-    source::Source,
+    source::{Source, SourceState},
     stage::{Stage, Tally, guest::Guest},
     transport::{
         Link,
@@ -23,6 +23,7 @@ pub(super) struct Place {
     pub(super) number: u32,
     pub(super) part: Arc<Part>,
     pub(super) tally: Arc<Tally>,
+    pub(super) state: Arc<SourceState>,
     /// Its part's control, and that of the whole run.
     pub(super) control: Arc<Control>,
     pub(super) run: Arc<Control>,
@@ -52,10 +53,10 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
     let on =
         WorkerSettings { name: part.name.clone(), commit_interval: part.commit_interval, control: control.clone() };
     let (guest, settings): (Box<dyn Guest>, _) = match &part.work {
-        Work::Source { compiled, setup, settings, state } => {
+        Work::Source { compiled, setup, settings } => {
             return match SourceInstance::new(compiled, setup.clone()) {
                 Ok(instance) => {
-                    let source = Source::new(settings.clone(), Box::new(instance), clock.clone(), state.clone());
+                    let source = Source::new(settings.clone(), Box::new(instance), clock.clone(), place.state.clone());
                     SourceWorker::new(link, source, clock, on).run()
                 }
                 Err(error) => Ended::Failed(error.to_string()),

@@ -1,17 +1,19 @@
 //! Compiled modules, kept from one run to the next: to compile a large one takes seconds, to open what was kept of it
 //! takes milliseconds.
 //!
-//! A compiled module is machine code that is run without a further look. So the folder is this user's alone, a file is
-//! named after the component and the compiler that it was made by, and one that is not what was written is not used.
+//! A compiled module is machine code that is run without a further look. So the folder is this user's alone, and was so
+//! before anything in it was written; a file is named after the component and the compiler that it was made by, and one
+//! that is not what was written is not used.
 
 use super::load::Module;
 use crate::text::hex;
+use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
     sync::Once,
@@ -23,6 +25,13 @@ use wasmtime::{Engine, component::Component};
 const DIGEST_BYTES: usize = 32;
 /// What was not used for so long is not kept longer.
 const UNUSED: Duration = Duration::from_hours(30 * 24);
+
+/// The mode of a folder that can be trusted.
+const PRIVATE: u32 = 0o700;
+/// That of one that only its owner writes to, but that is not cleared yet: a process may end in between.
+const CLEARING: u32 = 0o711;
+/// In the mode of a folder that anybody else may write to.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// A folder of compiled modules, which any number of processes may share.
 pub struct Cache {
@@ -88,11 +97,26 @@ impl Cache {
     }
 }
 
-/// Nobody else may write here: who can could have this process run any code.
+/// Nobody else may write here: who can could have this process run any code. Whatever lies in a folder that was open to
+/// others may be theirs, so it goes.
 fn make_private(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    if fs::metadata(folder)?.permissions().mode() & 0o777 != 0o700 {
-        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    DirBuilder::new().recursive(true).mode(PRIVATE).create(folder)?;
+    let found = fs::metadata(folder)?;
+    if found.uid() != geteuid().as_raw() {
+        return Err(io::Error::other("it belongs to another user"));
+    }
+    let mode = found.permissions().mode() & 0o777;
+    if mode & OTHERS_WRITE != 0 || mode == CLEARING {
+        fs::set_permissions(folder, Permissions::from_mode(CLEARING))?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    if mode != PRIVATE {
+        fs::set_permissions(folder, Permissions::from_mode(PRIVATE))?;
     }
     Ok(())
 }
@@ -143,8 +167,8 @@ fn damaged(path: &Path) -> Option<Component> {
 
 #[expect(unsafe_code, reason = "a compiled module is machine code: the one place that has to trust some")]
 fn deserialize(engine: &Engine, compiled: &[u8]) -> Option<Component> {
-    // SAFETY: these bytes come from `Component::serialize`. They were written by `write` into a folder that nobody but
-    // this user can write to, the file's name holds the hash of the compiler that made them, and their digest shows
+    // SAFETY: these bytes come from `Component::serialize`. They were written by `write` into a folder that this user
+    // owns and that nobody else can write to, and what lay there when others could was removed; the file's name holds the hash of the compiler that made them, and their digest shows
     // that they are still those that were written.
     unsafe { Component::deserialize(engine, compiled) }.ok()
 }

@@ -1,7 +1,7 @@
-//! From the way a call ended to what a record's fate is told.
+//! From the way a call ended to what a record's fate, or a poll's, is told.
 
 use super::limits::{Exceeded, Limits};
-use crate::{record::Reason, stage::guest::Failed};
+use crate::{record::Reason, source::poller::PollFailed, stage::guest::Failed};
 use wasmtime::Trap;
 
 /// What wasmtime says when a guest hands over more than it may. Its error has no type of its own to ask for.
@@ -10,14 +10,37 @@ const TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
 /// The longest message that is made here.
 const MESSAGE_BYTES: usize = 1024;
 
-impl From<Exceeded> for Failed {
+/// What an instance did that is of no use any more.
+pub(super) enum Spoilt {
+    /// Its own code failed.
+    Fault(Reason),
+    /// It hit one of its limits.
+    Limit(Reason),
+}
+
+impl From<Exceeded> for Spoilt {
     fn from(exceeded: Exceeded) -> Self {
-        Failed::Limit(Reason { code: Some(exceeded.code().into()), message: exceeded.to_string() })
+        Spoilt::Limit(Reason { code: Some(exceeded.code().into()), message: exceeded.to_string() })
+    }
+}
+
+impl From<Spoilt> for Failed {
+    fn from(spoilt: Spoilt) -> Self {
+        match spoilt {
+            Spoilt::Fault(reason) => Failed::Fault(reason),
+            Spoilt::Limit(reason) => Failed::Limit(reason),
+        }
+    }
+}
+
+impl From<Spoilt> for PollFailed {
+    fn from((Spoilt::Fault(reason) | Spoilt::Limit(reason)): Spoilt) -> Self {
+        PollFailed::Fault(reason)
     }
 }
 
 /// Why a call was ended by the engine. `last_words` is the error that the guest wrote to its log just before.
-pub(super) fn failed(error: &wasmtime::Error, limits: &Limits, last_words: Option<&str>) -> Failed {
+pub(super) fn failed(error: &wasmtime::Error, limits: &Limits, last_words: Option<&str>) -> Spoilt {
     if let Some(exceeded) = exceeded(error, limits) {
         return exceeded.into();
     }
@@ -26,7 +49,7 @@ pub(super) fn failed(error: &wasmtime::Error, limits: &Limits, last_words: Optio
         Some(words) => format!("{} ({trap})", clean(words)),
         None => trap,
     };
-    Failed::Fault(Reason { code: Some("trap".into()), message })
+    Spoilt::Fault(Reason { code: Some("trap".into()), message })
 }
 
 fn exceeded(error: &wasmtime::Error, limits: &Limits) -> Option<Exceeded> {

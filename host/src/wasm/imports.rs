@@ -52,19 +52,14 @@ impl Host {
         Self { shared, memory, stopwatch: Stopwatch::default(), hand: None, last_words: None }
     }
 
-    /// A call begins: this record is in hand.
-    pub(super) fn begin(&mut self, record: InHand<'_>) {
-        let InHand { record: incoming, batch, index, attempt } = record;
-        let (partition, offset, timestamp) = (incoming.partition, incoming.offset, incoming.timestamp);
+    /// A call begins: this record is in hand, or, in a poll, none.
+    pub(super) fn begin(&mut self, hand: Option<InHand<'_>>) {
         self.stopwatch.reset();
         self.last_words = None;
-        self.hand = Some(Hand { batch, index, partition, offset, timestamp, attempt });
-    }
-
-    /// A poll begins, with nothing in hand.
-    pub(super) fn begin_poll(&mut self) {
-        self.stopwatch.reset();
-        self.last_words = None;
+        self.hand = hand.map(|InHand { record: incoming, batch, index, attempt }| {
+            let (partition, offset, timestamp) = (incoming.partition, incoming.offset, incoming.timestamp);
+            Hand { batch, index, partition, offset, timestamp, attempt }
+        });
     }
 
     /// The call is over: nothing is in hand.

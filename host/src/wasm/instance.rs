@@ -2,12 +2,15 @@
 
 use super::{
     engine::Compiled,
-    failure::{clean, failed},
+    failure::{Spoilt, clean, failed},
     imports::{Host, Shared},
     limits::{Limits, Memory},
     log::{GuestLog, escaped},
 };
-use crate::{record::Reason, stage::guest::Failed};
+use crate::{
+    record::{Reason, Record},
+    stage::guest::InHand,
+};
 use std::{cell::RefCell, rc::Rc};
 use wasmtime::{Store, UpdateDeadline, component};
 
@@ -47,6 +50,16 @@ pub enum OpenError {
     Limit(Reason),
 }
 
+/// A module that started before, and does not now.
+impl From<OpenError> for Spoilt {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Limit(reason) => Spoilt::Limit(reason),
+            error => Spoilt::Fault(Reason { code: Some("open".into()), message: error.to_string() }),
+        }
+    }
+}
+
 /// The typed functions of a world, found in an instance.
 pub(super) trait World: Sized {
     fn find(store: &mut Store<Host>, instance: &component::Instance) -> wasmtime::Result<Self>;
@@ -55,15 +68,15 @@ pub(super) trait World: Sized {
 /// A module that is called. After a failure that spoils it, it starts afresh at the next call.
 pub(super) struct Life<W: World> {
     compiled: Compiled,
-    pub(super) limits: Limits,
+    limits: Limits,
     shared: Rc<Shared>,
     running: Option<Running<W>>,
 }
 
 /// An instance, from its start to the failure that spoils it.
-pub(super) struct Running<W> {
-    pub(super) store: Store<Host>,
-    pub(super) world: W,
+struct Running<W> {
+    store: Store<Host>,
+    world: W,
 }
 
 impl<W: World> Life<W> {
@@ -79,17 +92,33 @@ impl<W: World> Life<W> {
         Ok(life)
     }
 
-    /// The instance, or a fresh one. Whoever takes it gives it back, unless it is spoilt.
-    pub(super) fn take(&mut self) -> Result<Running<W>, OpenError> {
-        match self.running.take() {
-            Some(running) => Ok(running),
-            None => self.start(),
+    /// One call within the limits, with the record that is in hand, if it is a stage's. What the guest says is given
+    /// back; `records` are those that it gave.
+    pub(super) fn call<T, E>(
+        &mut self,
+        hand: Option<InHand<'_>>,
+        call: impl FnOnce(&mut Store<Host>, &W) -> wasmtime::Result<Result<T, E>>,
+        records: impl FnOnce(&T) -> &[Record],
+    ) -> Result<Result<T, E>, Spoilt> {
+        // Until it is certain that it may be called again, it is nobody's.
+        let Running { mut store, world } = match self.running.take() {
+            Some(running) => running,
+            None => self.start()?,
+        };
+        store.data_mut().begin(hand);
+        let called = call(&mut store, &world);
+        store.data_mut().end();
+        let said = called.map_err(|error| failed(&error, &self.limits, store.data_mut().last_words().as_deref()))?;
+        if let Ok(given) = &said {
+            self.limits.check(records(given))?;
         }
+        self.running = Some(Running { store, world });
+        Ok(said)
     }
 
-    /// The instance may be called again.
-    pub(super) fn give_back(&mut self, running: Running<W>) {
-        self.running = Some(running);
+    /// The instance has said itself that it is of no use any more.
+    pub(super) fn end(&mut self) {
+        self.running = None;
     }
 
     fn start(&self) -> Result<Running<W>, OpenError> {
@@ -101,9 +130,8 @@ impl<W: World> Life<W> {
             Ok((world, Ok(()))) => Ok(Running { store, world }),
             Ok((_, Err(words))) => Err(OpenError::Refused(clean(&words))),
             Err(error) => Err(match failed(&error, &self.limits, last_words.as_deref()) {
-                Failed::Limit(reason) => OpenError::Limit(reason),
-                Failed::Fault(reason) | Failed::Reject(reason) => OpenError::Failed(reason.message),
-                Failed::Retry(later) => OpenError::Failed(later.reason.message),
+                Spoilt::Limit(reason) => OpenError::Limit(reason),
+                Spoilt::Fault(reason) => OpenError::Failed(reason.message),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! A guest's lines on the host's log: marked with the record in hand, escaped, and never a flood.
+//! A guest's lines on the host's log: marked with the record in hand, if there is one, escaped, and never a flood.
 
 use crate::{record::log::Level, text::count};
 use std::{
@@ -8,8 +8,8 @@ use std::{
 
 /// The longest line, before it is escaped.
 const LINE_BYTES: usize = 1024;
-/// Lines that one record may write.
-const LINES_A_RECORD: u32 = 20;
+/// Lines that one call may write: for a record, or in a poll.
+const LINES_A_CALL: u32 = 20;
 /// Lines that one instance may write in a second.
 const LINES_A_SECOND: u32 = 200;
 
@@ -25,7 +25,7 @@ pub(super) struct Place<'a> {
 
 /// Counts what a guest writes.
 pub(super) struct GuestLog {
-    record: u32,
+    call: u32,
     second: u32,
     since: Instant,
     dropped: u64,
@@ -34,7 +34,7 @@ pub(super) struct GuestLog {
 
 impl GuestLog {
     pub(super) fn new() -> Self {
-        Self { record: 0, second: 0, since: Instant::now(), dropped: 0, told: None }
+        Self { call: 0, second: 0, since: Instant::now(), dropped: 0, told: None }
     }
 
     /// Writes a line, or counts it as dropped.
@@ -45,18 +45,18 @@ impl GuestLog {
         if self.since.elapsed() >= SECOND {
             (self.since, self.second) = (Instant::now(), 0);
         }
-        if self.record >= LINES_A_RECORD || self.second >= LINES_A_SECOND {
+        if self.call >= LINES_A_CALL || self.second >= LINES_A_SECOND {
             self.dropped += 1;
             return;
         }
-        self.record += 1;
+        self.call += 1;
         self.second += 1;
         event(stage, place, level, &escaped(message));
     }
 
-    /// A call is over: the next record has lines of its own, and what was dropped is said, once a second.
+    /// A call is over: the next one has lines of its own, and what was dropped is said, once a second.
     pub(super) fn end_of_call(&mut self, stage: &str) {
-        self.record = 0;
+        self.call = 0;
         if self.dropped > 0 && self.told.is_none_or(|told| told.elapsed() >= SECOND) {
             self.tell(stage);
         }
@@ -69,7 +69,7 @@ impl GuestLog {
             self.told = Some(Instant::now());
             tracing::warn!(
                 target: "guest", stage,
-                "{} dropped: a record may write {LINES_A_RECORD}, an instance {LINES_A_SECOND} a second",
+                "{} dropped: a call may write {LINES_A_CALL}, an instance {LINES_A_SECOND} a second",
                 count(dropped, "line")
             );
         }

@@ -2,12 +2,11 @@
 
 use super::{
     engine::Compiled,
-    failure::failed,
     imports::Host,
     instance::{Life, OpenError, Setup, World, tame},
 };
 use crate::{
-    record::{Failure, Later, Reason, Record, StageWorld},
+    record::{Failure, Later, Record, StageWorld},
     stage::guest::{Failed, Guest, InHand},
     transport::Incoming,
 };
@@ -31,35 +30,17 @@ impl Instance {
 
 impl Guest for Instance {
     fn transform(&mut self, record: InHand<'_>) -> Result<Vec<Record>, Failed> {
-        let mut running = self.0.take()?;
-        let (store, limits) = (&mut running.store, self.0.limits);
         let Incoming { key, value, .. } = record.record;
-        store.data_mut().begin(record);
-        let called = running.world.millstream_stage_transformer().call_transform(&mut *store, key, value);
-        store.data_mut().end();
-
-        let fate = match called {
-            Ok(Ok(records)) => limits.check(&records).map(|()| records).map_err(Failed::from),
-            Ok(Err(Failure::Reject(reason))) => Err(Failed::Reject(tame(reason))),
-            Ok(Err(Failure::Retry(later))) => {
-                Err(Failed::Retry(Later { reason: tame(later.reason), after_ms: later.after_ms }))
-            }
-            Ok(Err(Failure::Fault(reason))) => Err(Failed::Fault(tame(reason))),
-            Err(error) => Err(failed(&error, &limits, store.data_mut().last_words().as_deref())),
+        let call = |store: &mut Store<Host>, world: &StageWorld| {
+            world.millstream_stage_transformer().call_transform(store, key, value)
         };
-        if !matches!(fate, Err(Failed::Fault(_) | Failed::Limit(_))) {
-            self.0.give_back(running);
-        }
-        fate
-    }
-}
-
-/// A module that started before, and does not now.
-impl From<OpenError> for Failed {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Limit(reason) => Failed::Limit(reason),
-            error => Failed::Fault(Reason { code: Some("open".into()), message: error.to_string() }),
-        }
+        self.0.call(Some(record), call, |records: &Vec<Record>| records)?.map_err(|failure| match failure {
+            Failure::Reject(reason) => Failed::Reject(tame(reason)),
+            Failure::Retry(later) => Failed::Retry(Later { reason: tame(later.reason), after_ms: later.after_ms }),
+            Failure::Fault(reason) => {
+                self.0.end();
+                Failed::Fault(tame(reason))
+            }
+        })
     }
 }

@@ -15,11 +15,11 @@ use crate::{
 };
 use std::{rc::Rc, time::Duration};
 
-/// After so many positions the group's progress is committed, so that whoever comes next has few to read.
-const POSITIONS: u64 = if cfg!(test) { 5 } else { 1000 };
-
 /// After a transaction that took too long, so many hold one poll each.
 const CAREFUL: u32 = 16;
+
+/// How long it goes without the source before that is said: longer than a group takes to share its partitions.
+const ALONE: Duration = Duration::from_secs(10);
 
 /// The one member of a source's group that is at work, or one that stands by.
 pub struct SourceWorker<L: Link> {
@@ -40,8 +40,8 @@ pub struct SourceWorker<L: Link> {
 
 /// Where the source is.
 enum Standing {
-    /// Another host has it, or the group has not answered yet.
-    Standby,
+    /// Another host has it, or the group has not answered yet; since when.
+    Standby(Duration),
     /// It is the only writer, and reads its position: the newest so far.
     Reading(Option<Vec<u8>>),
     /// Everything before this position is committed.
@@ -62,7 +62,7 @@ impl<L: Link> SourceWorker<L> {
     /// A worker that is not at work yet.
     pub fn new(link: L, source: Source, clock: Rc<dyn Clock>, settings: WorkerSettings) -> SourceWorker<L> {
         let trouble = Trouble::none(&settings.name, Writes::InTurn, &settings.control, &clock);
-        let (standing, open) = (Standing::Standby, Open::default());
+        let (standing, open) = (Standing::Standby(clock.now()), Open::default());
         SourceWorker { link, source, clock, settings, standing, last: None, passed: 0, careful: 0, open, trouble }
     }
 
@@ -150,12 +150,22 @@ impl<L: Link> SourceWorker<L> {
                     self.trouble.end();
                 }
             }
-            Taken::Nothing => {}
+            Taken::Nothing => self.note_standby(),
         }
         Ok(match &self.standing {
             Standing::AtWork(position) if self.clock.now() >= self.source.due() => Some(position.clone()),
             _ => None,
         })
+    }
+
+    /// That another host has the source is said once, when it has been so for a while.
+    fn note_standby(&self) {
+        if let Standing::Standby(since) = self.standing
+            && self.clock.now().saturating_sub(since) > ALONE
+            && !self.source.state().set_standby(true)
+        {
+            tracing::info!("{}: another host has it, stands by until that one is gone", self.settings.name);
+        }
     }
 
     /// Another poll for the open transaction, unless that has been open for long enough.
@@ -220,14 +230,13 @@ impl<L: Link> SourceWorker<L> {
                 }
             }
             self.standing = Standing::AtWork(position);
-            self.source.state().set_at_work(true);
         }
     }
 
     /// Progress that is worth a commit: whoever comes next begins with the last position that was read back, and not
     /// behind it.
     fn owed(&self) -> Progress {
-        let last = self.last.filter(|_| self.passed >= POSITIONS);
+        let last = self.last.filter(|_| self.passed >= self.source.progress_every());
         last.map(|(partition, offset)| (partition, NextOffset(offset.0))).into_iter().collect()
     }
 
@@ -237,7 +246,7 @@ impl<L: Link> SourceWorker<L> {
         }
         self.careful = self.careful.saturating_sub(1);
         self.standing = Standing::AtWork(position);
-        self.source.state().add(self.open.polls, self.open.records as u64);
+        self.source.state().add(self.open.records as u64);
         self.trouble.end();
     }
 
@@ -257,12 +266,17 @@ impl<L: Link> SourceWorker<L> {
 
     /// Everything known of the position before is void.
     fn assign(&mut self, assignment: &Assignment) {
+        if self.open.polls > 0 || matches!(self.standing, Standing::Done) {
+            self.source.poll_again();
+        }
         (self.open, self.last, self.passed) = (Open::default(), None, 0);
-        self.source.state().set_at_work(false);
         self.source.state().set_done(false);
         self.standing = match assignment.starts.is_empty() {
-            true => Standing::Standby,
-            false => Standing::Reading(None),
+            true => Standing::Standby(self.clock.now()),
+            false => {
+                self.source.state().set_standby(false);
+                Standing::Reading(None)
+            }
         };
     }
 

@@ -1,7 +1,13 @@
 //! What a stage makes of a broker whose topics vanish, or whose records are damaged.
 
 use crate::support::{Kafka, Pipeline, Sent, read_all};
-use std::{fs, os::unix::fs::FileExt, thread, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
 use xtask::kafka::{Cluster, Setup};
 
 const COPY: &str = "
@@ -21,6 +27,17 @@ fn value(text: &str) -> Sent<'_> {
 
 fn texts(kafka: &Kafka, topic: &str) -> Vec<String> {
     read_all(kafka, topic).iter().map(|record| record.text()).collect()
+}
+
+/// What `consume` prints of a topic, when it looks at checksums as the stage does.
+fn consume(pipeline: &Pipeline, topic: &str) -> Output {
+    let (path, address) = (pipeline.folder.path().join("checked.yaml"), &pipeline.kafka.address);
+    let text = fs::read_to_string(pipeline.folder.path().join("pipeline.yaml")).unwrap();
+    let kafka = format!("kafka: {{brokers: \"{address}\"");
+    fs::write(&path, text.replace(&kafka, &format!("{kafka}, properties: {{check.crcs: true}}"))).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command.args(["consume", topic, "--from-beginning", "--until-end", "--manifest"]).arg(path);
+    command.env_remove("MILLSTREAM_KAFKA").output().unwrap()
 }
 
 #[test]
@@ -65,6 +82,10 @@ fn a_damaged_record_is_not_passed_over() {
     assert!(host.is_running(), "{}", host.said());
     assert!(!texts(&kafka, &output).contains(&"third".to_owned()), "passed over:\n{}", host.said());
     assert_eq!(host.said().matches("not passed over").count(), 1, "said once:\n{}", host.said());
+    let printed = consume(&pipeline, &input);
+    let (out, err) = (String::from_utf8_lossy(&printed.stdout), String::from_utf8_lossy(&printed.stderr));
+    assert_eq!((printed.status.code(), out.contains("third")), (Some(1), false), "{out}{err}");
+    assert!(err.contains("failed CRC32C check"), "{err}");
 
     segment.write_all_at(b"s", at as u64).unwrap();
     host.until("all are there", Duration::from_secs(60), || texts(&kafka, &output) == ["first", "second", "third"]);

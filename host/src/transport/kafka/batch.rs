@@ -3,7 +3,7 @@
 use super::reader::Events;
 use crate::{
     record::Header,
-    transport::{Batch, Incoming, NextOffset, Offset, Partition},
+    transport::{Batch, Incoming, NextOffset, Offset, Partition, Progress},
 };
 use rdkafka::{
     bindings as rd,
@@ -149,6 +149,12 @@ impl KafkaBatch {
             }
         }
         Ok(batch)
+    }
+
+    /// Ends that lie before what is known to be there are none. A broker that has become a leader a moment ago may tell
+    /// of such.
+    pub(super) fn pass_ends_before(&mut self, known: &Progress) {
+        self.ends.retain(|(partition, end)| known.get(*partition).is_none_or(|known| *end >= known));
     }
 
     pub(super) fn queued(&self, index: usize) -> &Queued {

@@ -6,6 +6,7 @@ mod groups;
 mod health;
 mod member;
 mod offsets;
+mod places;
 #[allow(unsafe_code, reason = "calls into librdkafka that its wrapper lacks")]
 mod raw;
 mod reader;

@@ -1,16 +1,23 @@
 //! What groups have committed, and how far that is from the end.
 
-use super::{settings::Cluster, topics::Quiet};
+use super::{
+    places,
+    settings::Cluster,
+    topics::{Quiet, explain, explained},
+};
 use crate::{
     manifest::Start,
-    transport::log::{Lag, Offsets},
+    transport::{
+        NextOffset, Partition, Progress,
+        log::{Lag, Offsets},
+    },
 };
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
-    topic_partition_list::{Offset, TopicPartitionList},
+    topic_partition_list::Offset,
 };
 use std::{
     collections::BTreeMap,
@@ -18,13 +25,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-const QUESTION: Duration = Duration::from_secs(5);
 /// How long to ask for a group's coordinator, and how long to wait between.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A question to the cluster about one group. It joins no group.
 pub struct KafkaOffsets {
+    cluster: Cluster,
     client: BaseConsumer<Quiet>,
     topics: Vec<String>,
 }
@@ -36,81 +43,61 @@ impl KafkaOffsets {
         config.set("group.id", group).set("isolation.level", "read_committed");
         config.set("enable.auto.commit", "false");
         let client = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
-        Ok(KafkaOffsets { client, topics: topics.to_vec() })
+        Ok(KafkaOffsets { cluster: cluster.clone(), client, topics: topics.to_vec() })
     }
 
-    /// Every partition that is there.
-    fn partitions(&self) -> Result<Vec<(String, u32)>> {
-        let mut partitions = Vec::new();
-        for topic in &self.topics {
-            let metadata = self.client.fetch_metadata(Some(topic), QUESTION)?;
-            for found in metadata.topics() {
-                ensure!(found.error().is_none() && !found.partitions().is_empty(), "{topic} cannot be read now");
-                partitions.extend(found.partitions().iter().map(|partition| (topic.clone(), partition.id() as u32)));
-            }
-        }
-        Ok(partitions)
+    fn lags(&self) -> Result<BTreeMap<(String, u32), Lag>> {
+        let all = places::partitions(&self.client, &self.topics)?;
+        let committed = places::committed(&self.client, &self.topics, &all)?;
+        let at = |place| places::at(&self.client, &self.topics, &all, place);
+        let (starts, ends) = (at(Offset::Beginning)?, at(Offset::End)?);
+        all.iter()
+            .map(|partition| {
+                let lag = Lag {
+                    committed: committed.get(*partition).map(|next| next.0),
+                    start: starts.get(*partition).context("the broker does not say where a partition starts")?.0,
+                    end: ends.get(*partition).context("the broker does not say where a partition ends")?.0,
+                };
+                Ok((self.name(*partition), lag))
+            })
+            .collect()
     }
 
-    fn at(&self, partitions: &[(String, u32)], offset: Offset) -> Result<BTreeMap<(String, u32), u64>> {
-        known(&self.client.offsets_for_times(list(partitions, |_| offset)?, QUESTION)?)
+    fn starts(&self, start: Start) -> Result<BTreeMap<(String, u32), u64>> {
+        let all = places::partitions(&self.client, &self.topics)?;
+        let ends = places::at(&self.client, &self.topics, &all, Offset::End)?;
+        let found = places::start(&self.client, &self.topics, start, &ends)?;
+        Ok(found.iter().map(|(partition, next)| (self.name(partition), next.0)).collect())
+    }
+
+    fn name(&self, partition: Partition) -> (String, u32) {
+        (self.topics[partition.input].clone(), partition.number)
     }
 }
 
 impl Offsets for KafkaOffsets {
     fn ask(&self) -> Result<BTreeMap<(String, u32), Lag>> {
-        let partitions = self.partitions()?;
-        let committed = {
-            let asked = list(&partitions, |_| Offset::Invalid)?;
-            known(&patiently(|| self.client.committed_offsets(asked.clone(), QUESTION))?)?
-        };
-        let (starts, ends) = (self.at(&partitions, Offset::Beginning)?, self.at(&partitions, Offset::End)?);
-        partitions
-            .into_iter()
-            .map(|partition| {
-                let lag = Lag {
-                    committed: committed.get(&partition).copied(),
-                    start: *starts.get(&partition).context("the broker does not say where a partition starts")?,
-                    end: *ends.get(&partition).context("the broker does not say where a partition ends")?,
-                };
-                Ok((partition, lag))
-            })
-            .collect()
+        explained(&self.cluster, self.lags())
     }
 
     fn find(&self, start: Start) -> Result<BTreeMap<(String, u32), u64>> {
-        let partitions = self.partitions()?;
-        let mut found = match start {
-            Start::Earliest => self.at(&partitions, Offset::Beginning)?,
-            Start::Timestamp(time) => self.at(&partitions, Offset::Offset(time))?,
-            Start::Latest | Start::Refuse => BTreeMap::new(),
-        };
-        // Where nothing is that late, the end.
-        self.at(&partitions, Offset::End)?.into_iter().for_each(|(partition, end)| {
-            found.entry(partition).or_insert(end);
-        });
-        Ok(found)
+        explained(&self.cluster, self.starts(start))
     }
 
     fn set(&self, offsets: &BTreeMap<(String, u32), u64>) -> Result<()> {
-        let partitions: Vec<_> = offsets.keys().cloned().collect();
-        let list =
-            list(&partitions, |partition| Offset::Offset(i64::try_from(offsets[partition]).unwrap_or(i64::MAX)))?;
+        let place = |((topic, number), next): (&(String, u32), &u64)| {
+            let input = self.topics.iter().position(|known| known == topic);
+            let input = input.with_context(|| format!("the group does not read {topic}"))?;
+            Ok((Partition { input, number: *number }, NextOffset(*next)))
+        };
+        let list = places::offsets(&self.topics, &offsets.iter().map(place).collect::<Result<Progress>>()?);
         patiently(|| self.client.commit(&list, CommitMode::Sync)).map_err(|error| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => {
                 anyhow!("the group is at work: end who runs it, and try again")
             }
-            _ => error.into(),
+            _ => explain(&self.cluster, error),
         })
     }
-}
-
-fn list(partitions: &[(String, u32)], at: impl Fn(&(String, u32)) -> Offset) -> Result<TopicPartitionList> {
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition_offset(&partition.0, i32::try_from(partition.1)?, at(partition))?;
-    }
-    Ok(list)
 }
 
 /// Asks again while a group's coordinator is not at its place yet, as in a young cluster, or after a broker has gone.
@@ -133,16 +120,4 @@ fn is_passing(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::CoordinatorLoadInProgress
         )
     )
-}
-
-/// The offsets that were found; an error in the place of one is an error of all.
-fn known(list: &TopicPartitionList) -> Result<BTreeMap<(String, u32), u64>> {
-    let mut all = BTreeMap::new();
-    for element in list.elements() {
-        element.error()?;
-        if let Offset::Offset(offset) = element.offset() {
-            all.insert((element.topic().to_owned(), u32::try_from(element.partition())?), u64::try_from(offset)?);
-        }
-    }
-    Ok(all)
 }

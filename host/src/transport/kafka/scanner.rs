@@ -5,29 +5,28 @@ use super::{
     health::Health,
     member::Member,
     offsets::patiently,
+    places,
     raw::Queue,
-    reader::Events,
-    settings::Cluster,
-    topics::words,
-};
-use crate::{
-    manifest::Start,
-    transport::{
-        Assignment, Batch, NextOffset, Partition, Progress, Taken,
-        log::{From, Scan, Scanner},
+    reader::{
+        Events,
+        instead::{Kind, sort},
     },
+    settings::Cluster,
+    topics::{explain, explained, words},
+};
+use crate::transport::{
+    Assignment, Batch, NextOffset, Partition, Progress, Taken,
+    log::{From, Scan, Scanner},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::RDKafkaErrorCode,
     topic_partition_list::{Offset, TopicPartitionList},
 };
 use std::{sync::Arc, time::Duration};
 
-/// How long a question may take.
-const QUESTION: Duration = Duration::from_secs(5);
 /// The library wants a name for a group even where there is none.
 const NOBODY: &str = "millstream-consume";
 
@@ -42,6 +41,7 @@ pub fn scanner(cluster: &Cluster, scan: &Scan) -> Result<Box<dyn Scanner>> {
 
 /// Reads what it wants.
 pub(super) struct Alone {
+    cluster: Cluster,
     queue: Queue,
     consumer: Arc<BaseConsumer<Events>>,
     topics: [String; 1],
@@ -59,6 +59,7 @@ impl Alone {
         let events = Events::new(&Health::new(cluster.clone()));
         let consumer = Arc::new(BaseConsumer::from_config_and_context(&config, events)?);
         let mut alone = Alone {
+            cluster: cluster.clone(),
             queue: Queue::new(&consumer),
             consumer,
             topics: [scan.topic.clone()],
@@ -69,54 +70,30 @@ impl Alone {
             started: false,
             scratch: Vec::new(),
         };
-        let partitions = alone.partitions(scan.partition)?;
-        alone.ends = alone.at(&partitions, Offset::End)?;
-        alone.find_starts(scan, &partitions)?;
+        let found = places::partitions(&alone.consumer, &alone.topics).and_then(|mut partitions| {
+            partitions.retain(|partition| scan.partition.is_none_or(|only| only == partition.number));
+            alone.find_starts(scan, &partitions)
+        });
+        explained(cluster, found)?;
         Ok(alone)
     }
 
-    fn partitions(&self, only: Option<u32>) -> Result<Vec<u32>> {
-        let [topic] = &self.topics;
-        let metadata = self.consumer.fetch_metadata(Some(topic), QUESTION).map_err(plain)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-        let found = found.with_context(|| format!("topic {topic} cannot be read now"))?;
-        let all = found.partitions().iter().map(|partition| partition.id() as u32);
-        Ok(all.filter(|number| only.is_none_or(|only| only == *number)).collect())
-    }
-
-    fn list(&self, partitions: &[u32], offset: Offset) -> Result<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        for number in partitions {
-            list.add_partition_offset(&self.topics[0], i32::try_from(*number)?, offset)?;
-        }
-        Ok(list)
-    }
-
-    fn at(&self, partitions: &[u32], offset: Offset) -> Result<Progress> {
-        let found = self.consumer.offsets_for_times(self.list(partitions, offset)?, QUESTION).map_err(plain)?;
-        progress(&found)
-    }
-
-    fn find_starts(&mut self, scan: &Scan, partitions: &[u32]) -> Result<()> {
-        let starts = self.at(partitions, Offset::Beginning)?;
+    fn find_starts(&mut self, scan: &Scan, partitions: &[Partition]) -> Result<()> {
+        let Alone { consumer, topics, ends, .. } = self;
+        let starts = places::at(consumer, topics, partitions, Offset::Beginning)?;
+        *ends = places::at(consumer, topics, partitions, Offset::End)?;
         let wished = match scan.from {
-            From::Start(Start::Earliest) => starts.clone(),
-            From::Start(Start::Timestamp(time)) => self.at(partitions, Offset::Offset(time))?,
-            From::Start(Start::Latest | Start::Refuse) => self.ends.clone(),
-            From::Offset(offset) => partitions.iter().map(|number| (partition(*number), NextOffset(offset))).collect(),
+            From::Start(start) => places::start(consumer, topics, start, ends)?,
+            From::Offset(offset) => partitions.iter().map(|partition| (*partition, NextOffset(offset))).collect(),
         };
         let committed = match self.has_group {
-            true => {
-                let list = self.list(partitions, Offset::Invalid)?;
-                progress(&patiently(|| self.consumer.committed_offsets(list.clone(), QUESTION)).map_err(plain)?)?
-            }
+            true => places::committed(consumer, topics, partitions)?,
             false => Progress::default(),
         };
-        for partition in partitions.iter().copied().map(partition) {
+        for partition in partitions.iter().copied() {
             let (start, end) = (starts.get(partition), self.ends.get(partition));
             let (start, end) = start.zip(end).context("the broker does not say where a partition starts and ends")?;
             let stood = committed.get(partition);
-            // Where nothing is that late, the end.
             let next = stood.or(wished.get(partition)).unwrap_or(end);
             // What is gone is passed, and behind the end nothing can be read yet.
             self.begins.reach(partition, next.max(start).min(end));
@@ -137,13 +114,8 @@ impl Alone {
         self.ends
     }
 
-    fn offsets(&self, progress: &Progress) -> Result<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        for (partition, next) in progress.iter() {
-            let offset = Offset::Offset(i64::try_from(next.0)?);
-            list.add_partition_offset(&self.topics[0], i32::try_from(partition.number)?, offset)?;
-        }
-        Ok(list)
+    fn offsets(&self, progress: &Progress) -> TopicPartitionList {
+        places::offsets(&self.topics, progress)
     }
 }
 
@@ -166,21 +138,19 @@ impl Scanner for Alone {
         }
         let batch = KafkaBatch::new(self.scratch.drain(..), &self.topics, &self.consumer, |queued| {
             let place = format!("{}/{}", queued.topic().to_string_lossy(), queued.partition());
-            match queued.error() {
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+            let Some(code) = queued.error() else {
+                return Err(anyhow!("a record of {place} came unasked"));
+            };
+            match sort(code) {
+                Kind::OffsetGone => {
                     Err(anyhow!("{place}: the next record is gone, as its time was over: read on with `-o start`"))
                 }
-                Some(
-                    code @ (RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownTopic
-                    | RDKafkaErrorCode::UnknownPartition),
-                ) => Err(anyhow!("{place}: {}", words(code))),
-                Some(code) => {
+                Kind::Unreadable => Err(anyhow!("{place}: {}", queued.text())),
+                Kind::Forbidden | Kind::PartitionGone => Err(anyhow!("{place}: {}", words(code))),
+                Kind::Passing => {
                     tracing::debug!("{place}: {code}: {}", queued.text());
                     Ok(())
                 }
-                None => Err(anyhow!("a record of {place} came unasked")),
             }
         })?;
         Ok(Taken::Records(Box::new(batch)))
@@ -190,7 +160,7 @@ impl Scanner for Alone {
         for (partition, _) in self.begins.iter() {
             self.queue.forward(&self.topics[0], i32::try_from(partition.number)?);
         }
-        self.consumer.assign(&self.offsets(&self.begins)?).map_err(plain)?;
+        self.consumer.assign(&self.offsets(&self.begins)).map_err(|error| explain(&self.cluster, error))?;
         self.started = true;
         Ok(Assignment { starts: self.begins.clone(), chosen: self.chosen.clone() })
     }
@@ -200,36 +170,15 @@ impl Scanner for Alone {
         if progress.is_empty() || !self.has_group {
             return Ok(true);
         }
-        let offsets = self.offsets(progress)?;
+        let offsets = self.offsets(progress);
         match patiently(|| self.consumer.commit(&offsets, CommitMode::Sync)) {
             Ok(()) => Ok(true),
             Err(error) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => {
                     Err(anyhow!("the group runs: its progress is its members' alone"))
                 }
-                _ => Err(plain(error)),
+                _ => Err(explain(&self.cluster, error)),
             },
         }
     }
-}
-
-fn partition(number: u32) -> Partition {
-    Partition { input: 0, number }
-}
-
-/// The offsets that were found; an error in the place of one is an error of all.
-fn progress(list: &TopicPartitionList) -> Result<Progress> {
-    let mut found = Progress::default();
-    for element in list.elements() {
-        element.error().map_err(plain)?;
-        if let Offset::Offset(next) = element.offset() {
-            found.reach(partition(u32::try_from(element.partition())?), NextOffset(u64::try_from(next)?));
-        }
-    }
-    Ok(found)
-}
-
-/// An error of the library in its own words.
-fn plain(error: KafkaError) -> anyhow::Error {
-    error.rdkafka_error_code().map_or_else(|| anyhow!(error.to_string()), |code| anyhow!(words(code)))
 }

@@ -3,7 +3,7 @@
 use super::{KafkaLink, health::Health, reader::Reader, settings::Cluster, writer::Writer};
 use crate::{
     manifest::{Delivery, OnLostOffset, Start},
-    transport::{Fault, Link, LinkSettings, Outgoing, Taken},
+    transport::{Batch, Fault, Link, LinkSettings, Outgoing, Taken},
     worker::control::Control,
 };
 use rdkafka::{
@@ -36,7 +36,11 @@ struct Mock {
 }
 
 fn mock() -> Mock {
-    let broker = MockCluster::new(1).unwrap();
+    mock_of(1)
+}
+
+fn mock_of(brokers: i32) -> Mock {
+    let broker = MockCluster::new(brokers).unwrap();
     broker.create_topic("in", 1, 1).unwrap();
     broker.create_topic("out", 1, 1).unwrap();
     let properties = [("socket.timeout.ms", "1000"), ("fetch.error.backoff.ms", "10")];
@@ -147,6 +151,47 @@ fn who_is_no_member_has_no_membership_to_commit_with() {
     let reader = mock.reader();
     let fault = reader.membership().err().unwrap();
     assert!(matches!(fault, Fault::Aborted(_)), "{fault:?}");
+}
+
+#[test]
+fn an_end_before_what_is_there_is_not_believed() {
+    let mut mock = mock_of(2);
+    let writing = LinkSettings {
+        outputs: vec!["in".into()],
+        delivery: Delivery::AtLeastOnce,
+        shared_writer: Some("source".into()),
+        ..(*mock.settings).clone()
+    };
+    mock.settings = Arc::new(writing);
+    let mut writer = mock.writer().unwrap();
+    for _ in 0..2 {
+        writer.send(&RECORD, None).unwrap();
+        writer.flush().unwrap();
+    }
+    // A broker that knows of the first record alone tells its end.
+    mock.broker.partition_leader("in", 0, Some(1)).unwrap();
+    mock.broker.partition_follower("in", 0, 2).unwrap();
+    mock.broker.follower_watermarks("in", 0, Some(0), Some(1)).unwrap();
+    let config = mock.cluster.member("group", true);
+    let mut reader = Reader::open(&config, &mock.settings, &mock.health, BTreeSet::new()).unwrap();
+    let mut take = |records: &mut usize| {
+        match reader.take(100, Duration::from_millis(50)).unwrap() {
+            Taken::Rebalance => drop(reader.follow().and_then(|()| reader.start()).unwrap()),
+            Taken::Records(batch) => {
+                *records += batch.len();
+                return batch.ends().first().map(|(_, end)| (end.0, *records));
+            }
+            Taken::Nothing => {}
+        }
+        None
+    };
+    let mut records = 0;
+    until("both are read", || {
+        assert_eq!(take(&mut records), None);
+        (records == 2).then_some(())
+    });
+    mock.broker.follower_watermarks("in", 0, Some(0), Some(2)).unwrap();
+    assert_eq!(until("there is an end", || take(&mut records)), (2, 2));
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! A cluster's topics: what is there, made, grown and deleted.
 
-use super::settings::Cluster;
-use crate::transport::log::{NewTopic, PartitionFacts, TopicFacts, Topics};
+use super::{
+    places::{QUESTION, known, list},
+    settings::Cluster,
+};
+use crate::transport::{
+    Partition, Progress,
+    log::{NewTopic, PartitionFacts, TopicFacts, Topics},
+};
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier, TopicReplication},
@@ -10,7 +16,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     metadata::MetadataTopic,
-    topic_partition_list::{Offset, TopicPartitionList},
+    topic_partition_list::Offset,
 };
 use std::{
     collections::BTreeMap,
@@ -20,8 +26,6 @@ use std::{
 };
 use tokio::runtime;
 
-/// How long a question or a command may take.
-const QUESTION: Duration = Duration::from_secs(5);
 /// How long the brokers may take to do what they were told.
 const OPERATION: Duration = Duration::from_secs(30);
 /// How long a client may take to say why it cannot reach a broker.
@@ -44,10 +48,6 @@ impl KafkaTopics {
         })
     }
 
-    pub(super) fn asker(&self) -> Result<BaseConsumer<Quiet>, KafkaError> {
-        BaseConsumer::from_config_and_context(&self.cluster.plain(), Quiet::default())
-    }
-
     /// Drives one admin call on one topic to its end.
     fn one(
         &self,
@@ -64,36 +64,45 @@ impl KafkaTopics {
         self.runtime.block_on(call).map_err(|error| self.explain(error))
     }
 
-    /// What the clients said while a call failed tells more than the call's own error.
+    /// Why a call failed, in words.
     pub(super) fn explain(&self, error: KafkaError) -> anyhow::Error {
-        let code = match &error {
-            KafkaError::AdminOp(code) => Some(*code),
-            error => error.rdkafka_error_code(),
-        };
-        let code = match code {
-            Some(
-                code @ (RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::OperationTimedOut),
-            ) => code,
-            Some(code) => return refused(code),
-            None => return anyhow!(error),
-        };
-        // The reason is an event of its own, which may come later; a client for commands tells none.
-        if let Ok(asker) = self.asker() {
-            let since = Instant::now();
-            while since.elapsed() < REASON {
-                asker.fetch_metadata(None, Duration::from_millis(20)).ok();
-                asker.poll(Duration::from_millis(20));
-                if let Some(said) = asker.client().context().last() {
-                    return anyhow!(plain(&said));
-                }
+        explain(&self.cluster, error)
+    }
+}
+
+fn asker(cluster: &Cluster) -> Result<BaseConsumer<Quiet>, KafkaError> {
+    BaseConsumer::from_config_and_context(&cluster.plain(), Quiet::default())
+}
+
+/// Why a call failed, in words. What a client says while it does tells more than the call's own error.
+pub(super) fn explain(cluster: &Cluster, error: KafkaError) -> anyhow::Error {
+    let code = match &error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    };
+    let code = match code {
+        Some(
+            code @ (RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::OperationTimedOut),
+        ) => code,
+        Some(code) => return refused(code),
+        None => return anyhow!(error),
+    };
+    // The reason is an event of its own, which may come later; a client for commands tells none.
+    if let Ok(asker) = asker(cluster) {
+        let since = Instant::now();
+        while since.elapsed() < REASON {
+            asker.fetch_metadata(None, Duration::from_millis(20)).ok();
+            asker.poll(Duration::from_millis(20));
+            if let Some(said) = asker.client().context().last() {
+                return anyhow!(plain(&said));
             }
         }
-        match code {
-            RDKafkaErrorCode::OperationTimedOut => anyhow!("no answer came in time"),
-            _ => anyhow!("no broker can be reached"),
-        }
+    }
+    match code {
+        RDKafkaErrorCode::OperationTimedOut => anyhow!("no answer came in time"),
+        _ => anyhow!("no broker can be reached"),
     }
 }
 
@@ -141,33 +150,26 @@ impl Topics for KafkaTopics {
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
         };
-        let asker = self.asker()?;
-        let offsets = |at| -> Result<BTreeMap<i32, u64>> {
-            let mut list = TopicPartitionList::new();
-            for partition in topic.partitions() {
-                list.add_partition_offset(name, partition.id(), at)?;
-            }
-            let list = asker.offsets_for_times(list, QUESTION).map_err(|error| self.explain(error))?;
-            Ok(list
-                .elements()
-                .iter()
-                .filter_map(|element| match element.offset() {
-                    Offset::Offset(offset) => Some((element.partition(), u64::try_from(offset).ok()?)),
-                    _ => None,
-                })
-                .collect())
+        let (asker, topics) = (asker(&self.cluster)?, [name.to_owned()]);
+        let numbers = topic.partitions().iter().map(|partition| partition.id() as u32);
+        let partitions: Vec<_> = numbers.map(|number| Partition { input: 0, number }).collect();
+        // What cannot be told of one is left open, and told of the others.
+        let at = |place| -> Result<Progress> {
+            let found = asker.offsets_for_times(list(&topics, &partitions, place), QUESTION);
+            found.map(|list| known(&topics, &list)).map_err(|error| self.explain(error))
         };
-        let (starts, ends) = (offsets(Offset::Beginning)?, offsets(Offset::End)?);
+        let (starts, ends) = (at(Offset::Beginning)?, at(Offset::End)?);
         let mut all: Vec<_> = topic
             .partitions()
             .iter()
-            .map(|partition| PartitionFacts {
-                number: partition.id() as u32,
-                leader: partition.leader(),
-                replicas: partition.replicas().to_vec(),
-                in_sync: partition.isr().to_vec(),
-                start: starts.get(&partition.id()).copied(),
-                end: ends.get(&partition.id()).copied(),
+            .zip(&partitions)
+            .map(|(found, partition)| PartitionFacts {
+                number: partition.number,
+                leader: found.leader(),
+                replicas: found.replicas().to_vec(),
+                in_sync: found.isr().to_vec(),
+                start: starts.get(*partition).map(|next| next.0),
+                end: ends.get(*partition).map(|next| next.0),
             })
             .collect();
         all.sort_by_key(|partition| partition.number);
@@ -212,6 +214,11 @@ impl Topics for KafkaTopics {
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(OPERATION)).operation_timeout(Some(OPERATION))
+}
+
+/// An answer, with an error of the library in words.
+pub(super) fn explained<T>(cluster: &Cluster, answer: Result<T>) -> Result<T> {
+    answer.map_err(|error| error.downcast().map_or_else(|other| other, |error| explain(cluster, error)))
 }
 
 /// The client's reason without what only its authors know:

@@ -109,11 +109,11 @@ impl Writer {
             ready: false,
             begun: Instant::now(),
         };
-        // The library looks for a broker to be let in by at once, when it has reached none, and then after half a second;
-        // but also when it learns of a topic. What keeps it from that, shows below.
-        let first = settings.outputs.first().map(String::as_str);
-        writer.producer.client().fetch_metadata(first, QUESTION).ok();
         if settings.delivery == Delivery::ExactlyOnce {
+            // The library looks for a broker to be let in by at once, when it has reached none, and then after half a
+            // second; but also when it learns of a topic. What keeps it from that, shows below.
+            let first = settings.outputs.first().map(String::as_str);
+            writer.producer.client().fetch_metadata(first, QUESTION).ok();
             writer.init()?;
         }
         writer.ready = true;

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     manifest::{Delivery, OnError, OnLostOffset, Start},
+    source::SourceState,
     worker::Ended,
 };
 use fastrand::Rng;
@@ -56,8 +57,12 @@ impl Scene {
 
     /// A source of so many numbers, and nobody at work yet.
     pub(super) fn of_numbers(count: u64) -> Scene {
-        let numbers = Numbers { count, every: Duration::from_millis(20), stops_at: None, mutant: None };
-        Scene::of(numbers, true)
+        Scene::of_numbers_every(count, Duration::from_millis(20))
+    }
+
+    /// The same at another pace.
+    pub(super) fn of_numbers_every(count: u64, every: Duration) -> Scene {
+        Scene::of(Numbers { count, every, stops_at: None, mutant: None }, true)
     }
 
     /// A source that gives up in front of this number.
@@ -149,6 +154,11 @@ impl Scene {
     /// Time passes.
     pub(super) fn passes(&self, time: Duration) {
         self.simulation.pass(time);
+    }
+
+    /// How the source is doing.
+    pub(super) fn source(&self) -> &SourceState {
+        &self.simulation.state
     }
 
     /// What time it is.

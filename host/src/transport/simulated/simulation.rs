@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock::Clock,
     manifest::OnError,
+    source::SourceState,
     stage::{Output, Retry, Stage, StageSettings, Tally},
     transport::{
         Link,
@@ -59,6 +60,8 @@ pub(super) struct Simulation {
     mutant: Option<Mutant>,
     stage: Arc<StageSettings>,
     pub(super) tally: Arc<Tally>,
+    /// That of the source, when one is at work.
+    pub(super) state: Arc<SourceState>,
 }
 
 impl Simulation {
@@ -80,6 +83,7 @@ impl Simulation {
             doubles: RefCell::default(),
             mutant,
             tally: Arc::default(),
+            state: Arc::default(),
         })
     }
 

@@ -17,7 +17,7 @@ use crate::{
     manifest::{Delivery, OnError, OnLostOffset, Start},
     record::{HeaderEdit, Later, Polled, Reason, Record},
     source::{
-        Source, SourceSettings, SourceState,
+        Source, SourceSettings,
         poller::{PollFailed, Poller},
     },
     stage::{Output, Retry},
@@ -83,11 +83,13 @@ pub(super) fn at_work(
     let settings = SourceSettings {
         source: "numbers".into(),
         outputs: [(MAIN, partitions), (POSITIONS, 1)].map(output).into(),
+        forgets: false,
+        progress_every: 5,
         every: numbers.every,
         retry: Retry { backoff: Duration::from_millis(50), ..Retry::default() },
     };
     let poller = Box::new(Counter { simulation: simulation.clone(), numbers });
-    let source = Source::new(Arc::new(settings), poller, clock.clone(), Arc::<SourceState>::default());
+    let source = Source::new(Arc::new(settings), poller, clock.clone(), simulation.state.clone());
     let settings = WorkerSettings { name: name.clone(), commit_interval, control };
     let link = SimulatedLink::new(simulation.clone(), name, process);
     match numbers.mutant {
@@ -330,6 +332,15 @@ mod tests {
     }
 
     #[test]
+    fn one_that_stands_by_says_so_until_it_takes_over() {
+        let scene = scene();
+        scene.until("b stands by", |scene| scene.source().is_standby());
+        scene.strike("a", Moment::Take, LONG);
+        scene.until("b takes over", |scene| !scene.source().is_standby());
+        scene.ends_with(ALL);
+    }
+
+    #[test]
     fn one_that_wakes_after_another_took_over_is_fenced() {
         for strike in [MIDDLE, LONG] {
             for moment in [Moment::Begin, Moment::Send, Moment::Flush, Moment::End] {
@@ -352,6 +363,18 @@ mod tests {
             scene.strike("a", moment, strike);
             scene.ends_with(ALL);
         }
+    }
+
+    #[test]
+    fn what_a_fault_undid_is_polled_again_at_once() {
+        let scene = Scene::of_numbers_every(1, Duration::from_hours(24));
+        scene.worker("a");
+        scene.strike("a", Moment::Send, Strike::Fail);
+        scene.until("it is done", |scene| scene.source().is_done());
+        scene.strike("a", Moment::Take, Strike::Fail);
+        scene.until("it fails", |scene| scene.happened(Event::TakeFailed));
+        scene.until("it is done again", |scene| scene.source().is_done());
+        scene.ends_with("main: n#0");
     }
 
     #[test]

@@ -74,11 +74,31 @@ fn what_was_not_used_for_long_is_forgotten() {
 }
 
 #[test]
-fn a_folder_that_others_may_write_to_becomes_private() {
+fn a_folder_that_others_may_write_to_is_cleared_and_becomes_private() {
     let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     run(folder.path());
-    assert_eq!(mode(folder.path()), 0o700);
+    assert!(run(folder.path()).is_empty());
+    fs::create_dir(folder.path().join("a-folder")).unwrap();
+    for open in [0o777, 0o720, 0o702, 0o711] {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(open)).unwrap();
+        assert_eq!(run(folder.path()), ["DEBUG compiled upper.wasm"], "what lay there was not believed");
+        assert_eq!(mode(folder.path()), 0o700);
+    }
+    assert!(folder.path().join("a-folder").exists());
+}
+
+#[test]
+fn a_folder_of_another_user_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    // Only root can give a folder away; whoever is not finds one of root's.
+    let folder = match std::os::unix::fs::chown(folder.path(), Some(12345), None) {
+        Ok(()) => folder.path(),
+        Err(_) => Path::new("/"),
+    };
+    let lines = run(folder);
+    let said = format!("WARN compiled modules cannot be kept in {}, each run compiles anew: ", folder.display());
+    let said = [said + "it belongs to another user", "DEBUG compiled upper.wasm".into()];
+    assert_eq!(lines, said);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn a_record_writes_twenty_lines_and_the_rest_is_counted() {
     let (_, lines) = lines(|| Stage::trial().says("log 100000"));
     assert_eq!(lines.len(), 21);
     assert!(lines[19].starts_with("INFO line 20"), "{}", lines[19]);
-    let dropped = "WARN 99,980 lines dropped: a record may write 20, an instance 200 a second stage=trial";
+    let dropped = "WARN 99,980 lines dropped: a call may write 20, an instance 200 a second stage=trial";
     assert_eq!(lines[20], dropped);
 }
 

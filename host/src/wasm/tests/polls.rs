@@ -35,8 +35,7 @@ fn poll(source: &mut SourceInstance, position: Option<&str>) -> String {
         }
         Err(PollFailed::Retry(later)) => format!("retry {}", later.reason.message),
         Err(PollFailed::Stop(reason)) => format!("stop {}", reason.message),
-        Err(PollFailed::Fault(reason)) => format!("fault {}", reason.message),
-        Err(PollFailed::Limit(reason)) => format!("limit {}", reason.message),
+        Err(PollFailed::Fault(reason)) => format!("{} {}", reason.code.unwrap(), reason.message),
     }
 }
 
@@ -84,14 +83,14 @@ fn a_trap_is_its_fault_and_a_fresh_instance_follows() {
          i32.const 64",
     );
     assert_eq!(poll(&mut source, None), " @none");
-    assert_eq!(poll(&mut source, None), "fault wasm trap: wasm `unreachable` instruction executed");
+    assert_eq!(poll(&mut source, None), "trap wasm trap: wasm `unreachable` instruction executed");
     assert_eq!(poll(&mut source, None), " @none");
 }
 
 #[test]
 fn a_poll_is_bounded_like_any_call() {
     let mut source = written("(loop $l br $l) unreachable");
-    assert_eq!(poll(&mut source, None), "limit took more CPU time than its limit of 20ms");
+    assert_eq!(poll(&mut source, None), "time-limit took more CPU time than its limit of 20ms");
     let mut source = start(&guest("numbers"), setup(&[("batch", "1001")])).unwrap();
-    assert_eq!(poll(&mut source, None), "limit gave 1,001 records, and its limit is 1,000");
+    assert_eq!(poll(&mut source, None), "output-limit gave 1,001 records, and its limit is 1,000");
 }

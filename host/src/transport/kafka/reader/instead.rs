@@ -14,7 +14,7 @@ pub(super) struct Instead {
 
 /// What can be done about it.
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+pub(in super::super) enum Kind {
     /// The group's offset is gone, and the library has given the partition up: no seek brings it back.
     OffsetGone,
     /// Records could not be read. The library says so, and goes on behind them.
@@ -27,7 +27,8 @@ enum Kind {
     Passing,
 }
 
-fn sort(code: RDKafkaErrorCode) -> Kind {
+/// Tells what came apart, for whoever reads.
+pub(in super::super) fn sort(code: RDKafkaErrorCode) -> Kind {
     match code {
         RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => Kind::OffsetGone,
         RDKafkaErrorCode::BadMessage

@@ -3,12 +3,13 @@
 //! Rebalances are not handled in the library's callback: it only notes them, and the worker lets them happen between
 //! two transactions.
 
-mod instead;
+pub(super) mod instead;
 mod starts;
 
 use super::{
     batch::{KafkaBatch, Queued},
     health::Health,
+    places,
     raw::{self, Queue},
 };
 use crate::transport::{Assignment, Fault, LinkSettings, NextOffset, Partition, Progress, Taken};
@@ -112,6 +113,8 @@ pub(super) struct Reader {
     said: BTreeSet<(Option<Partition>, String)>,
     /// Partitions whose offset the broker does not know, as after a topic was made anew.
     lost: BTreeSet<Partition>,
+    /// How far the partitions reached when they were begun, where no end before that may be believed.
+    known_ends: Progress,
     /// Records may be taken from them: they stand where they should.
     started: bool,
     scratch: Vec<Queued>,
@@ -140,6 +143,7 @@ impl Reader {
             dead: false,
             said: BTreeSet::new(),
             lost,
+            known_ends: Progress::default(),
             started: false,
             scratch: Vec::new(),
         })
@@ -163,7 +167,7 @@ impl Reader {
         }
         let mut all = Vec::new();
         let inputs = &self.settings.inputs;
-        let batch = KafkaBatch::new(self.scratch.drain(..), inputs, &self.consumer, |queued| {
+        let mut batch = KafkaBatch::new(self.scratch.drain(..), inputs, &self.consumer, |queued| {
             let topic = queued.topic().to_string_lossy();
             let Some(code) = queued.error() else {
                 // A record that we cannot place must not be passed over.
@@ -176,6 +180,7 @@ impl Reader {
             Ok(())
         })?;
         self.hear_instead(all)?;
+        batch.pass_ends_before(&self.known_ends);
         Ok(Taken::Records(batch))
     }
 
@@ -286,6 +291,11 @@ impl Reader {
             return Ok(Assignment::default());
         }
         let assignment = self.find_starts()?;
+        if self.settings.shared_writer.is_some() {
+            // Whoever wrote before has been shut out, so what is there now is all of it.
+            let given = self.given.iter().copied().collect();
+            self.known_ends = self.offsets_at(&given, Offset::End)?;
+        }
         let list = self.offsets(&assignment.starts);
         if self.assigned {
             // What was fetched under the old positions is out of date after this.
@@ -329,25 +339,16 @@ impl Reader {
     }
 
     fn list(&self, partitions: &BTreeSet<Partition>, offset: Offset) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        partitions.iter().for_each(|p| add(&mut list, self.topic(*p), *p, offset));
-        list
+        places::list(&self.settings.inputs, partitions, offset)
     }
 
     fn progress(&self, list: &TopicPartitionList) -> Result<Progress, Fault> {
-        let mut progress = Progress::default();
         for element in list.elements() {
             element
                 .error()
                 .map_err(|error| Fault::Unavailable(format!("{}/{}: {error}", element.topic(), element.partition())))?;
-            let (Some(input), Offset::Offset(next)) =
-                (self.settings.inputs.iter().position(|topic| topic == element.topic()), element.offset())
-            else {
-                continue;
-            };
-            progress.reach(Partition { input, number: element.partition() as u32 }, NextOffset(next as u64));
         }
-        Ok(progress)
+        Ok(places::known(&self.settings.inputs, list))
     }
 
     pub(super) fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
@@ -389,11 +390,7 @@ impl Reader {
 
     /// Progress as the library takes it.
     pub(super) fn offsets(&self, progress: &Progress) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (partition, next) in progress.iter() {
-            add(&mut list, self.topic(partition), partition, Offset::Offset(next.0 as i64));
-        }
-        list
+        places::offsets(&self.settings.inputs, progress)
     }
 
     /// Commits progress without a transaction.
@@ -449,10 +446,6 @@ impl Drop for Reader {
         });
         closed.recv_timeout(Duration::from_secs(2)).ok();
     }
-}
-
-fn add(list: &mut TopicPartitionList, topic: &str, partition: Partition, offset: Offset) {
-    list.add_partition_offset(topic, partition.number as i32, offset).expect("an offset that the library knows");
 }
 
 fn fatal(error: KafkaError) -> Fault {

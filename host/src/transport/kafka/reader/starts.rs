@@ -1,6 +1,6 @@
 //! Where to begin: what the group has committed, or else what the manifest says.
 
-use super::{QUESTION, Reader};
+use super::{super::places::or, QUESTION, Reader};
 use crate::manifest::{OnLostOffset, Start};
 use crate::transport::{Assignment, Fault, Partition, Progress};
 use rdkafka::{
@@ -35,10 +35,8 @@ impl Reader {
                 Start::Latest => self.offsets_at(&open, Offset::End)?,
                 // Where nothing is that late, the end.
                 Start::Timestamp(time) => {
-                    let (timed, ends) =
-                        (self.offsets_at(&open, Offset::Offset(time))?, self.offsets_at(&open, Offset::End)?);
-                    let at = |p: &Partition| timed.get(*p).or(ends.get(*p)).map(|next| (*p, next));
-                    open.iter().filter_map(at).collect()
+                    let timed = self.offsets_at(&open, Offset::Offset(time))?;
+                    or(&timed, &self.offsets_at(&open, Offset::End)?)
                 }
                 Start::Refuse => {
                     return Err(Fault::Fatal(format!(
@@ -83,7 +81,7 @@ impl Reader {
     }
 
     /// Where partitions begin, end, or pass a time.
-    fn offsets_at(&mut self, partitions: &BTreeSet<Partition>, at: Offset) -> Result<Progress, Fault> {
+    pub(super) fn offsets_at(&mut self, partitions: &BTreeSet<Partition>, at: Offset) -> Result<Progress, Fault> {
         let list = self.list(partitions, at);
         self.ask(|consumer| consumer.offsets_for_times(list.clone(), QUESTION)).and_then(|list| self.progress(&list))
     }
