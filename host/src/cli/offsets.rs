@@ -84,7 +84,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
 }
 
 fn show(log: &Log, group: &str, topic: Option<String>, json: bool) -> Result<Exit> {
-    let groups = log.groups()?;
+    let groups = log.groups();
     let members = groups.members(group)?;
     let mut topics = groups.topics(group)?;
     if topics.is_empty() && members == 0 {
@@ -136,7 +136,7 @@ struct Move {
 fn set(log: &Log, group: &str, topic: &str, wish: &Move, json: bool) -> Result<Exit> {
     let facts = topics::find(&*log.topics()?, topic)?;
     topics::check_partition(topic, &facts, wish.partition)?;
-    let groups = log.groups()?;
+    let groups = log.groups();
     if wish.dry_run {
         let members = groups.members(group)?;
         if members > 0 {

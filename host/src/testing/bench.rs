@@ -125,10 +125,11 @@ fn headers_of(given: &Given) -> impl Iterator<Item = Header> {
 }
 
 fn unopened(error: OpenError) -> FailureForm {
-    match error {
-        OpenError::Refused(words) => form(Kind::Open, &Reason { code: None, message: words }),
-        other => form(Kind::Open, Failed::from(other).reason()),
-    }
+    let reason = match error {
+        OpenError::Limit(reason) => reason,
+        OpenError::Refused(message) | OpenError::Failed(message) => Reason { code: None, message },
+    };
+    form(Kind::Open, &reason)
 }
 
 fn failure(failed: &Failed) -> FailureForm {

@@ -53,11 +53,11 @@ impl Log {
     }
 
     /// A connection for questions about groups.
-    pub fn groups(&self) -> Result<Box<dyn Groups>> {
-        Ok(match self {
-            Log::Kafka(cluster) => Box::new(kafka::KafkaGroups::new(cluster)?),
+    pub fn groups(&self) -> Box<dyn Groups> {
+        match self {
+            Log::Kafka(cluster) => Box::new(kafka::KafkaGroups::new(cluster)),
             Log::Local(log) => Box::new(LocalGroups::new(log)),
-        })
+        }
     }
 
     /// A writer of records to a topic that is there, and of which this is known.

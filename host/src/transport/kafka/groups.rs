@@ -2,8 +2,9 @@
 
 use super::{
     offsets::patiently,
+    places::QUESTION,
     settings::Cluster,
-    topics::{KafkaTopics, Quiet},
+    topics::{Quiet, asker, explain},
 };
 use crate::transport::log::Groups;
 use anyhow::Result;
@@ -15,36 +16,33 @@ use rdkafka::{
 };
 use std::{collections::BTreeSet, time::Duration};
 
-const QUESTION: Duration = Duration::from_secs(5);
 /// A little more than the time after which a host's members are given up.
 const ECHO: Duration = Duration::from_secs(8);
 
 /// A connection for questions about groups. It joins none.
 pub struct KafkaGroups {
     cluster: Cluster,
-    /// Knows why a broker does not answer.
-    topics: KafkaTopics,
 }
 
 impl KafkaGroups {
     /// A connection; nothing is asked yet.
-    pub fn new(cluster: &Cluster) -> Result<KafkaGroups> {
-        Ok(KafkaGroups { cluster: cluster.clone(), topics: KafkaTopics::new(cluster)? })
+    pub fn new(cluster: &Cluster) -> KafkaGroups {
+        KafkaGroups { cluster: cluster.clone() }
     }
 
     fn ask<T>(&self, group: &str, question: impl Fn(&BaseConsumer<Quiet>) -> Result<T, KafkaError>) -> Result<T> {
         let mut config = self.cluster.plain();
         config.set("group.id", group).set("enable.auto.commit", "false");
         let client = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
-        patiently(|| question(&client)).map_err(|error| self.topics.explain(error))
+        patiently(|| question(&client)).map_err(|error| explain(&self.cluster, error))
     }
 }
 
 impl Groups for KafkaGroups {
     fn list(&self) -> Result<Vec<String>> {
-        let client = self.topics.asker()?;
-        let found =
-            patiently(|| client.fetch_group_list(None, QUESTION)).map_err(|error| self.topics.explain(error))?;
+        let client = asker(&self.cluster)?;
+        let found = patiently(|| client.fetch_group_list(None, QUESTION));
+        let found = found.map_err(|error| explain(&self.cluster, error))?;
         Ok(found.groups().iter().map(|group| group.name().to_owned()).collect())
     }
 

@@ -65,12 +65,13 @@ impl KafkaTopics {
     }
 
     /// Why a call failed, in words.
-    pub(super) fn explain(&self, error: KafkaError) -> anyhow::Error {
+    fn explain(&self, error: KafkaError) -> anyhow::Error {
         explain(&self.cluster, error)
     }
 }
 
-fn asker(cluster: &Cluster) -> Result<BaseConsumer<Quiet>, KafkaError> {
+/// A client for questions that need no group.
+pub(super) fn asker(cluster: &Cluster) -> Result<BaseConsumer<Quiet>, KafkaError> {
     BaseConsumer::from_config_and_context(&cluster.plain(), Quiet::default())
 }
 
