@@ -17,6 +17,7 @@ use crate::{
     },
 };
 use anyhow::Result;
+use clap::builder::NonEmptyStringValueParser;
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -58,7 +59,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "MILLSTREAM_UNTIL_END")]
     until_end: bool,
     /// Go on where this group stands, and keep its progress
-    #[arg(long, value_name = "G", env = "MILLSTREAM_GROUP")]
+    #[arg(long, value_name = "G", value_parser = NonEmptyStringValueParser::new(), env = "MILLSTREAM_GROUP")]
     group: Option<String>,
     /// How records are printed: value, key-value, json or hex
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_FORMAT")]

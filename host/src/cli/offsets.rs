@@ -11,6 +11,7 @@ use crate::{
     transport::log::{From, Groups, Lag, Log},
 };
 use anyhow::Result;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -42,6 +43,7 @@ enum Command {
     #[command(after_help = "Example:\n  millstream offsets show orders.price --kafka localhost:9092")]
     Show {
         /// The group
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         group: String,
         /// Only in this topic
         #[arg(long, value_name = "T", env = "MILLSTREAM_TOPIC")]
@@ -54,6 +56,7 @@ enum Command {
   millstream offsets set orders.price --topic orders --to @1767225600000 --dry-run")]
     Set {
         /// The group
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         group: String,
         /// The topic
         #[arg(long, value_name = "T", env = "MILLSTREAM_TOPIC")]
