@@ -63,7 +63,8 @@ fn test(filter: &[&str]) -> Result<()> {
         // It names the tables of the host's log. The other yardstick would build OpenSSL and librdkafka for minutes.
         cargo_beside("bench/plain", &["check", "--locked"])?;
     }
-    let mut arguments = vec!["test", "--workspace"];
+    // One failure should not hide the others.
+    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     arguments.extend(filter);
     cargo_with_kafka(&arguments, &[])
 }
