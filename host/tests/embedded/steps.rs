@@ -45,9 +45,11 @@ fn a_host_that_is_killed_at_any_step_goes_on_where_it_stood() {
     // Only now it is said where they end. When nothing is to be written, what was committed is brought from the -wal into the file.
     let count = pipeline.values("numbers").len() + 100;
     pipeline.write(&numbers(count));
-    let mut host = run(&broken_host(), "", "checkpoint");
-    let ended = host.wait(Duration::from_secs(60));
-    assert_eq!(ended.signal(), ABORTED, "checkpoint: {ended}\n{}", host.said());
+    for step in ["before-checkpoint", "after-checkpoint"] {
+        let mut host = run(&broken_host(), "", step);
+        let ended = host.wait(Duration::from_secs(60));
+        assert_eq!(ended.signal(), ABORTED, "{step}: {ended}\n{}", host.said());
+    }
 
     let mut host = run(MILLSTREAM, "--until-idle=500ms", "");
     assert!(host.wait(Duration::from_secs(60)).success(), "{}", host.said());

@@ -271,12 +271,13 @@ impl Desk {
 
     fn checkpoint(&mut self) {
         self.unchecked = 0;
-        faults::at("checkpoint");
+        faults::at("before-checkpoint");
         let size = self.store.wal_size();
         let done = match size > LARGE_WAL {
             true => self.store.cut_wal(),
             false => self.store.checkpoint(),
         };
+        faults::at("after-checkpoint");
         done.unwrap_or_else(|trouble| tracing::debug!("{trouble}"));
         if size > 16 * LARGE_WAL && !std::mem::replace(&mut self.said_large, true) {
             tracing::warn!(
