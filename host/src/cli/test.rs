@@ -13,7 +13,7 @@ use crate::{
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
@@ -82,69 +82,13 @@ struct Ran {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     supervisor::start_log(Format::Text, false, false);
-    let files = find(&arguments.paths)?;
-    let mut found = Vec::new();
-    for path in files {
-        let source = fs::read_to_string(&path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-        let text = CaseText::read(&path, source);
-        let (stage, named) = match text.stage() {
-            Ok((stage, named)) => (stage.to_owned(), named),
-            Err(report) => return Err(Mistakes(report.render(terminal())).into()),
-        };
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let manifest = match &arguments.manifest {
-            Some(manifest) => manifest.clone(),
-            None => folder.join(named.as_deref().unwrap_or(Path::new(MANIFEST))),
-        };
-        if !manifest.exists() {
-            let (path, manifest) = (path.display(), manifest.display());
-            return Err(wrong(format!(
-                "{path}: there is no {manifest}: name the manifest by `manifest: …`, or --manifest"
-            )));
-        }
-        found.push(Found { path, text, stage, manifest });
-    }
-    // A manifest is loaded once, with the stages that have cases.
-    let mut wanted: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-    for found in &found {
-        let stages = wanted.entry(found.manifest.clone()).or_default();
-        if !stages.contains(&found.stage) {
-            stages.push(found.stage.clone());
-        }
-    }
-    let mut loaded = BTreeMap::new();
-    for (manifest, only) in wanted {
-        let source = load::Source { manifest: manifest.clone(), kafka: None };
-        let one = load::load(&source, &Wishes { only, build: arguments.build, ..Wishes::default() })?;
-        loaded.insert(manifest, one);
-    }
-    let mut files = Vec::new();
-    for found in found {
-        let Some(Loaded { manifest, compiled, .. }) = loaded.get(&found.manifest) else { continue };
-        let stage = manifest.stages.iter().find(|stage| stage.name == found.stage);
-        let (Some(stage), Some(compiled)) = (stage, compiled.get(&found.stage)) else {
-            return Err(wrong(format!(
-                "{}: {} is no stage, and only stages have cases",
-                found.path.display(),
-                found.stage
-            )));
-        };
-        match found.text.finish(stage, arguments.update) {
-            Ok(file) => files.push((found.path, file, Bench::new(manifest, stage, compiled))),
-            Err(report) => return Err(Mistakes(report.render(terminal())).into()),
-        }
-    }
+    let paths = find(&arguments.paths)?;
+    let found = paths.into_iter().map(|path| read(path, arguments)).collect::<Result<Vec<_>>>()?;
+    let loaded = load_all(&found, arguments)?;
+    let files = found.into_iter().map(|found| check(found, &loaded, arguments)).collect::<Result<Vec<_>>>()?;
     let mut all = Vec::new();
     for (path, file, bench) in &files {
-        let ran: Vec<_> = file
-            .cases
-            .iter()
-            .map(|case| {
-                let since = Instant::now();
-                let verdict = Verdict::of(bench, case);
-                Ran { verdict, seconds: since.elapsed().as_secs_f64() }
-            })
-            .collect();
+        let ran = file.cases.iter().map(|case| run_one(bench, case)).collect::<Vec<_>>();
         match arguments.json {
             true => print(&lines(path, file, &ran))?,
             false => print(&told(path, file, &ran, arguments.update))?,
@@ -152,11 +96,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         if arguments.update {
             rewrite(path, file, &ran)?;
         }
-        all.push((path, file, ran));
+        all.push((path.display().to_string(), file, ran));
     }
     if let Some(to) = &arguments.junit {
-        let names: Vec<_> = all.iter().map(|(path, ..)| path.display().to_string()).collect();
-        let suites = all.iter().zip(&names).map(|((_, file, ran), name)| junit::Suite {
+        let suites = all.iter().map(|(name, file, ran)| junit::Suite {
             name,
             cases: file.cases.iter().zip(ran).map(|(case, ran)| (&*case.name, &ran.verdict, ran.seconds)).collect(),
         });
@@ -170,6 +113,62 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         print(&format!("{}, {} {word}\n", count(cases, "case"), grouped(failed)))?;
     }
     Ok(if failed > 0 && !arguments.update { Exit::Failed } else { Exit::Done })
+}
+
+/// Reads a file of cases, as far as that can be done without its stage.
+fn read(path: PathBuf, arguments: &Arguments) -> Result<Found> {
+    let source = fs::read_to_string(&path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    let text = CaseText::read(&path, source);
+    let (stage, named) = text.stage().map_err(|report| Mistakes(report.render(terminal())))?;
+    let stage = stage.to_owned();
+    let manifest = arguments.manifest.clone().unwrap_or_else(|| {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        folder.join(named.as_deref().unwrap_or(Path::new(MANIFEST)))
+    });
+    if !manifest.exists() {
+        let (path, manifest) = (path.display(), manifest.display());
+        return Err(wrong(format!(
+            "{path}: there is no {manifest}: name the manifest by `manifest: …`, or --manifest"
+        )));
+    }
+    Ok(Found { path, text, stage, manifest })
+}
+
+/// Loads each manifest once, with the stages that have cases.
+fn load_all(found: &[Found], arguments: &Arguments) -> Result<BTreeMap<PathBuf, Loaded>> {
+    let mut wanted: BTreeMap<&Path, BTreeSet<&str>> = BTreeMap::new();
+    for found in found {
+        wanted.entry(&found.manifest).or_default().insert(&found.stage);
+    }
+    let load = |(manifest, stages): (&Path, BTreeSet<&str>)| {
+        let source = load::Source { manifest: manifest.to_owned(), kafka: None };
+        let only = stages.into_iter().map(str::to_owned).collect();
+        let loaded = load::load(&source, &Wishes { only, build: arguments.build, ..Wishes::default() })?;
+        Ok((manifest.to_owned(), loaded))
+    };
+    wanted.into_iter().map(load).collect()
+}
+
+/// The cases of a file, and the stage that they run on.
+fn check<'a>(
+    found: Found,
+    loaded: &'a BTreeMap<PathBuf, Loaded>,
+    arguments: &Arguments,
+) -> Result<(PathBuf, CaseFile, Bench<'a>)> {
+    let Found { path, text, stage: name, manifest } = found;
+    let Loaded { manifest, compiled, .. } = &loaded[&manifest];
+    let stage = manifest.stages.iter().find(|stage| stage.name == name);
+    let (Some(stage), Some(compiled)) = (stage, compiled.get(&name)) else {
+        return Err(wrong(format!("{}: {name} is no stage, and only stages have cases", path.display())));
+    };
+    let file = text.finish(stage, arguments.update).map_err(|report| Mistakes(report.render(terminal())))?;
+    Ok((path, file, Bench::new(manifest, stage, compiled)))
+}
+
+fn run_one(bench: &Bench<'_>, case: &Case) -> Ran {
+    let since = Instant::now();
+    let verdict = Verdict::of(bench, case);
+    Ran { verdict, seconds: since.elapsed().as_secs_f64() }
 }
 
 /// The files of cases in some places, in their order.

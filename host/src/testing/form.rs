@@ -1,11 +1,10 @@
 //! What comes of a record, in the form that cases have it.
 
-use crate::manifest::AS_WRITTEN;
+use crate::{lines::json_value, manifest::AS_WRITTEN};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, Visitor},
-    ser::SerializeMap,
 };
 use std::fmt;
 
@@ -96,12 +95,7 @@ impl fmt::Debug for Bytes {
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if let Ok(text) = std::str::from_utf8(&self.0) {
-            return to.serialize_str(text);
-        }
-        let mut map = to.serialize_map(Some(1))?;
-        map.serialize_entry("base64", &BASE64_STANDARD.encode(&self.0))?;
-        map.end()
+        json_value(Some(&self.0)).serialize(to)
     }
 }
 
