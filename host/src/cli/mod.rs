@@ -209,3 +209,20 @@ fn print(text: &str) -> anyhow::Result<()> {
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(command: &clap::Command) {
+        for arg in command.get_arguments().filter(|arg| !matches!(arg.get_long(), None | Some("config"))) {
+            assert!(arg.get_env().is_some(), "{}: {arg}", command.get_name());
+        }
+        command.get_subcommands().for_each(check);
+    }
+
+    #[test]
+    fn the_environment_may_set_every_flag_but_config() {
+        check(&Arguments::command());
+    }
+}
