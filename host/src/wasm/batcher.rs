@@ -29,7 +29,8 @@ pub(super) const MEMORY: u64 = 21 << 16;
 const IN_BYTES: usize = 0x4fff0;
 pub(super) const OUT_BYTES: usize = 1 << 20;
 
-static MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/batcher.wasm"));
+/// The module itself.
+pub(super) static MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/batcher.wasm"));
 
 /// The component of a stage with the batcher in it. `None` when it is not built as the tools for components build it:
 /// then there are plain calls alone.

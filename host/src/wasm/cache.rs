@@ -5,7 +5,7 @@
 //! before anything in it was written; a file is named after the component and the compiler that it was made by, and one
 //! that is not what was written is not used.
 
-use super::load::Module;
+use super::{batcher, load::Module};
 use crate::text::hex;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
@@ -121,10 +121,12 @@ fn make_private(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Of the component rather than of the file, since how a core module becomes one may change; and of the compiler.
+/// Of the component rather than of the file, since how a core module becomes one may change; of what is put into it; and
+/// of the compiler.
 fn file_name(engine: &Engine, module: &Module) -> String {
     let mut compiler = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut compiler);
+    batcher::MODULE.hash(&mut compiler);
     format!("{}-{:016x}", hex(&Sha256::digest(module.component())), compiler.finish())
 }
 

@@ -69,8 +69,7 @@ impl Host {
 
     /// A call begins: this record is in hand, or, in a poll, none.
     pub(super) fn begin(&mut self, hand: Option<Hand>) {
-        self.stopwatch.reset();
-        self.last_words = None;
+        self.note_call();
         self.hand = hand;
     }
 
@@ -81,17 +80,22 @@ impl Host {
         self.begin(Some(hand));
     }
 
+    fn note_call(&mut self) {
+        self.stopwatch.reset();
+        self.last_words = None;
+        self.memory.note_call();
+    }
+
     /// In a call with several records, this one behind the first is next: its time and its lines are its own. False when
-    /// the call has lasted for long enough: it is not to hold up a commit.
+    /// the call has lasted for long enough, as it is not to hold up a commit, or the instance is worn.
     fn next(&mut self, index: u32) -> bool {
         let (Some(ahead), Some(hand)) = (&self.ahead, &mut self.hand) else { return false };
         if index > 0 {
-            if self.ticks.now() > ahead.since + 1 {
+            if self.ticks.now() > ahead.since + 1 || self.memory.is_worn() {
                 return false;
             }
             hand.index = ahead.first + index as usize;
-            self.stopwatch.reset();
-            self.last_words = None;
+            self.note_call();
             self.shared.log.borrow_mut().next_call();
         }
         true

@@ -15,6 +15,11 @@ const WALL: u32 = 10;
 /// The headers of an output that are reckoned with, before their own size counts.
 const HEADERS: usize = 16;
 
+/// An instance whose memory is fuller than this share of its limit is worn: some runtimes never give back what they took.
+const WORN: (u64, u64) = (3, 4);
+/// One that is as full as that after fewer calls is large and not worn: its next would be the same.
+const YOUNG: u64 = 1000;
+
 /// Bounds on a stage's guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -160,11 +165,24 @@ pub(super) struct Memory {
     used: u64,
     /// The last growth that was granted, taken back when it fails all the same.
     granted: u64,
+    /// For how many records or polls it has been in use.
+    calls: u64,
 }
 
 impl Memory {
     pub(super) fn new(limit: u64, free: u64) -> Self {
-        Self { limit, free, used: 0, granted: 0 }
+        Self { limit, free, used: 0, granted: 0, calls: 0 }
+    }
+
+    /// Another record, or poll, begins.
+    pub(super) fn note_call(&mut self) {
+        self.calls += 1;
+    }
+
+    /// True when a fresh instance is to take this one's place, before it comes to the limit.
+    pub(super) fn is_worn(&self) -> bool {
+        let (share, of) = WORN;
+        self.calls >= YOUNG && self.used.saturating_sub(self.free) > self.limit / of * share
     }
 
     fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {

@@ -68,6 +68,10 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
         "memory" => loop {
             KEPT.with_borrow_mut(|kept| kept.push(vec![1; 1 << 20]));
         },
+        "keep" => {
+            KEPT.with_borrow_mut(|kept| kept.push(vec![1; number.unwrap_or(1) << 10]));
+            one(calls.to_string())
+        }
         "recurse" => one(recurse(1).to_string()),
         "once" if context::origin().attempt == 1 => panic!("asked to panic at the first attempt"),
         "fresh" if calls > 1 => panic!("asked to panic in an instance that was used before"),

@@ -90,6 +90,24 @@ fn memory_without_end_ends_at_its_limit() {
 }
 
 #[test]
+fn memory_that_is_never_given_back_is_not_held_against_the_next_record() {
+    let mut trial = limited(Limits { memory: 16 << 20, ..Limits::default() });
+    let calls: Vec<u64> =
+        (0..5000).map(|_| trial.says("keep 9").strip_prefix("k=").expect("nothing fails").parse().unwrap()).collect();
+    let lives = calls.iter().filter(|calls| **calls == 1).count();
+    let shortest = calls.windows(2).filter(|two| two[1] == 1).map(|two| two[0]).min().unwrap();
+    // Of 16 MiB, 12 are 1,365 times 9 KiB.
+    assert!((4..=5).contains(&lives) && (1000..1400).contains(&shortest), "{lives} lives, {shortest} calls");
+}
+
+#[test]
+fn an_instance_that_is_large_from_the_beginning_stays() {
+    let mut trial = limited(Limits { memory: 16 << 20, ..Limits::default() });
+    assert_eq!(trial.says("keep 13000"), "k=1");
+    assert_eq!(trial.says("calls"), "k=2");
+}
+
+#[test]
 fn recursion_without_end_ends_at_the_stack() {
     let deep = "limit(stack-limit) used more stack than the 512KiB there are: it calls itself too deeply";
     fails(&mut Stage::trial(), "recurse", deep);
