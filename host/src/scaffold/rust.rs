@@ -15,7 +15,8 @@ pub(super) const KIT: Kit = Kit {
         Some(match example {
             Example::Upper => &[("src/lib.rs", guest!("rust/upper/src/lib.rs"))],
             Example::Numbers => &[("src/lib.rs", guest!("rust/numbers/src/lib.rs"))],
-            Example::Route | Example::Strict => return None,
+            Example::Route => &[("src/lib.rs", guest!("rust/route/src/lib.rs"))],
+            Example::Strict => &[("src/lib.rs", guest!("rust/strict/src/lib.rs"))],
         })
     },
     files: &[
