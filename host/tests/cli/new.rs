@@ -1,7 +1,7 @@
 //! `new`: what it lays out, and what it refuses.
 
 use crate::support::{Folder, golden, golden_text};
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 /// What stands below a folder.
 fn files(folder: &Path) -> Vec<String> {
@@ -37,6 +37,8 @@ fn a_project_is_laid_out_built_tested_and_tried() {
     // What a build makes of others' crates is kept for the next time.
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-rust");
     fs::create_dir_all(&kept).unwrap();
+    // As cargo marks one that it makes itself.
+    fs::write(kept.join("CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55").unwrap();
     symlink(kept, folder.path("hot-air/target")).unwrap();
     let run = |words: &str, input: &str| {
         let words: Vec<_> = words.split_whitespace().collect();
@@ -46,6 +48,10 @@ fn a_project_is_laid_out_built_tested_and_tried() {
     };
     let build = run("build", "");
     let module = "target/wasm32-unknown-unknown/release/hot_air.wasm";
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--locked", "--offline", "--release", "--target", "wasm32-unknown-unknown"]);
+    cargo.current_dir(folder.path("hot-air")).env_remove("CARGO_TARGET_DIR");
+    assert!(cargo.status().unwrap().success(), "the lock is not as cargo would write it");
     let rest =
         [("test", ""), (&*format!("try {module}"), "hello\n"), ("build", "")].map(|(words, input)| run(words, input));
     let all: Vec<_> = [said, build].into_iter().chain(rest).collect();
