@@ -14,6 +14,7 @@ pub mod lines;
 pub mod manifest;
 pub mod plan;
 pub mod record;
+pub mod scaffold;
 pub mod sinks;
 pub mod source;
 pub mod stage;

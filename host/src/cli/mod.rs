@@ -9,6 +9,7 @@ mod consume;
 mod input;
 mod load;
 mod log;
+mod new;
 mod offsets;
 mod pair;
 mod produce;
@@ -47,6 +48,7 @@ const EXAMPLE: &str = "Example:\n  millstream run pipeline.yaml --kafka localhos
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Arguments),
     Run(run::Arguments),
     Check(check::Arguments),
     Try(r#try::Arguments),
@@ -109,6 +111,7 @@ pub fn main() -> ExitCode {
         error.exit()
     });
     let result = match arguments.command {
+        Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Try(arguments) => r#try::run(&arguments),

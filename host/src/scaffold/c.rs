@@ -1,0 +1,14 @@
+//! C: not here yet.
+
+use super::Kit;
+
+pub(super) const KIT: Kit = Kit {
+    language: "C",
+    tools: &[],
+    build: "",
+    module: "",
+    wit: "",
+    author: |_| None,
+    files: &[],
+    generate: |_| Ok(Vec::new()),
+};

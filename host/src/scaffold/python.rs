@@ -1,0 +1,14 @@
+//! Python: not here yet.
+
+use super::Kit;
+
+pub(super) const KIT: Kit = Kit {
+    language: "Python",
+    tools: &[],
+    build: "",
+    module: "",
+    wit: "",
+    author: |_| None,
+    files: &[],
+    generate: |_| Ok(Vec::new()),
+};
