@@ -13,7 +13,7 @@ export const lifecycle = {
     try {
       author.open?.();
     } catch (error) {
-      throw error instanceof Error ? error.message : String(error);
+      throw String(error instanceof Error ? error.message : error).toWellFormed();
     }
   },
 };
