@@ -5,7 +5,7 @@ use super::{
     instance::Input,
     limits::{Exceeded, Limits, Memory, Stopwatch},
     log::{GuestLog, Place},
-    wasi::{self, Wasi},
+    wasi::{self, Allowed, Wasi},
 };
 use crate::{
     record::{Header, config, context, log, types},
@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) config: Vec<(String, String)>,
     /// The same for guests that know `wasi:config`.
     pub(super) wasi_config: WasiConfigVariables,
+    /// What an instance may reach by way of WASI.
+    pub(super) allowed: Allowed,
     pub(super) log: RefCell<GuestLog>,
 }
 
@@ -129,7 +131,9 @@ impl Host {
 
     /// WASI's part of the host, and the time it may take.
     pub(super) fn wasi(&mut self) -> (&mut Wasi, &mut Clock) {
-        (self.wasi.get_or_insert_with(Box::default), &mut self.clock)
+        let own = &self.own;
+        let made = || Box::new(Wasi::new(&own.get().shared.allowed));
+        (self.wasi.get_or_insert_with(made), &mut self.clock)
     }
 
     /// What the guest printed by way of WASI goes to its log, before the next line and before another record.

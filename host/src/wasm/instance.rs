@@ -6,6 +6,7 @@ use super::{
     imports::{Host, Shared},
     limits::Limits,
     log::{GuestLog, escaped},
+    wasi::Allowed,
 };
 use crate::{
     record::{Reason, Record},
@@ -25,6 +26,8 @@ pub struct Setup {
     pub config: Vec<(String, String)>,
     /// Its limits.
     pub limits: Limits,
+    /// What it may reach.
+    pub allowed: Allowed,
 }
 
 /// One of a stage's inputs.
@@ -82,11 +85,11 @@ struct Running<W> {
 impl<W: World> Life<W> {
     /// Starts the module, and calls its `open` if it has one.
     pub(super) fn begin(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
-        let Setup { stage, inputs, mut config, limits } = setup;
+        let Setup { stage, inputs, mut config, limits, allowed } = setup;
         config.sort();
         let log = RefCell::new(GuestLog::new());
         let wasi_config = config.iter().cloned().collect();
-        let shared = Rc::new(Shared { stage, inputs, config, wasi_config, log });
+        let shared = Rc::new(Shared { stage, inputs, config, wasi_config, allowed, log });
         let mut life = Self { compiled: compiled.clone(), limits, shared, running: None };
         life.running = Some(life.start()?);
         Ok(life)

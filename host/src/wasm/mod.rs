@@ -34,3 +34,4 @@ pub use limits::Limits;
 pub use load::{LoadError, Module};
 pub use source::SourceInstance;
 pub use stage::Instance;
+pub use wasi::{Allowed, Folder};
