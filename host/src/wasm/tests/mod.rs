@@ -1,5 +1,6 @@
 //! Modules as their authors and operators meet them.
 
+mod ahead;
 mod answers;
 mod failures;
 mod files;

@@ -40,6 +40,8 @@ fn its_open_refuses_in_its_words() {
 
 #[test]
 fn throwaway() {
-    let module = Module::load(Path::new("/tmp/target-wasi-frozen/wasm32-unknown-unknown/release/frozen.wasm"), Kind::Stage).unwrap();
+    let module =
+        Module::load(Path::new("/tmp/target-wasi-frozen/wasm32-unknown-unknown/release/frozen.wasm"), Kind::Stage)
+            .unwrap();
     std::fs::write("/tmp/stage-0.1.0.wasm", module.component()).unwrap();
 }
