@@ -8,6 +8,7 @@
 #[cfg(test)]
 extern crate self as millstream;
 
+pub mod build;
 pub mod cli;
 pub mod clock;
 pub mod lines;

@@ -49,6 +49,7 @@ const EXAMPLE: &str = "Example:\n  millstream run pipeline.yaml --kafka localhos
 #[derive(Subcommand)]
 enum Command {
     New(new::Arguments),
+    Build(build::Arguments),
     Run(run::Arguments),
     Check(check::Arguments),
     Try(r#try::Arguments),
@@ -112,6 +113,7 @@ pub fn main() -> ExitCode {
     });
     let result = match arguments.command {
         Command::New(arguments) => new::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Try(arguments) => r#try::run(&arguments),

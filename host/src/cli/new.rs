@@ -1,9 +1,13 @@
 //! `new`: a folder with a stage or a source in it, to start from.
 
 use super::{Exit, print, wrong};
-use crate::scaffold::{self, Example, Language, Project};
+use crate::{
+    scaffold::{self, Example, Language, Project},
+    text::nearest,
+};
 use anyhow::Result;
-use std::path::PathBuf;
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
 
 /// Start a stage in a folder of its own, in the language of your choice
 #[derive(clap::Args)]
@@ -22,7 +26,7 @@ pub(super) struct Arguments {
     /// Its name, and the folder's
     name: PathBuf,
     /// The language: rust, go, python, js, ts or c
-    #[arg(long, value_enum, value_name = "LANGUAGE", env = "MILLSTREAM_LANG")]
+    #[arg(long, value_name = "LANGUAGE", value_parser = language, env = "MILLSTREAM_LANG")]
     lang: Language,
     /// What it starts from: upper, route, strict or numbers
     #[arg(long, value_enum, default_value_t, hide_default_value = true, env = "MILLSTREAM_EXAMPLE")]
@@ -41,12 +45,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn language(text: &str) -> Result<Language, String> {
+    Language::from_str(text, true).map_err(|_| {
+        let known = Language::value_variants().iter().filter_map(Language::to_possible_value).collect::<Vec<_>>();
+        match nearest(text, known.iter().flat_map(|language| language.get_name_and_aliases())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                format!("it is one of {}", known.iter().map(|known| known.get_name()).collect::<Vec<_>>().join(", "))
+            }
+        }
+    })
+}
+
 fn refused(error: impl std::error::Error) -> anyhow::Error {
     wrong(error.to_string())
 }
 
 /// What was made, and what to do with it.
-fn told(project: &Project, folder: &std::path::Path) -> String {
+fn told(project: &Project, folder: &Path) -> String {
     let (kit, example) = (project.kit(), project.example());
     let kind = if example.is_source() { "source" } else { "stage" };
     let cases = format!("{}.test.yaml", project.name());

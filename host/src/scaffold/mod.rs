@@ -58,6 +58,9 @@ pub enum Language {
 }
 
 impl Language {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Rust, Self::Go, Self::Python, Self::Js, Self::Ts, Self::C];
+
     /// What it lays out.
     pub fn kit(self) -> &'static Kit {
         match self {
@@ -182,7 +185,8 @@ impl Project {
     }
 
     /// Puts in what the marks stand for: `{{name}}`; `{{crate}}`, which is the name with `_` for `-`; `{{language}}`;
-    /// and what its kit calls `{{build}}`, `{{module}}` and `{{author}}`.
+    /// what its kit calls `{{build}}`, `{{module}}` and `{{author}}`; and what its example calls `{{topic}}`,
+    /// `{{sample}}` and `{{try}}`.
     pub fn fill(&self, text: &str) -> String {
         let kit = self.kit();
         let author = (kit.author)(self.example).and_then(<[_]>::first).map_or("", |(path, _)| path);
@@ -190,9 +194,20 @@ impl Project {
         text.replace("{{build}}", kit.build)
             .replace("{{module}}", kit.module)
             .replace("{{author}}", author)
+            .replace("{{topic}}", self.example.topic())
+            .replace("{{sample}}", self.example.sample())
+            .replace("{{try}}", self.example.options())
             .replace("{{language}}", kit.language)
             .replace("{{crate}}", &self.name.replace('-', "_"))
             .replace("{{name}}", &self.name)
+    }
+
+    /// In the repository the cases are those of a stage that is called as its example.
+    fn rename(&self, cases: &str) -> String {
+        let word = self.example.word();
+        cases
+            .replace(&format!("\nstage: {word}\n"), &format!("\nstage: {}\n", self.name))
+            .replace(&format!("`{word}`"), &format!("`{}`", self.name))
     }
 
     /// Every file of it, in the order in which they are worth reading.
@@ -202,9 +217,16 @@ impl Project {
         let wit = (kit.wit, WIT);
         let laid = authors.iter().chain(self.example.files()).chain(kit.files).chain([&wit]);
         let mut files: Vec<_> = laid.map(|(path, text)| File::new(self.fill(path), self.fill(text))).collect();
+        files.extend(self.example.cases().map(|cases| File::new(self.fill("{{name}}.test.yaml"), self.rename(cases))));
         files.extend((kit.generate)(self)?);
         Ok(files)
     }
+}
+
+/// Where a program comes from that builds start with, as the end of a sentence.
+pub fn way_to_get(program: &str) -> Option<&'static str> {
+    let mut tools = Language::ALL.into_iter().flat_map(|language| language.kit().tools);
+    tools.find(|tool| tool.ask.first() == Some(&program)).map(|tool| tool.get)
 }
 
 /// What is wrong with a folder for a project, before anything is made.
@@ -275,4 +297,69 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err("a part of every project has it".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = Project> {
+        Language::ALL.into_iter().flat_map(|language| {
+            language.kit().examples().map(move |example| Project::new("hot-air", language, example).unwrap())
+        })
+    }
+
+    #[test]
+    fn no_mark_is_left_and_no_path_twice() {
+        for project in all() {
+            let files = project.files().unwrap();
+            for File { path, text } in &files {
+                assert!(!path.contains("{{") && !path.starts_with('/') && !path.contains(".."), "{path}");
+                let marks = text.match_indices("{{").map(|(at, _)| &text[at + 2..]);
+                let is_mark =
+                    |text: &str| text.split_once("}}").is_some_and(|(word, _)| word.chars().all(char::is_alphabetic));
+                assert!(!marks.into_iter().any(is_mark), "{project:?}: {path}");
+            }
+            let mut paths: Vec<_> = files.iter().map(|file| &file.path).collect();
+            paths.sort();
+            paths.dedup();
+            assert_eq!(paths.len(), files.len(), "{project:?}");
+            assert!(paths.contains(&&project.author()), "{project:?}");
+        }
+    }
+
+    #[test]
+    fn every_manifest_is_right_and_its_cases_are_its_stages() {
+        for project in all() {
+            let files = project.files().unwrap();
+            let text = |path: &str| files.iter().find(|file| file.path == path).map(|file| file.text.clone());
+            let manifest = text("millstream.yaml").unwrap();
+            let (manifest, report) =
+                crate::manifest::read(Path::new("millstream.yaml"), &manifest, &|_| None, None).finish().unwrap();
+            assert_eq!((manifest.name.as_str(), report.render(None).as_str()), ("hot-air", ""));
+            let cases = text("hot-air.test.yaml");
+            assert_eq!(cases.is_none(), project.example().is_source());
+            assert!(cases.is_none_or(|cases| cases.contains("\nstage: hot-air\n")));
+            let readme = text("README.md").unwrap();
+            assert!((8..=12).contains(&readme.lines().count()), "{readme}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_that_every_tool_takes() {
+        for (name, is_good) in
+            [("a", true), ("Hot_air-2", true), ("", false), ("2a", false), ("a.b", false), ("ä", false), ("-a", false)]
+        {
+            assert_eq!(Project::new(name, Language::Rust, Example::Upper).is_ok(), is_good, "{name}");
+        }
+        assert!(Project::new(&"a".repeat(64), Language::Rust, Example::Upper).is_ok());
+        assert!(Project::new(&"a".repeat(65), Language::Rust, Example::Upper).is_err());
+    }
+
+    #[test]
+    fn an_example_that_a_language_lacks_is_named_with_those_that_it_has() {
+        let refused = Project::new("a", Language::C, Example::Numbers).unwrap_err().to_string();
+        assert!(refused.starts_with("there is no example `numbers` in C: it has "), "{refused}");
+    }
 }
