@@ -8,12 +8,14 @@
 #[cfg(test)]
 extern crate self as millstream;
 
+pub mod build;
 pub mod cli;
 pub mod clock;
 pub mod lines;
 pub mod manifest;
 pub mod plan;
 pub mod record;
+pub mod scaffold;
 pub mod sinks;
 pub mod source;
 pub mod stage;

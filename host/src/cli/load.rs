@@ -1,21 +1,29 @@
 //! From a manifest's file to something that may run: read, checked, its modules compiled and opened. Everything that
 //! is wrong with it is found in one go, whichever part finds it.
 
-use super::{Mistakes, build::build, client, say, terminal, wrong};
+use super::{
+    Mistakes,
+    build::{Wanted, build},
+    client, say, terminal, wrong,
+};
 use crate::{
-    manifest::{self, Diagnostic, Kind, Manifest, Reading, Secret, Span},
+    manifest::{self, Diagnostic, Kind, Manifest, NamedModule, Reading, Secret, Span},
     plan,
     text::{hex, nearest},
-    wasm::{self, Cache, Compiled, Engine, Instance, Module, OpenError, Setup, SourceInstance},
+    wasm::{self, Cache, Compiled, Engine, Instance, LoadError, Module, OpenError, Setup, SourceInstance},
 };
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
+/// The manifest, where none is named.
+pub(super) const MANIFEST: &str = "millstream.yaml";
+
 /// Which manifest, and what the command line says over it.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Source {
     /// The manifest
+    #[arg(default_value = MANIFEST)]
     pub(super) manifest: PathBuf,
     /// Brokers, over those of the manifest
     #[arg(long, value_name = "BROKERS", value_delimiter = ',', value_parser = broker, env = "MILLSTREAM_KAFKA")]
@@ -77,9 +85,9 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     let chosen = |part: &str| wishes.only.is_empty() || wishes.only.iter().any(|name| name == part);
     // A wrong manifest starts nothing, and what would be built is not looked for yet.
     let builds = wishes.build && reading.report.mistakes() == 0;
-    if builds {
-        build(path, reading.modules.iter().filter(|named| chosen(&named.name)), wishes.quiet)?;
-    }
+    let wanted = if wishes.build { Wanted::Changed } else { Wanted::Nothing };
+    let modules_chosen: Vec<_> = reading.modules.iter().filter(|named| chosen(&named.name)).collect();
+    build(path, &reading, &modules_chosen, wanted, wishes.quiet)?;
     let mut slow = |name: &str| {
         if !wishes.quiet {
             say(&format!("compiling {name}, once…\n"));
@@ -89,20 +97,15 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     let mut modules = BTreeMap::new();
     let mut found = Vec::new();
     for named in reading.modules.iter().filter(|named| chosen(&named.name)) {
-        let module = &named.module;
-        if wishes.build && !builds && module.build.is_some() {
+        if wishes.build && !builds && named.module.build.is_some() {
             continue;
         }
-        let kind = match named.kind {
-            Kind::Source => wasm::Kind::Source,
-            Kind::Stage | Kind::Sink => wasm::Kind::Stage,
-        };
-        match Module::load(&module.path.value, kind) {
+        match module(named, &reading, builds) {
             Ok(loaded) => {
-                found.extend(unpinned(&loaded, module.sha256, reading.places.sha256(named)));
+                found.extend(unpinned(&loaded, named.module.sha256, reading.places.sha256(named)));
                 modules.insert(named.name.clone(), loaded);
             }
-            Err(error) => found.push(Diagnostic::mistake(reading.places.module(named), error.to_string())),
+            Err(mistake) => found.push(mistake),
         }
     }
     let mut compiled = BTreeMap::new();
@@ -136,6 +139,24 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     manifest.stages.retain(|stage| chosen(&stage.name));
     manifest.sinks.retain(|sink| chosen(&sink.name));
     Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
+}
+
+/// Loads a module, or says what is wrong with it; it may have been built before.
+pub(super) fn module(named: &NamedModule, reading: &Reading, is_built: bool) -> Result<Module, Diagnostic> {
+    let kind = match named.kind {
+        Kind::Source => wasm::Kind::Source,
+        Kind::Stage | Kind::Sink => wasm::Kind::Stage,
+    };
+    let (module, at) = (&named.module, reading.places.module(named));
+    Module::load(&module.path.value, kind).map_err(|error| match (error, &module.build) {
+        (LoadError::Missing { path }, Some(command)) if is_built => {
+            Diagnostic::mistake(at, format!("its build succeeds, but makes no {}", path.display()))
+                .help(format!("correct the path, or the command: {}", command.written))
+        }
+        (LoadError::Missing { path }, Some(_)) => Diagnostic::mistake(at, format!("{} is not there", path.display()))
+            .help("`millstream build` makes it, and so does `--build`; or correct its path"),
+        (error, _) => Diagnostic::mistake(at, error.to_string()),
+    })
 }
 
 /// What is wrong with a module whose digest is pinned.

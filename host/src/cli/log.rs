@@ -2,7 +2,7 @@
 
 use super::{
     Mistakes, Wrong, client,
-    load::{Source, broker, read},
+    load::{MANIFEST, Source, broker, read},
     terminal, wrong,
 };
 use crate::{
@@ -10,7 +10,10 @@ use crate::{
     transport::{kafka::Cluster, local::LocalLog, log::Log},
 };
 use anyhow::Result;
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// The log of a command that needs no more of a manifest.
 #[derive(clap::Args)]
@@ -25,7 +28,7 @@ pub(super) struct Which {
         env = "MILLSTREAM_KAFKA"
     )]
     kafka: Option<Vec<String>>,
-    /// A manifest that says it; also as MILLSTREAM_MANIFEST
+    /// A manifest that says it (millstream.yaml); also as MILLSTREAM_MANIFEST
     #[arg(long, global = true, value_name = "FILE", env = "MILLSTREAM_MANIFEST")]
     manifest: Option<PathBuf>,
 }
@@ -33,7 +36,9 @@ pub(super) struct Which {
 impl Which {
     /// The log, or all [`Mistakes`] of the manifest that should say which.
     pub(super) fn open(&self) -> Result<Log> {
-        let Some(path) = &self.manifest else {
+        // In the folder of a pipeline its log is what is meant.
+        let here = || (self.kafka.is_none() && Path::new(MANIFEST).is_file()).then(|| PathBuf::from(MANIFEST));
+        let Some(path) = &self.manifest.clone().or_else(here) else {
             let Some(brokers) = &self.kafka else {
                 return Err(wrong("no log is given: add `--kafka HOST:PORT`, or `--manifest FILE`"));
             };

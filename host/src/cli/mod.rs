@@ -9,6 +9,7 @@ mod consume;
 mod input;
 mod load;
 mod log;
+mod new;
 mod offsets;
 mod pair;
 mod produce;
@@ -47,6 +48,8 @@ const EXAMPLE: &str = "Example:\n  millstream run pipeline.yaml --kafka localhos
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Arguments),
+    Build(build::Arguments),
     Run(run::Arguments),
     Check(check::Arguments),
     Try(r#try::Arguments),
@@ -109,6 +112,8 @@ pub fn main() -> ExitCode {
         error.exit()
     });
     let result = match arguments.command {
+        Command::New(arguments) => new::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Try(arguments) => r#try::run(&arguments),

@@ -52,6 +52,9 @@ pub fn show_line(text: &str) {
         let style = ProgressStyle::with_template("{wide_msg}").expect("a template that is right");
         ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
     });
+    if bar.is_finished() {
+        bar.reset();
+    }
     bar.set_message(text.to_owned());
     bar.tick();
 }

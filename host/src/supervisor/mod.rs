@@ -7,7 +7,7 @@ mod status;
 mod work;
 
 pub use log::{Format, clear_line, show_line, start as start_log};
-pub use signals::{listen as listen_to_signals, until as until_signals};
+pub use signals::{listen as listen_to_signals, until as until_signals, until_host_listens};
 
 use crate::{
     plan::{Part, Plan, Work},

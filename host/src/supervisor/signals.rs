@@ -2,7 +2,14 @@
 
 use crate::worker::control::Control;
 use anyhow::{Context, Result};
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -11,6 +18,8 @@ use tokio::{
 /// How long the end may take in all, and how often to look.
 const END_WITHIN: Duration = Duration::from_millis(9900);
 const LOOK: Duration = Duration::from_millis(100);
+
+static HOST_LISTENS: AtomicBool = AtomicBool::new(false);
 
 /// What the process is told.
 pub struct Signals {
@@ -46,8 +55,20 @@ pub fn until(hears: impl AsyncFnOnce(Signals) + Send + 'static) -> Result<()> {
     Ok(())
 }
 
+/// Has a signal end the process as soon as this is done; from the moment that a host listens, signals are its own.
+pub fn until_host_listens(end: impl FnOnce() + Send + 'static) -> Result<()> {
+    until(async move |mut signals| {
+        signals.next().await;
+        if HOST_LISTENS.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        end();
+    })
+}
+
 /// Lets signals end a host.
 pub fn listen(control: Arc<Control>) -> Result<()> {
+    HOST_LISTENS.store(true, Ordering::SeqCst);
     until(async move |mut signals| {
         tokio::select! {
             () = until_second(async || signals.next().await, &control) => {}

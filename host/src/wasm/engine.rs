@@ -74,7 +74,7 @@ impl Engine {
                 component
             }
         };
-        let unfit = |error: wasmtime::Error| LoadError::Unfit { path: module.path().into(), why: one_line(&error) };
+        let unfit = |error: wasmtime::Error| module.unfit(one_line(&error));
         let pre = self.linker.instantiate_pre(&component).map_err(unfit)?;
         match module.kind() {
             Kind::Stage => StageWorldPre::new(pre.clone()).map(drop),

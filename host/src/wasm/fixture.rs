@@ -1,7 +1,7 @@
 //! What tests need of modules: the real guests, small ones in text, records to hand them, and a notation for what
 //! comes back.
 
-use super::{Cache, Compiled, Engine, Input, Instance, Kind, Limits, LoadError, Module, OpenError, Setup};
+use super::{Cache, Compiled, Engine, Input, Instance, Kind, LoadError, Module, OpenError, Setup};
 use crate::{
     record::{Header, HeaderEdit, Reason, Record},
     stage::guest::{Failed, Guest, InHand},
@@ -33,8 +33,13 @@ pub(crate) fn compiled(name: &str) -> Compiled {
 
 /// A stage whose core module is written in text, in a file of its own.
 pub(crate) fn written(folder: &Path, wat: &str) -> Result<Compiled, LoadError> {
+    loaded(folder, &stage(wat))
+}
+
+/// A stage of these bytes, in a file of its own.
+pub(crate) fn loaded(folder: &Path, bytes: &[u8]) -> Result<Compiled, LoadError> {
     let path = folder.join("written.wasm");
-    fs::write(&path, stage(wat)).unwrap();
+    fs::write(&path, bytes).unwrap();
     ENGINE.compile(&Module::load(&path, Kind::Stage)?, &Cache::none(), &mut |_| {})
 }
 
@@ -78,7 +83,7 @@ pub(crate) fn setup() -> Setup {
         stage: "trial".into(),
         inputs: vec![input("orders-prod", "orders"), input("returns-prod", "returns")],
         config: vec![("rate".into(), "2".into()), ("currency".into(), "EUR".into())],
-        limits: Limits::default(),
+        ..Setup::default()
     }
 }
 

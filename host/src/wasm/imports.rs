@@ -6,13 +6,15 @@ use super::{
     instance::Input,
     limits::{Exceeded, Limits, Memory, Stopwatch},
     log::{GuestLog, Place},
+    wasi::{self, Allowed, Wasi},
 };
 use crate::{
     record::{Header, config, context, log, types},
     stage::guest::InHand,
     transport::{Batch, Incoming},
 };
-use std::{cell::RefCell, rc::Rc};
+use fragile::Fragile;
+use std::{cell::RefCell, rc::Rc, time::Duration};
 use wasmtime::{
     Engine, Result,
     component::{HasSelf, Linker},
@@ -27,18 +29,41 @@ pub(super) struct Shared {
     pub(super) config: Vec<(String, String)>,
     /// The same for guests that know `wasi:config`.
     pub(super) wasi_config: WasiConfigVariables,
+    /// What an instance may reach by way of WASI.
+    pub(super) allowed: Allowed,
     pub(super) log: RefCell<GuestLog>,
 }
 
 /// The host, as one instance sees it.
 pub(super) struct Host {
-    pub(super) shared: Rc<Shared>,
     pub(super) memory: Memory,
-    stopwatch: Stopwatch,
-    ticks: Ticks,
-    hand: Option<Hand>,
+    /// An instance never leaves its thread, but WASI's functions want a host that could.
+    own: Fragile<Own>,
+    clock: Clock,
     ahead: Option<Ahead>,
+    /// Made at the first call that needs it: most guests make none.
+    wasi: Option<Box<Wasi>>,
     last_words: Option<String>,
+}
+
+/// What must stay on the instance's thread.
+struct Own {
+    shared: Rc<Shared>,
+    hand: Option<Hand>,
+}
+
+/// Holds a call to its time.
+pub(super) struct Clock {
+    limits: Limits,
+    ticks: Ticks,
+    stopwatch: Stopwatch,
+}
+
+impl Clock {
+    /// What is left of the call's time on the wall, for a wait inside it.
+    pub(super) fn left(&mut self) -> std::result::Result<Duration, Exceeded> {
+        self.stopwatch.left(&self.limits, self.ticks.now())
+    }
 }
 
 /// The record in hand.
@@ -62,26 +87,49 @@ struct Ahead {
     since: u64,
 }
 
+impl Own {
+    fn hand(&self) -> Result<&Hand> {
+        let nothing = "there is no record in hand: the context answers only during a call of transform";
+        self.hand.as_ref().ok_or_else(|| wasmtime::Error::msg(nothing))
+    }
+
+    fn write(&self, level: log::Level, message: &str) {
+        let place = self.hand.as_ref().map(|hand| {
+            let Incoming { partition, offset, .. } = hand.batch.get(hand.index);
+            let topic = &self.shared.inputs[partition.input].topic;
+            Place { index: hand.index, topic, partition: partition.number, offset: offset.0 }
+        });
+        self.shared.log.borrow_mut().write(&self.shared.stage, place, level, message);
+    }
+}
+
 impl Host {
-    pub(super) fn new(shared: Rc<Shared>, memory: Memory, ticks: Ticks) -> Self {
-        Self { shared, memory, stopwatch: Stopwatch::default(), ticks, hand: None, ahead: None, last_words: None }
+    pub(super) fn new(shared: Rc<Shared>, memory: Memory, limits: Limits, ticks: Ticks) -> Self {
+        Self {
+            memory,
+            own: Fragile::new(Own { shared, hand: None }),
+            clock: Clock { limits, ticks, stopwatch: Stopwatch::default() },
+            ahead: None,
+            wasi: None,
+            last_words: None,
+        }
     }
 
     /// A call begins: this record is in hand, or, in a poll, none.
     pub(super) fn begin(&mut self, hand: Option<Hand>) {
         self.note_call();
-        self.hand = hand;
+        self.own.get_mut().hand = hand;
     }
 
     /// A call with several records begins, of which this is the first.
     pub(super) fn begin_ahead(&mut self, hand: Hand) {
-        self.ahead = Some(Ahead { first: hand.index, since: self.ticks.now() });
-        self.shared.log.borrow_mut().hold();
+        self.ahead = Some(Ahead { first: hand.index, since: self.clock.ticks.now() });
+        self.own.get().shared.log.borrow_mut().hold();
         self.begin(Some(hand));
     }
 
     fn note_call(&mut self) {
-        self.stopwatch.reset();
+        self.clock.stopwatch.reset();
         self.last_words = None;
         self.memory.note_call();
     }
@@ -89,34 +137,39 @@ impl Host {
     /// In a call with several records, this one behind the first is next: its time and its lines are its own. False when
     /// the call has lasted for long enough, as it is not to hold up a commit, or the instance is worn.
     fn next(&mut self, index: u32) -> bool {
-        let (Some(ahead), Some(hand)) = (&self.ahead, &mut self.hand) else { return false };
+        let Some(ahead) = &self.ahead else { return false };
+        let (first, since) = (ahead.first, ahead.since);
         if index > 0 {
-            if self.ticks.now() > ahead.since + 1 || self.memory.is_worn() {
+            if self.clock.ticks.now() > since + 1 || self.memory.is_worn() {
                 return false;
             }
-            hand.index = ahead.first + index as usize;
+            self.log_printed();
             self.note_call();
-            self.shared.log.borrow_mut().next_call();
+            let Own { shared, hand: Some(hand) } = self.own.get_mut() else { return false };
+            hand.index = first + index as usize;
+            shared.log.borrow_mut().next_call();
         }
         true
     }
 
     /// The call is over, well or not: nothing is in hand. Gives back which record was.
     pub(super) fn end(&mut self, well: bool) -> Option<usize> {
-        let at = self.hand.take().map(|hand| hand.index);
-        let mut log = self.shared.log.borrow_mut();
+        self.log_printed();
+        let Own { shared, hand } = self.own.get_mut();
+        let at = hand.take().map(|hand| hand.index);
+        let mut log = shared.log.borrow_mut();
         if let (Some(ahead), Some(at)) = (self.ahead.take(), at) {
             // After a failure those before it are done again.
             let first = if well { ahead.first } else { at };
-            log.release(&self.shared.stage, first..=at);
+            log.release(&shared.stage, first..=at);
         }
-        log.end_of_call(&self.shared.stage);
+        log.end_of_call(&shared.stage);
         at
     }
 
     /// Looks at the clocks at a tick.
-    pub(super) fn tick(&mut self, limits: &Limits) -> Result<(), Exceeded> {
-        self.stopwatch.check(limits, self.ticks.now())
+    pub(super) fn tick(&mut self) -> std::result::Result<(), Exceeded> {
+        self.clock.stopwatch.check(&self.clock.limits, self.clock.ticks.now())
     }
 
     /// The error that the guest wrote to its log last.
@@ -124,20 +177,32 @@ impl Host {
         self.last_words.take()
     }
 
-    fn hand(&self) -> Result<&Hand> {
-        let nothing = "there is no record in hand: the context answers only during a call of transform";
-        self.hand.as_ref().ok_or_else(|| wasmtime::Error::msg(nothing))
+    /// WASI's part of the host, and the time it may take.
+    pub(super) fn wasi(&mut self) -> (&mut Wasi, &mut Clock) {
+        let own = &self.own;
+        let made = || Box::new(Wasi::new(&own.get().shared.allowed));
+        (self.wasi.get_or_insert_with(made), &mut self.clock)
+    }
+
+    /// What the guest printed by way of WASI goes to its log, before the next line and before another record.
+    fn log_printed(&mut self) {
+        let Some(wasi) = &mut self.wasi else { return };
+        let own = self.own.get();
+        let printed = wasi.printed();
+        printed.lines.iter().for_each(|(level, line)| own.write(*level, line));
+        own.shared.log.borrow_mut().drop_lines(printed.dropped);
     }
 }
 
-/// Everything above, under the names of the WIT package, and `wasi:config` for guests that bring it.
+/// Everything above, under the names of the WIT package, and what of WASI is there for guests that bring it.
 pub(super) fn linker(engine: &Engine) -> Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     types::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     context::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     config::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     log::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
-    wasmtime_wasi_config::add_to_linker(&mut linker, |host| WasiConfig::new(&host.shared.wasi_config))?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |host| WasiConfig::new(&host.own.get().shared.wasi_config))?;
+    wasi::add_to_linker(&mut linker)?;
     linker.root().func_wrap(batcher::NEXT, |mut host, (index,): (u32,)| Ok((host.data_mut().next(index),)))?;
     Ok(linker)
 }
@@ -146,9 +211,10 @@ impl types::Host for Host {}
 
 impl context::Host for Host {
     fn origin(&mut self) -> Result<context::Metadata> {
-        let hand = self.hand()?;
+        let own = self.own.get();
+        let hand = own.hand()?;
         let Incoming { partition, offset, timestamp, .. } = hand.batch.get(hand.index);
-        let input = &self.shared.inputs[partition.input];
+        let input = &own.shared.inputs[partition.input];
         Ok(context::Metadata {
             topic: input.topic.clone(),
             input: input.name.clone(),
@@ -160,31 +226,27 @@ impl context::Host for Host {
     }
 
     fn headers(&mut self) -> Result<Vec<Header>> {
-        let hand = self.hand()?;
+        let hand = self.own.get().hand()?;
         Ok(hand.batch.headers(hand.index))
     }
 }
 
 impl config::Host for Host {
     fn get(&mut self, name: String) -> Option<String> {
-        let config = &self.shared.config;
+        let config = &self.own.get().shared.config;
         let at = config.binary_search_by(|(known, _)| known.cmp(&name)).ok()?;
         Some(config[at].1.clone())
     }
 
     fn all(&mut self) -> Vec<(String, String)> {
-        self.shared.config.clone()
+        self.own.get().shared.config.clone()
     }
 }
 
 impl log::Host for Host {
     fn write(&mut self, level: log::Level, message: String) {
-        let place = self.hand.as_ref().map(|hand| {
-            let Incoming { partition, offset, .. } = hand.batch.get(hand.index);
-            let topic = &self.shared.inputs[partition.input].topic;
-            Place { index: hand.index, topic, partition: partition.number, offset: offset.0 }
-        });
-        self.shared.log.borrow_mut().write(&self.shared.stage, place, level, &message);
+        self.log_printed();
+        self.own.get().write(level, &message);
         if level == log::Level::Error {
             self.last_words = Some(message);
         }

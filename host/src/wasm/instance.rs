@@ -7,6 +7,7 @@ use super::{
     imports::{Hand, Host, Shared},
     limits::{Limits, Memory},
     log::{GuestLog, escaped},
+    wasi::Allowed,
 };
 use crate::record::{Reason, Record};
 use std::{cell::RefCell, rc::Rc};
@@ -23,6 +24,8 @@ pub struct Setup {
     pub config: Vec<(String, String)>,
     /// Its limits.
     pub limits: Limits,
+    /// What it may reach.
+    pub allowed: Allowed,
 }
 
 /// One of a stage's inputs.
@@ -80,11 +83,11 @@ struct Running<W> {
 impl<W: World> Life<W> {
     /// Starts the module, and calls its `open` if it has one.
     pub(super) fn begin(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
-        let Setup { stage, inputs, mut config, limits } = setup;
+        let Setup { stage, inputs, mut config, limits, allowed } = setup;
         config.sort();
         let log = RefCell::new(GuestLog::new());
         let wasi_config = config.iter().cloned().collect();
-        let shared = Rc::new(Shared { stage, inputs, config, wasi_config, log });
+        let shared = Rc::new(Shared { stage, inputs, config, wasi_config, allowed, log });
         let mut life = Self { compiled: compiled.clone(), limits, shared, running: None };
         life.running = Some(life.start()?);
         Ok(life)
@@ -174,13 +177,13 @@ impl<W: World> Life<W> {
     fn store(&self) -> Store<Host> {
         let (limits, batches) = (self.limits, self.compiled.batches());
         let memory = Memory::new(limits.memory, if batches { batcher::MEMORY } else { 0 });
-        let host = Host::new(self.shared.clone(), memory, self.compiled.ticks().clone());
+        let host = Host::new(self.shared.clone(), memory, limits, self.compiled.ticks().clone());
         let mut store = Store::new(self.compiled.pre().engine(), host);
         store.limiter(|host| &mut host.memory);
         // The answers to several records are taken over in one piece, each is looked at when it is read.
         store.set_hostcall_fuel(limits.transfer().max(if batches { batcher::OUT_BYTES } else { 0 }));
-        store.epoch_deadline_callback(move |mut store| {
-            store.data_mut().tick(&limits)?;
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().tick()?;
             Ok(UpdateDeadline::Continue(1))
         });
         store

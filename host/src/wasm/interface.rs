@@ -1,15 +1,19 @@
 //! What a module asks for and offers, read from its file without compiling it.
 
+use super::wasi;
+use semver::Version;
 use std::fmt;
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
 /// The export that makes a module a stage, and the one that makes it a source.
 const TRANSFORMER: &str = "millstream:stage/transformer";
 const POLLER: &str = "millstream:stage/poller";
+/// What either may export as well.
+const LIFECYCLE: &str = "millstream:stage/lifecycle";
 
 /// The version of the WIT package here. Others that are semver-compatible with it load as well.
 pub(super) const VERSION: &str = "0.1.0";
-const COMPATIBLE: &str = "0.1.";
+pub(super) const COMPATIBLE: &str = "0.1.";
 
 /// What a module may import from the WIT package.
 const INTERFACES: [&str; 3] = ["millstream:stage/types", "millstream:stage/config", "millstream:stage/log"];
@@ -18,6 +22,19 @@ const CONTEXT: &str = "millstream:stage/context";
 
 /// The draft of `wasi:config` that is there for guests whose tools bring it.
 const WASI_CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
+
+/// Whether a version of the WIT package is later than the one here.
+pub(super) fn is_newer(version: &str) -> bool {
+    let number = |version: &str| version.parse::<Version>().ok();
+    number(version).zip(number(VERSION)).is_some_and(|(other, own)| other > own)
+}
+
+/// The latest version of the WIT package that these names speak of, if it is later than the one here.
+pub(super) fn newest(names: &[String]) -> Option<String> {
+    let versions = names.iter().filter_map(|name| name.strip_prefix("millstream:stage/")?.split_once('@'));
+    let newer = versions.map(|(_, version)| version).filter(|version| is_newer(version));
+    newer.max_by_key(|version| version.parse::<Version>().ok()).map(str::to_owned)
+}
 
 /// The names on the outside of a module.
 pub(super) struct Interface {
@@ -94,6 +111,11 @@ impl Interface {
                         interface.imports.push(import?.module.into());
                     }
                 }
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        interface.exports.push(export?.name.into());
+                    }
+                }
                 Payload::ComponentImportSection(section) => {
                     for import in section {
                         interface.imports.push(import?.name.name.into());
@@ -119,12 +141,32 @@ impl Interface {
         let known = |interface: &str| INTERFACES.contains(&interface) || (kind == Kind::Stage && interface == CONTEXT);
         let allowed = |import: &str| match import.split_once('@') {
             Some((interface, version)) => {
-                import == WASI_CONFIG || (known(interface) && version.starts_with(COMPATIBLE))
+                import == WASI_CONFIG
+                    || (known(interface) && version.starts_with(COMPATIBLE))
+                    || wasi::provides(interface, version)
             }
-            // Names of a core module that are no interface: what the encoding itself provides.
-            None => !self.component && (import.starts_with(['$', '[']) || import == "__main_module__"),
+            // Names of a core module that are no interface: what the adapter or the encoding itself provides.
+            None => {
+                !self.component
+                    && (import.starts_with(['$', '[']) || import == "__main_module__" || import == wasi::PREVIEW1)
+            }
         };
         self.imports.iter().filter(|import| !allowed(import)).cloned().collect()
+    }
+
+    /// The world that a core module's names speak of, and the package's version in them.
+    pub(super) fn world(&self, wanted: Kind) -> Option<(&'static str, &str)> {
+        let version = |interface: &str, function: &str| {
+            let exports = || self.exports.iter().filter_map(|export| export.strip_suffix(function));
+            exports().find_map(|export| export.strip_prefix(interface)?.strip_prefix('@'))
+        };
+        let opens = version(LIFECYCLE, "#open").is_some();
+        [wanted, wanted.other()].into_iter().find_map(|kind| match (kind, opens) {
+            (Kind::Stage, false) => Some(("stage", version(TRANSFORMER, "#transform")?)),
+            (Kind::Stage, true) => Some(("stage-with-lifecycle", version(TRANSFORMER, "#transform")?)),
+            (Kind::Source, false) => Some(("source", version(POLLER, "#poll")?)),
+            (Kind::Source, true) => Some(("source-with-lifecycle", version(POLLER, "#poll")?)),
+        })
     }
 
     /// Whether it is of this kind.

@@ -3,8 +3,9 @@
 
 use super::{
     failure::clean,
-    interface::{Fit, Interface, Kind, VERSION},
+    interface::{COMPATIBLE, Fit, Interface, Kind, VERSION, is_newer, newest},
     limits::Bytes,
+    preview1, wasi,
 };
 use crate::text::hex;
 use sha2::{Digest, Sha256};
@@ -14,7 +15,11 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The WIT package, as guests are made from it.
+const WIT: &str = include_str!("../../../wit/stage.wit");
 
 /// The largest file that is read: a compiler's time and memory grow with it.
 const FILE_BYTES: u64 = 128 << 20;
@@ -64,6 +69,8 @@ pub enum LoadError {
     OtherKind { path: PathBuf, wanted: Kind },
     #[error("{} is made for millstream:stage@{version}, and this version runs {VERSION}: build it with an SDK of this version", .path.display())]
     OtherVersion { path: PathBuf, version: String },
+    #[error("{} needs a newer millstream: it is made for millstream:stage@{version}, and this one knows {VERSION}; run it with one that knows {version}, or build it with an older SDK", .path.display())]
+    Newer { path: PathBuf, version: String },
     #[error("{} is not a {wanted}: it exports {}, where {}@{VERSION} is needed", .path.display(), list(.exports), .wanted.export())]
     Neither { path: PathBuf, wanted: Kind, exports: Vec<String> },
     #[error("{} is not valid WebAssembly ({why}): build the module again", .path.display())]
@@ -82,7 +89,7 @@ impl Module {
         let (interface, component) = if interface.component {
             (interface, bytes)
         } else {
-            let component = encode(&path, &interface, &bytes)?;
+            let component = encode(&path, &interface, bytes, kind)?;
             (self::interface(&path, &component)?, component)
         };
 
@@ -93,13 +100,22 @@ impl Module {
         }
         let foreign = interface.foreign(kind);
         if !foreign.is_empty() {
-            return Err(LoadError::NotAllowed { path, imports: foreign });
+            return Err(not_allowed(&path, foreign));
         }
         let Interface { imports, exports, .. } = interface;
         match fit {
             Fit::Fits => Ok(Self(Arc::new(Parts { kind, path, digest, imports, exports, component }))),
-            Fit::OtherVersion(version) => Err(LoadError::OtherVersion { path, version }),
+            Fit::OtherVersion(version) => Err(other_version(&path, &version)),
             Fit::Other | Fit::Unknown => Err(LoadError::Neither { path, wanted: kind, exports }),
+        }
+    }
+
+    /// Why it cannot be linked: most likely it asks for what only a later host has, when it was made for one.
+    pub(super) fn unfit(&self, why: String) -> LoadError {
+        let path = self.path().into();
+        match newest(self.imports()).or_else(|| newest(self.exports())) {
+            Some(version) => LoadError::Newer { path, version },
+            None => LoadError::Unfit { path, why },
         }
     }
 
@@ -180,18 +196,57 @@ fn is_text(bytes: &[u8]) -> bool {
     !text.chars().any(|c| c.is_control() && !c.is_whitespace())
 }
 
-/// Makes a component of a core module that carries its component's type.
-fn encode(path: &Path, interface: &Interface, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    if !interface.typed {
-        return Err(LoadError::Untyped { path: path.into() });
-    }
+/// Makes a component of a core module that carries its component's type, or that exports what one of the package's
+/// worlds wants under the names that are agreed on for it.
+fn encode(path: &Path, interface: &Interface, mut core: Vec<u8>, kind: Kind) -> Result<Vec<u8>, LoadError> {
     // A core module's names do not tell what it exports, so the more is allowed; the component's are looked at again.
     let foreign = interface.foreign(Kind::Stage);
     if !foreign.is_empty() {
-        return Err(LoadError::NotAllowed { path: path.into(), imports: foreign });
+        return Err(not_allowed(path, foreign));
     }
-    let encoded = ComponentEncoder::default().validate(true).module(bytes).and_then(|mut encoder| encoder.encode());
-    encoded.map_err(|error| LoadError::Invalid { path: path.into(), why: clean(&format!("{error:#}")) })
+    if !interface.typed {
+        let Some((world, version)) = interface.world(kind) else {
+            return Err(LoadError::Untyped { path: path.into() });
+        };
+        if !version.starts_with(COMPATIBLE) {
+            return Err(other_version(path, version));
+        }
+        core = typed(core, world, version).map_err(|error| invalid(path, &error))?;
+    }
+    let mut encoder =
+        ComponentEncoder::default().validate(true).module(&core).map_err(|error| invalid(path, &error))?;
+    if interface.imports.iter().any(|import| import == wasi::PREVIEW1) {
+        encoder = encoder.adapter(wasi::PREVIEW1, preview1::adapter()).map_err(|error| invalid(path, &error))?;
+    }
+    encoder.encode().map_err(|error| invalid(path, &error))
+}
+
+fn other_version(path: &Path, version: &str) -> LoadError {
+    let (path, newer) = (path.into(), is_newer(version));
+    let version = version.into();
+    if newer { LoadError::Newer { path, version } } else { LoadError::OtherVersion { path, version } }
+}
+
+/// An interface of our own that is not known here may be one of a later host.
+fn not_allowed(path: &Path, imports: Vec<String>) -> LoadError {
+    match newest(&imports) {
+        Some(version) => LoadError::Newer { path: path.into(), version },
+        None => LoadError::NotAllowed { path: path.into(), imports },
+    }
+}
+
+/// The module with the type of this world, in the version that its own names speak of.
+fn typed(mut core: Vec<u8>, world: &str, version: &str) -> anyhow::Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("stage.wit", WIT)?;
+    resolve.packages[package].name.version = Some(version.parse()?);
+    let world = resolve.select_world(&[package], Some(world))?;
+    embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8)?;
+    Ok(core)
+}
+
+fn invalid(path: &Path, error: &anyhow::Error) -> LoadError {
+    LoadError::Invalid { path: path.into(), why: clean(&format!("{error:#}")) }
 }
 
 /// Names as they stand in a sentence.

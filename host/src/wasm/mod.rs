@@ -15,8 +15,10 @@ mod interface;
 mod limits;
 mod load;
 mod log;
+mod preview1;
 mod source;
 mod stage;
+mod wasi;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -33,3 +35,4 @@ pub use limits::Limits;
 pub use load::{LoadError, Module};
 pub use source::SourceInstance;
 pub use stage::Instance;
+pub use wasi::{Allowed, Folder};

@@ -2,8 +2,10 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "",
+    "new",
+    "build",
     "run",
     "check",
     "try",

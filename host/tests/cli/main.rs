@@ -10,6 +10,7 @@ mod cluster;
 mod command;
 mod help;
 mod mistakes;
+mod new;
 #[path = "../support/process.rs"]
 mod process;
 mod quickstart;

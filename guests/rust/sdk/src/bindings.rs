@@ -4,7 +4,7 @@
 /// The world of every stage.
 pub mod stage {
     wit_bindgen::generate!({
-        path: "../../../wit",
+        path: "wit",
         world: "stage",
         pub_export_macro: true,
         export_macro_name: "export_stage",
@@ -15,7 +15,7 @@ pub mod stage {
 /// The world of every source, over the same types.
 pub mod source {
     wit_bindgen::generate!({
-        path: "../../../wit",
+        path: "wit",
         world: "source",
         pub_export_macro: true,
         export_macro_name: "export_source",
@@ -32,7 +32,7 @@ pub mod source {
 /// the worlds that it finds. So one macro serves both.
 pub mod open {
     wit_bindgen::generate!({
-        path: "../../../wit",
+        path: "wit",
         inline: "package millstream:open; world open { export millstream:stage/lifecycle@0.1.0; }",
         world: "millstream:open/open",
         pub_export_macro: true,

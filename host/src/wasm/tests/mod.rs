@@ -6,5 +6,8 @@ mod failures;
 mod files;
 mod kept;
 mod lines;
+mod page;
 mod polls;
 mod starts;
+mod versions;
+mod wasi;
