@@ -1,6 +1,6 @@
 //! WASI, for guests whose tools bring it: clocks and random numbers work, what is printed goes to the guest's log, and
-//! there are no files, no environment, no arguments and no network. What a tool links all the same is there to be
-//! linked, and says no when it is called.
+//! there are no files and no environment but what the manifest allows, no arguments and no network. What a tool links
+//! all the same is there to be linked, and says no when it is called.
 
 use super::{
     imports::{Clock, Host},
@@ -40,7 +40,7 @@ const HANDLES: usize = 256;
 const CHUNK: usize = 64 << 10;
 
 /// What there is of WASI 0.2.
-const INTERFACES: [&str; 27] = [
+pub(super) const INTERFACES: [&str; 27] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
