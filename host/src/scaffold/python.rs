@@ -5,7 +5,7 @@ use super::{Example, Kit, Tool};
 pub(super) const KIT: Kit = Kit {
     language: "Python",
     tools: &[
-        Tool { name: "Python", ask: &["python3", "--version"], oldest: Some((3, 9)), get: PYTHON },
+        Tool { name: "Python", ask: &["python3", "--version"], oldest: Some((3, 10)), get: PYTHON },
         Tool { name: "Python's venv", ask: &["python3", "-c", "import venv, ensurepip"], oldest: None, get: PYTHON },
     ],
     build: "sh build.sh",

@@ -3,6 +3,7 @@
 use super::limits::{Exceeded, Limits};
 use crate::{record::Reason, source::poller::PollFailed, stage::guest::Failed};
 use wasmtime::Trap;
+use wasmtime_wasi::I32Exit;
 
 /// What wasmtime says when a guest hands over more than it may. Its error has no type of its own to ask for.
 const TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
@@ -44,12 +45,15 @@ pub(super) fn failed(error: &wasmtime::Error, limits: &Limits, last_words: Optio
     if let Some(exceeded) = exceeded(error, limits) {
         return exceeded.into();
     }
-    let trap = one_line(error);
-    let message = match last_words {
-        Some(words) => format!("{} ({trap})", clean(words)),
-        None => trap,
+    let (code, end) = match error.downcast_ref::<I32Exit>() {
+        Some(I32Exit(status)) => ("exit", format!("ended itself with exit code {status}")),
+        None => ("trap", one_line(error)),
     };
-    Spoilt::Fault(Reason { code: Some("trap".into()), message })
+    let message = match last_words {
+        Some(words) => format!("{} ({end})", clean(words)),
+        None => end,
+    };
+    Spoilt::Fault(Reason { code: Some(code.into()), message })
 }
 
 fn exceeded(error: &wasmtime::Error, limits: &Limits) -> Option<Exceeded> {

@@ -33,8 +33,13 @@ pub(crate) fn compiled(name: &str) -> Compiled {
 
 /// A stage whose core module is written in text, in a file of its own.
 pub(crate) fn written(folder: &Path, wat: &str) -> Result<Compiled, LoadError> {
+    loaded(folder, &stage(wat))
+}
+
+/// A stage of these bytes, in a file of its own.
+pub(crate) fn loaded(folder: &Path, bytes: &[u8]) -> Result<Compiled, LoadError> {
     let path = folder.join("written.wasm");
-    fs::write(&path, stage(wat)).unwrap();
+    fs::write(&path, bytes).unwrap();
     ENGINE.compile(&Module::load(&path, Kind::Stage)?, &Cache::none(), &mut |_| {})
 }
 

@@ -1,16 +1,19 @@
 //! What a guest may ask of the host: the record in hand, its configuration, the log.
 
 use super::{
+    engine::Ticks,
     instance::Input,
-    limits::{Memory, Stopwatch},
+    limits::{Exceeded, Limits, Memory, Stopwatch},
     log::{GuestLog, Place},
+    wasi::{self, Wasi},
 };
 use crate::{
     record::{Header, config, context, log, types},
     stage::guest::InHand,
     transport::{Batch, Offset, Partition},
 };
-use std::{cell::RefCell, rc::Rc};
+use fragile::Fragile;
+use std::{cell::RefCell, rc::Rc, time::Duration};
 use wasmtime::{
     Engine, Result,
     component::{HasSelf, Linker},
@@ -30,11 +33,33 @@ pub(super) struct Shared {
 
 /// The host, as one instance sees it.
 pub(super) struct Host {
-    pub(super) shared: Rc<Shared>,
     pub(super) memory: Memory,
-    pub(super) stopwatch: Stopwatch,
-    hand: Option<Hand>,
+    /// An instance never leaves its thread, but WASI's functions want a host that could.
+    own: Fragile<Own>,
+    clock: Clock,
+    /// Made at the first call that needs it: most guests make none.
+    wasi: Option<Box<Wasi>>,
     last_words: Option<String>,
+}
+
+/// What must stay on the instance's thread.
+struct Own {
+    shared: Rc<Shared>,
+    hand: Option<Hand>,
+}
+
+/// Holds a call to its time.
+pub(super) struct Clock {
+    limits: Limits,
+    ticks: Ticks,
+    stopwatch: Stopwatch,
+}
+
+impl Clock {
+    /// What is left of the call's time on the wall, for a wait inside it.
+    pub(super) fn left(&mut self) -> std::result::Result<Duration, Exceeded> {
+        self.stopwatch.left(&self.limits, self.ticks.now())
+    }
 }
 
 /// The record in hand, without its lifetime.
@@ -47,16 +72,38 @@ struct Hand {
     attempt: u32,
 }
 
+impl Own {
+    fn hand(&self) -> Result<&Hand> {
+        let nothing = "there is no record in hand: the context answers only during a call of transform";
+        self.hand.as_ref().ok_or_else(|| wasmtime::Error::msg(nothing))
+    }
+
+    fn write(&self, level: log::Level, message: &str) {
+        let place = self.hand.as_ref().map(|hand| Place {
+            topic: &self.shared.inputs[hand.partition.input].topic,
+            partition: hand.partition.number,
+            offset: hand.offset.0,
+        });
+        self.shared.log.borrow_mut().write(&self.shared.stage, place, level, message);
+    }
+}
+
 impl Host {
-    pub(super) fn new(shared: Rc<Shared>, memory: Memory) -> Self {
-        Self { shared, memory, stopwatch: Stopwatch::default(), hand: None, last_words: None }
+    pub(super) fn new(shared: Rc<Shared>, limits: Limits, ticks: Ticks) -> Self {
+        Self {
+            memory: Memory::new(limits.memory),
+            own: Fragile::new(Own { shared, hand: None }),
+            clock: Clock { limits, ticks, stopwatch: Stopwatch::default() },
+            wasi: None,
+            last_words: None,
+        }
     }
 
     /// A call begins: this record is in hand, or, in a poll, none.
     pub(super) fn begin(&mut self, hand: Option<InHand<'_>>) {
-        self.stopwatch.reset();
+        self.clock.stopwatch.reset();
         self.last_words = None;
-        self.hand = hand.map(|InHand { record: incoming, batch, index, attempt }| {
+        self.own.get_mut().hand = hand.map(|InHand { record: incoming, batch, index, attempt }| {
             let (partition, offset, timestamp) = (incoming.partition, incoming.offset, incoming.timestamp);
             Hand { batch, index, partition, offset, timestamp, attempt }
         });
@@ -64,8 +111,15 @@ impl Host {
 
     /// The call is over: nothing is in hand.
     pub(super) fn end(&mut self) {
-        self.hand = None;
-        self.shared.log.borrow_mut().end_of_call(&self.shared.stage);
+        self.log_printed();
+        let own = self.own.get_mut();
+        own.hand = None;
+        own.shared.log.borrow_mut().end_of_call(&own.shared.stage);
+    }
+
+    /// Ends a call that takes longer than it may.
+    pub(super) fn tick(&mut self) -> std::result::Result<(), Exceeded> {
+        self.clock.stopwatch.check(&self.clock.limits, self.clock.ticks.now())
     }
 
     /// The error that the guest wrote to its log last.
@@ -73,20 +127,30 @@ impl Host {
         self.last_words.take()
     }
 
-    fn hand(&self) -> Result<&Hand> {
-        let nothing = "there is no record in hand: the context answers only during a call of transform";
-        self.hand.as_ref().ok_or_else(|| wasmtime::Error::msg(nothing))
+    /// WASI's part of the host, and the time it may take.
+    pub(super) fn wasi(&mut self) -> (&mut Wasi, &mut Clock) {
+        (self.wasi.get_or_insert_with(Box::default), &mut self.clock)
+    }
+
+    /// What the guest printed by way of WASI goes to its log, before the next line and before another record.
+    fn log_printed(&mut self) {
+        let Some(wasi) = &mut self.wasi else { return };
+        let own = self.own.get();
+        let printed = wasi.printed();
+        printed.lines.iter().for_each(|(level, line)| own.write(*level, line));
+        own.shared.log.borrow_mut().drop_lines(printed.dropped);
     }
 }
 
-/// Everything above, under the names of the WIT package, and `wasi:config` for guests that bring it.
+/// Everything above, under the names of the WIT package, and what of WASI is there for guests that bring it.
 pub(super) fn linker(engine: &Engine) -> Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     types::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     context::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     config::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     log::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
-    wasmtime_wasi_config::add_to_linker(&mut linker, |host| WasiConfig::new(&host.shared.wasi_config))?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |host| WasiConfig::new(&host.own.get().shared.wasi_config))?;
+    wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -94,8 +158,9 @@ impl types::Host for Host {}
 
 impl context::Host for Host {
     fn origin(&mut self) -> Result<context::Metadata> {
-        let hand = self.hand()?;
-        let input = &self.shared.inputs[hand.partition.input];
+        let own = self.own.get();
+        let hand = own.hand()?;
+        let input = &own.shared.inputs[hand.partition.input];
         Ok(context::Metadata {
             topic: input.topic.clone(),
             input: input.name.clone(),
@@ -107,31 +172,27 @@ impl context::Host for Host {
     }
 
     fn headers(&mut self) -> Result<Vec<Header>> {
-        let hand = self.hand()?;
+        let hand = self.own.get().hand()?;
         Ok(hand.batch.headers(hand.index))
     }
 }
 
 impl config::Host for Host {
     fn get(&mut self, name: String) -> Option<String> {
-        let config = &self.shared.config;
+        let config = &self.own.get().shared.config;
         let at = config.binary_search_by(|(known, _)| known.cmp(&name)).ok()?;
         Some(config[at].1.clone())
     }
 
     fn all(&mut self) -> Vec<(String, String)> {
-        self.shared.config.clone()
+        self.own.get().shared.config.clone()
     }
 }
 
 impl log::Host for Host {
     fn write(&mut self, level: log::Level, message: String) {
-        let place = self.hand.as_ref().map(|hand| Place {
-            topic: &self.shared.inputs[hand.partition.input].topic,
-            partition: hand.partition.number,
-            offset: hand.offset.0,
-        });
-        self.shared.log.borrow_mut().write(&self.shared.stage, place, level, &message);
+        self.log_printed();
+        self.own.get().write(level, &message);
         if level == log::Level::Error {
             self.last_words = Some(message);
         }

@@ -4,7 +4,7 @@ use super::{
     engine::Compiled,
     failure::{Spoilt, clean, failed},
     imports::{Host, Shared},
-    limits::{Limits, Memory},
+    limits::Limits,
     log::{GuestLog, escaped},
 };
 use crate::{
@@ -138,13 +138,12 @@ impl<W: World> Life<W> {
 
     /// A store with every limit in force, because the module's start function runs in it as well.
     fn store(&self) -> Store<Host> {
-        let host = Host::new(self.shared.clone(), Memory::new(self.limits.memory));
+        let host = Host::new(self.shared.clone(), self.limits, self.compiled.ticks().clone());
         let mut store = Store::new(self.compiled.pre().engine(), host);
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(self.limits.transfer());
-        let (limits, ticks) = (self.limits, self.compiled.ticks().clone());
-        store.epoch_deadline_callback(move |mut store| {
-            store.data_mut().stopwatch.check(&limits, ticks.now())?;
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().tick()?;
             Ok(UpdateDeadline::Continue(1))
         });
         store

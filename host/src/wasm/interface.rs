@@ -1,15 +1,18 @@
 //! What a module asks for and offers, read from its file without compiling it.
 
+use super::wasi;
 use std::fmt;
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
 /// The export that makes a module a stage, and the one that makes it a source.
 const TRANSFORMER: &str = "millstream:stage/transformer";
 const POLLER: &str = "millstream:stage/poller";
+/// What either may export as well.
+const LIFECYCLE: &str = "millstream:stage/lifecycle";
 
 /// The version of the WIT package here. Others that are semver-compatible with it load as well.
 pub(super) const VERSION: &str = "0.1.0";
-const COMPATIBLE: &str = "0.1.";
+pub(super) const COMPATIBLE: &str = "0.1.";
 
 /// What a module may import from the WIT package.
 const INTERFACES: [&str; 3] = ["millstream:stage/types", "millstream:stage/config", "millstream:stage/log"];
@@ -94,6 +97,11 @@ impl Interface {
                         interface.imports.push(import?.module.into());
                     }
                 }
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        interface.exports.push(export?.name.into());
+                    }
+                }
                 Payload::ComponentImportSection(section) => {
                     for import in section {
                         interface.imports.push(import?.name.name.into());
@@ -119,12 +127,32 @@ impl Interface {
         let known = |interface: &str| INTERFACES.contains(&interface) || (kind == Kind::Stage && interface == CONTEXT);
         let allowed = |import: &str| match import.split_once('@') {
             Some((interface, version)) => {
-                import == WASI_CONFIG || (known(interface) && version.starts_with(COMPATIBLE))
+                import == WASI_CONFIG
+                    || (known(interface) && version.starts_with(COMPATIBLE))
+                    || wasi::provides(interface, version)
             }
-            // Names of a core module that are no interface: what the encoding itself provides.
-            None => !self.component && (import.starts_with(['$', '[']) || import == "__main_module__"),
+            // Names of a core module that are no interface: what the adapter or the encoding itself provides.
+            None => {
+                !self.component
+                    && (import.starts_with(['$', '[']) || import == "__main_module__" || import == wasi::PREVIEW1)
+            }
         };
         self.imports.iter().filter(|import| !allowed(import)).cloned().collect()
+    }
+
+    /// The world that a core module's names speak of, and the package's version in them.
+    pub(super) fn world(&self, wanted: Kind) -> Option<(&'static str, &str)> {
+        let version = |interface: &str, function: &str| {
+            let exports = || self.exports.iter().filter_map(|export| export.strip_suffix(function));
+            exports().find_map(|export| export.strip_prefix(interface)?.strip_prefix('@'))
+        };
+        let opens = version(LIFECYCLE, "#open").is_some();
+        [wanted, wanted.other()].into_iter().find_map(|kind| match (kind, opens) {
+            (Kind::Stage, false) => Some(("stage", version(TRANSFORMER, "#transform")?)),
+            (Kind::Stage, true) => Some(("stage-with-lifecycle", version(TRANSFORMER, "#transform")?)),
+            (Kind::Source, false) => Some(("source", version(POLLER, "#poll")?)),
+            (Kind::Source, true) => Some(("source-with-lifecycle", version(POLLER, "#poll")?)),
+        })
     }
 
     /// Whether it is of this kind.

@@ -125,6 +125,13 @@ struct Start {
     ticks: u64,
 }
 
+impl Start {
+    fn left(&self, limits: &Limits, ticks: u64) -> Result<Duration, Exceeded> {
+        let wall = TICK.saturating_mul(u32::try_from(ticks - self.ticks).unwrap_or(u32::MAX));
+        limits.wall().checked_sub(wall).ok_or(Exceeded::WallTime(limits.wall()))
+    }
+}
+
 impl Stopwatch {
     /// Another call begins.
     pub(super) fn reset(&mut self) {
@@ -135,14 +142,15 @@ impl Stopwatch {
     pub(super) fn check(&mut self, limits: &Limits, ticks: u64) -> Result<(), Exceeded> {
         let cpu = thread_time();
         let start = self.0.get_or_insert(Start { cpu, ticks });
-        let wall = TICK.saturating_mul(u32::try_from(ticks - start.ticks).unwrap_or(u32::MAX));
         if cpu.saturating_sub(start.cpu) > limits.time {
-            Err(Exceeded::Time(limits.time))
-        } else if wall > limits.wall() {
-            Err(Exceeded::WallTime(limits.wall()))
-        } else {
-            Ok(())
+            return Err(Exceeded::Time(limits.time));
         }
+        start.left(limits, ticks).map(drop)
+    }
+
+    /// What is left of the call's time on the wall. A call that waits in the host sees no tick, so this starts it too.
+    pub(super) fn left(&mut self, limits: &Limits, ticks: u64) -> Result<Duration, Exceeded> {
+        self.0.get_or_insert_with(|| Start { cpu: thread_time(), ticks }).left(limits, ticks)
     }
 }
 

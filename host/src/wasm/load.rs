@@ -3,8 +3,9 @@
 
 use super::{
     failure::clean,
-    interface::{Fit, Interface, Kind, VERSION},
+    interface::{COMPATIBLE, Fit, Interface, Kind, VERSION},
     limits::Bytes,
+    preview1, wasi,
 };
 use crate::text::hex;
 use sha2::{Digest, Sha256};
@@ -14,7 +15,11 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The WIT package, as guests are made from it.
+const WIT: &str = include_str!("../../../wit/stage.wit");
 
 /// The largest file that is read: a compiler's time and memory grow with it.
 const FILE_BYTES: u64 = 128 << 20;
@@ -82,7 +87,7 @@ impl Module {
         let (interface, component) = if interface.component {
             (interface, bytes)
         } else {
-            let component = encode(&path, &interface, &bytes)?;
+            let component = encode(&path, &interface, bytes, kind)?;
             (self::interface(&path, &component)?, component)
         };
 
@@ -180,18 +185,43 @@ fn is_text(bytes: &[u8]) -> bool {
     !text.chars().any(|c| c.is_control() && !c.is_whitespace())
 }
 
-/// Makes a component of a core module that carries its component's type.
-fn encode(path: &Path, interface: &Interface, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    if !interface.typed {
-        return Err(LoadError::Untyped { path: path.into() });
-    }
+/// Makes a component of a core module that carries its component's type, or that exports what one of the package's
+/// worlds wants under the names that are agreed on for it.
+fn encode(path: &Path, interface: &Interface, mut core: Vec<u8>, kind: Kind) -> Result<Vec<u8>, LoadError> {
     // A core module's names do not tell what it exports, so the more is allowed; the component's are looked at again.
     let foreign = interface.foreign(Kind::Stage);
     if !foreign.is_empty() {
         return Err(LoadError::NotAllowed { path: path.into(), imports: foreign });
     }
-    let encoded = ComponentEncoder::default().validate(true).module(bytes).and_then(|mut encoder| encoder.encode());
-    encoded.map_err(|error| LoadError::Invalid { path: path.into(), why: clean(&format!("{error:#}")) })
+    if !interface.typed {
+        let Some((world, version)) = interface.world(kind) else {
+            return Err(LoadError::Untyped { path: path.into() });
+        };
+        if !version.starts_with(COMPATIBLE) {
+            return Err(LoadError::OtherVersion { path: path.into(), version: version.into() });
+        }
+        core = typed(core, world, version).map_err(|error| invalid(path, &error))?;
+    }
+    let mut encoder =
+        ComponentEncoder::default().validate(true).module(&core).map_err(|error| invalid(path, &error))?;
+    if interface.imports.iter().any(|import| import == wasi::PREVIEW1) {
+        encoder = encoder.adapter(wasi::PREVIEW1, preview1::adapter()).map_err(|error| invalid(path, &error))?;
+    }
+    encoder.encode().map_err(|error| invalid(path, &error))
+}
+
+/// The module with the type of this world, in the version that its own names speak of.
+fn typed(mut core: Vec<u8>, world: &str, version: &str) -> anyhow::Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("stage.wit", WIT)?;
+    resolve.packages[package].name.version = Some(version.parse()?);
+    let world = resolve.select_world(&[package], Some(world))?;
+    embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8)?;
+    Ok(core)
+}
+
+fn invalid(path: &Path, error: &anyhow::Error) -> LoadError {
+    LoadError::Invalid { path: path.into(), why: clean(&format!("{error:#}")) }
 }
 
 /// Names as they stand in a sentence.

@@ -7,9 +7,9 @@ use std::{
 };
 
 /// The longest line, before it is escaped.
-const LINE_BYTES: usize = 1024;
+pub(super) const LINE_BYTES: usize = 1024;
 /// Lines that one call may write: for a record, or in a poll.
-const LINES_A_CALL: u32 = 20;
+pub(super) const LINES_A_CALL: u32 = 20;
 /// Lines that one instance may write in a second.
 const LINES_A_SECOND: u32 = 200;
 
@@ -54,6 +54,11 @@ impl GuestLog {
         event(stage, place, level, &escaped(message));
     }
 
+    /// Counts lines that were dropped before they came here.
+    pub(super) fn drop_lines(&mut self, lines: u64) {
+        self.dropped += lines;
+    }
+
     /// A call is over: the next one has lines of its own, and what was dropped is said, once a second.
     pub(super) fn end_of_call(&mut self, stage: &str) {
         self.call = 0;
@@ -89,7 +94,8 @@ macro_rules! each_level {
     };
 }
 
-fn enabled(level: Level) -> bool {
+/// Whether anybody wants lines of this level.
+pub(super) fn enabled(level: Level) -> bool {
     macro_rules! enabled {
         ($level:ident) => {
             tracing::enabled!(target: "guest", tracing::Level::$level)

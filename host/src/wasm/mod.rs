@@ -14,8 +14,10 @@ mod interface;
 mod limits;
 mod load;
 mod log;
+mod preview1;
 mod source;
 mod stage;
+mod wasi;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

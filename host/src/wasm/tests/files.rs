@@ -100,22 +100,51 @@ fn a_core_module_that_nobody_marked() {
 }
 
 #[test]
+fn a_core_module_whose_names_say_what_it_is() {
+    let exporting = |names: &[&str]| {
+        let exports = names.iter().map(|name| format!(r#"(export "{name}" (func $same))"#)).collect::<String>();
+        let realloc = r#"(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 16)"#;
+        let same = match names.iter().any(|name| name.ends_with("#poll")) {
+            true => "(func $same (param i32 i32 i32) (result i32) i32.const 0)",
+            false => "(func $same (param i32 i32 i32 i32 i32 i32) (result i32) i32.const 0)",
+        };
+        let open = r#"(func (export "millstream:stage/lifecycle@0.1.0#open") (result i32) i32.const 0)"#;
+        component(&format!(r#"(module (memory (export "memory") 1) {realloc} {same} {exports} {open})"#))
+    };
+    let transform = "millstream:stage/transformer@0.1.0#transform";
+    assert_eq!(said(exporting(&[transform])), "a stage");
+    assert_eq!(
+        said(exporting(&["millstream:stage/poller@0.1.0#poll"])),
+        "price.wasm is a source, not a stage: it stands under `sources:`, or a module that exports \
+         millstream:stage/transformer takes its place"
+    );
+    assert_eq!(
+        said(exporting(&["millstream:stage/transformer@0.2.0#transform"])),
+        "price.wasm is made for millstream:stage@0.2.0, and this version runs 0.1.0: build it with an SDK of this \
+         version"
+    );
+    let odd = said(component(&format!(r#"(module (func (export "{transform}")))"#)));
+    assert!(odd.starts_with("price.wasm is not valid WebAssembly (") && odd.contains("transform"), "{odd}");
+}
+
+#[test]
 fn imports_that_nothing_allows_are_all_named() {
     assert_eq!(
         said(component(
             r#"(component
                 (import "wasi:cli/environment@0.2.6" (instance))
+                (import "wasi:cli/environment@0.3.0" (instance))
                 (import "millstream:stage/log@0.1.3" (instance))
                 (import "millstream:stage/state@0.1.0" (instance))
-                (import "wasi:clocks/wall-clock@0.2.6" (instance)))"#
+                (import "wasi:http/outgoing-handler@0.2.6" (instance)))"#
         )),
-        "price.wasm imports millstream:stage/state@0.1.0, wasi:cli/environment@0.2.6 and \
-         wasi:clocks/wall-clock@0.2.6, which nothing allows: build it without, as Rust does for \
+        "price.wasm imports millstream:stage/state@0.1.0, wasi:cli/environment@0.3.0 and \
+         wasi:http/outgoing-handler@0.2.6, which nothing allows: build it without, as Rust does for \
          wasm32-unknown-unknown"
     );
     assert_eq!(
-        said(stage(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#)),
-        "price.wasm imports wasi_snapshot_preview1, which nothing allows: build it without, as Rust does for \
+        said(stage(r#"(module (import "wasi_unstable" "fd_write" (func)))"#)),
+        "price.wasm imports wasi_unstable, which nothing allows: build it without, as Rust does for \
          wasm32-unknown-unknown"
     );
 }

@@ -7,3 +7,4 @@ mod kept;
 mod lines;
 mod polls;
 mod starts;
+mod wasi;

@@ -1,0 +1,169 @@
+//! What a guest whose tools bring WASI may do, and what it may not.
+
+use crate::wasm::{
+    Instance, Limits, Setup,
+    fixture::{One, lines, loaded, setup, show},
+};
+use std::time::{Duration, Instant};
+
+/// A stage without a component's type, as Go and C make it: it calls WASI's first version, and gives nothing.
+fn stage(body: &str) -> Instance {
+    stage_with("", body)
+}
+
+fn stage_with(realloc: &str, body: &str) -> Instance {
+    limited(Limits::default(), realloc, body)
+}
+
+fn limited(limits: Limits, realloc: &str, body: &str) -> Instance {
+    let wat = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "adapter_monotonic_clock_set_paused" (func $stop (param i32)))
+            (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environment (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "args_sizes_get" (func $arguments (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_prestat_get" (func $folder (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 8)
+            (global $free (mut i32) (i32.const 65536))
+            (data (i32.const 0) "hello\n\nGr\c3\bc\c3\9fe\r\nthe end")
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                {realloc}
+                (global.get $free)
+                (global.set $free ;; to the next 8
+                    (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8))))
+            ;; prints bytes of the text
+            (func $print (param $to i32) (param $from i32) (param $bytes i32)
+                (i32.store (i32.const 512) (local.get $from))
+                (i32.store (i32.const 516) (local.get $bytes))
+                (if (call $write (local.get $to) (i32.const 512) (i32.const 1) (i32.const 520)) (then unreachable)))
+            (func $read (param $clock i32) (param $to i32)
+                (if (call $clock (local.get $clock) (i64.const 0) (local.get $to)) (then unreachable)))
+            (func $sleep (param $nanoseconds i64)
+                (i32.store8 (i32.const 608) (i32.const 0)) ;; by the clock,
+                (i32.store (i32.const 616) (i32.const 1)) ;; the monotonic one,
+                (i64.store (i32.const 624) (local.get $nanoseconds)) ;; from now on
+                (if (call $poll (i32.const 600) (i32.const 700) (i32.const 1) (i32.const 800)) (then unreachable)))
+            (func (export "millstream:stage/transformer@0.1.0#transform") (param i32 i32 i32 i32 i32 i32) (result i32)
+                {body}
+                (memory.fill (i32.const 904) (i32.const 0) (i32.const 16)) ;; no records
+                (i32.const 904)))"#
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let compiled = loaded(folder.path(), &wat::parse_str(wat).unwrap()).unwrap();
+    Instance::new(&compiled, Setup { limits, ..setup() }).unwrap()
+}
+
+fn says(stage: &mut Instance) -> String {
+    show(&One::of("v").hand_to(stage))
+}
+
+const MARK: &str = "stage=trial topic=orders-prod partition=3 offset=42";
+
+#[test]
+fn what_is_printed_stands_on_the_log_line_by_line() {
+    let body = "
+        (call $print (i32.const 1) (i32.const 0) (i32.const 3))
+        (call $print (i32.const 2) (i32.const 0) (i32.const 6))
+        (call $print (i32.const 1) (i32.const 3) (i32.const 20))";
+    let mut stage = stage(body);
+    let (said, lines) = lines(|| says(&mut stage));
+    assert_eq!(said, "nothing");
+    let expected = ["WARN hello", "INFO hello", "INFO Grüße", "INFO the end"].map(|line| format!("{line} {MARK}"));
+    assert_eq!(lines, expected, "an empty line says nothing, the last one need not end");
+}
+
+#[test]
+fn what_is_printed_is_no_flood() {
+    let mut stage = stage(
+        "(local $i i32)
+        (loop $again
+            (call $print (i32.const 1) (i32.const 0) (i32.const 6))
+            (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))",
+    );
+    let (_, lines) = lines(|| says(&mut stage));
+    assert_eq!(lines.len(), 21, "{lines:?}");
+    assert_eq!(lines[20], "WARN 980 lines dropped: a call may write 20, an instance 200 a second stage=trial");
+}
+
+#[test]
+fn a_long_line_is_cut() {
+    let body = "
+        (memory.fill (i32.const 2048) (i32.const 120) (i32.const 2000))
+        (call $print (i32.const 1) (i32.const 2048) (i32.const 2000))";
+    let mut stage = stage(body);
+    let (_, lines) = lines(|| says(&mut stage));
+    assert_eq!(lines, [format!("INFO {}… {MARK}", "x".repeat(1024))]);
+}
+
+#[test]
+fn clocks_and_random_numbers_work() {
+    let body = "
+        (call $read (i32.const 0) (i32.const 1000))
+        (if (i64.lt_u (i64.load (i32.const 1000)) (i64.const 1_700_000_000_000_000_000)) (then unreachable))
+        (call $read (i32.const 1) (i32.const 1000))
+        (call $sleep (i64.const 5_000_000))
+        (call $read (i32.const 1) (i32.const 1008))
+        (i64.sub (i64.load (i32.const 1008)) (i64.load (i32.const 1000)))
+        (if (i64.lt_u (i64.const 5_000_000)) (then unreachable))
+        (if (i32.or (call $random (i32.const 1000) (i32.const 8)) (call $random (i32.const 1008) (i32.const 8)))
+            (then unreachable))
+        (if (i64.eq (i64.load (i32.const 1000)) (i64.load (i32.const 1008))) (then unreachable))";
+    assert_eq!(says(&mut stage(body)), "nothing");
+}
+
+#[test]
+fn there_is_no_environment_no_argument_and_no_folder() {
+    let body = "
+        (if (i32.or (call $environment (i32.const 1000) (i32.const 1004))
+                    (call $arguments (i32.const 1008) (i32.const 1012))) (then unreachable))
+        (if (i32.or (i32.load (i32.const 1000)) (i32.load (i32.const 1008))) (then unreachable))
+        (if (i32.ne (call $folder (i32.const 3) (i32.const 1000)) (i32.const 8)) (then unreachable)) ;; no such file";
+    assert_eq!(says(&mut stage(body)), "nothing");
+}
+
+#[test]
+fn a_sleep_ends_with_the_call_s_time() {
+    let limits = Limits { time: Duration::from_millis(20), ..Limits::default() };
+    let mut sleeper = limited(limits, "", "(call $sleep (i64.const 60_000_000_000))");
+    let before = Instant::now();
+    let ended = "limit(wall-time-limit) took longer than its limit of 200ms, ten times its limit of CPU time";
+    assert_eq!([says(&mut sleeper), says(&mut sleeper)], [ended, ended], "the second on a fresh instance");
+    assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
+}
+
+#[test]
+fn a_guest_that_ends_itself_is_at_fault() {
+    let mut stage = stage("(call $print (i32.const 2) (i32.const 0) (i32.const 6)) (call $exit (i32.const 3))");
+    let (said, lines) = lines(|| says(&mut stage));
+    assert_eq!(said, "fault(exit) ended itself with exit code 1", "WASI 0.2 knows but success and failure");
+    assert_eq!(lines, [format!("WARN hello {MARK}")], "what it said before is not lost");
+}
+
+/// Go's collector looks at both clocks wherever it comes to its end.
+#[test]
+fn a_stopped_clock_may_be_read_where_nothing_may_be_called() {
+    let clocks = "
+        (call $read (i32.const 0) (i32.const 1100)) (call $read (i32.const 1) (i32.const 1108))";
+    let body = "
+        (if (i64.eqz (i64.load (i32.const 1000))) (then
+            (call $read (i32.const 0) (i32.const 1000)) (call $read (i32.const 1) (i32.const 1008))
+            (call $stop (i32.const 1)))
+        (else
+            (if (i64.ne (i64.load (i32.const 1000)) (i64.load (i32.const 1100))) (then unreachable))
+            (if (i64.ne (i64.load (i32.const 1008)) (i64.load (i32.const 1108))) (then unreachable))
+            (call $stop (i32.const 0))
+            (call $read (i32.const 1) (i32.const 1108))
+            (if (i64.eq (i64.load (i32.const 1008)) (i64.load (i32.const 1108))) (then unreachable))
+            (call $stop (i32.const 1))))";
+    let when = |stopped: &str| format!("(if (i64.{stopped} (i64.load (i32.const 1000))) (then {clocks}))");
+    let mut stage = stage_with(&when("ne (i64.const 0)"), body);
+    assert_eq!([says(&mut stage), says(&mut stage), says(&mut stage)], ["nothing"; 3]);
+
+    let mut running = stage_with(&when("eqz"), body);
+    let trapped = says(&mut running);
+    assert!(trapped.starts_with("fault(trap)") && trapped.contains("leave"), "{trapped}");
+}

@@ -1,0 +1,279 @@
+//! WASI, for guests whose tools bring it: clocks and random numbers work, what is printed goes to the guest's log, and
+//! there are no files, no environment, no arguments and no network. What a tool links all the same is there to be
+//! linked, and says no when it is called.
+
+use super::{
+    imports::{Clock, Host},
+    log::{LINE_BYTES, LINES_A_CALL, enabled},
+};
+use crate::record::log::Level;
+use bytes::Bytes;
+use std::{
+    io, mem,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+use tokio::{io::AsyncWrite, time::timeout};
+use wasmtime::{
+    Result,
+    component::{HasSelf, Linker, Resource, ResourceTable},
+};
+use wasmtime_wasi::{
+    WasiCtx, WasiCtxView, WasiView, async_trait,
+    cli::{IsTerminal, StdoutStream},
+    p2::{
+        self, DynPollable, OutputStream, Pollable, StreamResult,
+        bindings::{io::poll as waiting, sync::io::poll},
+    },
+    runtime::in_tokio,
+};
+
+/// The name under which core modules import WASI's first version.
+pub(super) const PREVIEW1: &str = "wasi_snapshot_preview1";
+
+/// Streams, sockets and the like that an instance may hold at a time: each takes memory of the host.
+const HANDLES: usize = 256;
+
+/// Bytes that a guest may print at once.
+const CHUNK: usize = 64 << 10;
+
+/// What there is of WASI 0.2.
+const INTERFACES: [&str; 27] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+];
+
+/// Whether a module may import this interface.
+pub(super) fn provides(interface: &str, version: &str) -> bool {
+    version.starts_with("0.2.") && INTERFACES.contains(&interface)
+}
+
+/// WASI's part of the host. Its waits are ours, so that they end with the call's time.
+pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
+    p2::add_to_linker_sync(linker)?;
+    linker.allow_shadowing(true);
+    poll::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// What one instance has of WASI.
+pub(super) struct Wasi {
+    context: WasiCtx,
+    table: ResourceTable,
+    printed: Arc<Mutex<Printed>>,
+}
+
+impl Default for Wasi {
+    fn default() -> Self {
+        let printed = Arc::<Mutex<Printed>>::default();
+        let stream = |stream| Stream { stream, printed: printed.clone() };
+        let context = WasiCtx::builder()
+            .stdout(stream(0))
+            .stderr(stream(1))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .allow_blocking_current_thread(true)
+            .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        Self { context, table, printed }
+    }
+}
+
+impl Wasi {
+    /// Takes what was printed, whether its last line was ended or not.
+    pub(super) fn printed(&mut self) -> Printed {
+        let mut printed = lock(&self.printed);
+        printed.end_lines();
+        mem::take(&mut *printed)
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (Wasi { context, table, .. }, _) = self.wasi();
+        WasiCtxView { ctx: context, table }
+    }
+}
+
+impl poll::Host for Host {
+    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
+        let (wasi, clock) = self.wasi();
+        wait(clock, waiting::Host::poll(&mut wasi.table, pollables))
+    }
+}
+
+impl poll::HostPollable for Host {
+    fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
+        poll::HostPollable::ready(&mut self.wasi().0.table, pollable)
+    }
+
+    fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        let (wasi, clock) = self.wasi();
+        wait(clock, waiting::HostPollable::block(&mut wasi.table, pollable))
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        poll::HostPollable::drop(&mut self.wasi().0.table, pollable)
+    }
+}
+
+/// Waits no longer than the call has time: a guest's epochs do not pass while it is in the host.
+fn wait<T>(clock: &mut Clock, work: impl Future<Output = Result<T>>) -> Result<T> {
+    in_tokio(async {
+        let mut work = pin!(work);
+        loop {
+            // Its clock stands still when the process does: what this timer says is asked again.
+            if let Ok(done) = timeout(clock.left()?, &mut work).await {
+                return done;
+            }
+        }
+    })
+}
+
+/// What was printed since it was asked for last.
+#[derive(Default)]
+pub(super) struct Printed {
+    pub(super) lines: Vec<(Level, String)>,
+    /// Lines beyond those that one call may write.
+    pub(super) dropped: u64,
+    /// For each stream, the line that is not ended yet.
+    open: [Vec<u8>; STREAMS.len()],
+}
+
+/// What the lines of standard output and of standard error are.
+const STREAMS: [Level; 2] = [Level::Info, Level::Warn];
+
+impl Printed {
+    fn write(&mut self, stream: usize, bytes: &[u8]) {
+        if !enabled(STREAMS[stream]) {
+            return;
+        }
+        let mut parts = bytes.split(|byte| *byte == b'\n');
+        let last = parts.next_back().unwrap_or_default();
+        for part in parts {
+            self.extend(stream, part);
+            self.end_line(stream);
+        }
+        self.extend(stream, last);
+    }
+
+    /// Keeps as much of a line as is shown, and enough more to tell that it is too long.
+    fn extend(&mut self, stream: usize, part: &[u8]) {
+        let line = &mut self.open[stream];
+        let room = (LINE_BYTES + 4).saturating_sub(line.len());
+        line.extend_from_slice(&part[..part.len().min(room)]);
+    }
+
+    fn end_line(&mut self, stream: usize) {
+        let line = &mut self.open[stream];
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end_matches('\r');
+        match text.is_empty() {
+            true => {}
+            false if self.lines.len() < LINES_A_CALL as usize => self.lines.push((STREAMS[stream], text.to_owned())),
+            false => self.dropped += 1,
+        }
+        line.clear();
+    }
+
+    fn end_lines(&mut self) {
+        (0..STREAMS.len()).for_each(|stream| self.end_line(stream));
+    }
+}
+
+/// Standard output, or standard error: taken at once, whatever is written.
+#[derive(Clone)]
+struct Stream {
+    stream: usize,
+    printed: Arc<Mutex<Printed>>,
+}
+
+impl Stream {
+    fn take(&self, bytes: &[u8]) {
+        lock(&self.printed).write(self.stream, bytes);
+    }
+}
+
+fn lock(printed: &Mutex<Printed>) -> MutexGuard<'_, Printed> {
+    printed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl IsTerminal for Stream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stream {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Stream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(CHUNK)
+    }
+}
+
+#[async_trait]
+impl Pollable for Stream {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
