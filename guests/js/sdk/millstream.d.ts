@@ -65,8 +65,8 @@ export function stage(
   transform: (key: Uint8Array | undefined, value: Uint8Array | undefined) => Record | Record[] | null | void,
 ): Stage;
 
-/** Makes a stage of a function of the value alone. A tombstone passes through. */
-export function mapValue(map: (value: Uint8Array) => Data): Stage;
+/** Makes a stage of a function of the value alone. A tombstone passes through; null makes one. */
+export function mapValue(map: (value: Uint8Array) => Uint8Array | string | null): Stage;
 
 /** Where the record in hand comes from. */
 export function origin(): Origin;

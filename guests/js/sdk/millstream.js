@@ -40,7 +40,13 @@ export const stage = (transform) => ({
   },
 });
 
-export const mapValue = (map) => stage((key, value) => ({ key, value: value && map(value) }));
+export const mapValue = (map) =>
+  stage((key, value) => {
+    if (value === undefined) return { key, value };
+    const mapped = map(value);
+    if (mapped === undefined) throw new TypeError("the function of mapValue gives nothing: say null for a tombstone");
+    return { key, value: mapped };
+  });
 
 export const origin = () => {
   const { timestamp, ...rest } = context.origin();
@@ -55,7 +61,12 @@ export const config = (name) => some(get(name));
 
 export const allConfig = () => Object.fromEntries(all());
 
-export const log = (line, level = "info") => write(level, sound(line));
+export const log = (line, level = "info") => {
+  if (!LEVELS.includes(level)) throw new TypeError(`a level is one of ${LEVELS.join(", ")}, not ${level}`);
+  write(level, sound(line));
+};
+
+const LEVELS = ["trace", "debug", "info", "warn", "error"];
 
 // The engine has no console.
 const print = (level) => (...things) => write(level, sound(things.map(shown).join(" ")));
@@ -121,7 +132,12 @@ const whole = (what, number, from = 0, to = Number.MAX_SAFE_INTEGER) => {
   throw new TypeError(`${what} is a whole number, not ${number}`);
 };
 
-const record = ({ key, value, headers, replaceHeaders, output, partition, timestamp }) => {
+const record = (given) => {
+  // A promise would be taken for a tombstone.
+  if (typeof given !== "object" || given === null || !("value" in given)) {
+    throw new TypeError(`a record is an object with a value, which may be null, not ${String(given)}`);
+  }
+  const { key, value, headers, replaceHeaders, output, partition, timestamp } = given;
   const list = (headers ?? []).map(([name, value]) => ({
     name: word("a header's name", name) ?? "",
     value: data(value),
@@ -148,6 +164,6 @@ const reason = (error) => {
   if (error instanceof Failed) return error.reason;
   if (!(error instanceof Error)) return { code: undefined, message: sound(error) };
   const place = /at (\S+) \(\/(\S+?):(\d+)/.exec(error.stack);
-  const at = place ? ` (at ${place[1]}, build/${place[2]}:${place[3]})` : "";
+  const at = place ? ` (at ${place[1]}, ${place[2]}:${place[3]})` : "";
   return { code: error.name, message: sound(`${error.message}${at}`) };
 };

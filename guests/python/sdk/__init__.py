@@ -112,12 +112,14 @@ class _Config(Mapping[str, str]):
     """The configuration in the manifest, all of it texts."""
 
     def __getitem__(self, name: str) -> str:
-        value = _config.get(name)
+        value = self.get(name)
         if value is None:
             raise KeyError(name)
         return value
 
     def get(self, name, default=None):
+        if not _author.is_running:
+            raise RuntimeError("there is no configuration while the stage is built: ask for it inside a function")
         value = _config.get(name)
         return default if value is None else value
 

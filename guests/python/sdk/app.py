@@ -7,4 +7,4 @@ from millstream import *  # noqa: F403
 
 import_module("source" if hasattr(millstream, "Poller") else "stage")
 if not millstream._author.function:
-    raise SystemExit("nothing here is a stage: put @stage or @map_value before a function, or @source in a source.py")
+    raise ImportError("nothing here is a stage: put @stage or @map_value before a function, or @source in a source.py")

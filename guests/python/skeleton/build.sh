@@ -9,5 +9,6 @@ if ! cmp -s requirements.txt .venv/installed.txt; then
 fi
 world=stage-with-lifecycle
 if [ -f source.py ]; then world=source-with-lifecycle; fi
-export VIRTUAL_ENV=.venv
+# Without the backtrace of the tool itself: what is wrong with the stage stands in its words.
+export VIRTUAL_ENV=.venv RUST_LIB_BACKTRACE=0
 .venv/bin/componentize-py --quiet -d millstream/wit -w $world componentize -p . millstream.app -o {{name}}.wasm

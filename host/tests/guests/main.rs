@@ -115,3 +115,13 @@ fn javascript() {
 fn typescript() {
     try_out(Language::Ts);
 }
+
+#[test]
+fn go() {
+    try_out(Language::Go);
+}
+
+#[test]
+fn c() {
+    try_out(Language::C);
+}
