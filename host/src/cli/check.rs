@@ -6,12 +6,15 @@ use super::{
     log, print, say,
 };
 use crate::{
-    manifest::{AsWritten, Kind, Manifest, Port},
+    manifest::{Allow, AsWritten, Kind, Manifest, Port},
     plan::Wanted,
     text::count,
 };
 use anyhow::{Context, Result};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 /// Check a manifest and its modules, and show what they may do
 #[derive(clap::Args)]
@@ -35,19 +38,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let parts: String = parts.into_iter().flatten().collect();
     let mut text = format!("{}: {parts}no mistakes\n", arguments.source.manifest.display());
     let topics = |ports: &[Port]| ports.iter().map(|port| port.topic.clone()).collect::<Vec<_>>().join(", ");
-    let shown = |name: &str, path: &AsWritten<PathBuf>| {
+    let shown = |name: &str, path: &AsWritten<PathBuf>, allow: &Allow| {
         let module = &loaded.compiled[name];
-        let (imports, exports) = (listed(module.imports()), listed(module.exports()));
-        let digest = module.digest();
-        format!("    module   {path}\n    sha256   {digest}\n    imports  {imports}\n    exports  {exports}\n")
+        let (wasi, own): (Vec<_>, Vec<_>) = module.imports().iter().partition(|import| import.starts_with("wasi:"));
+        let (imports, exports) = (listed(&own), listed(module.exports()));
+        let (digest, beyond) = (module.digest(), beyond(&wasi, allow));
+        format!("    module   {path}\n    sha256   {digest}\n    imports  {imports}\n{beyond}    exports  {exports}\n")
     };
     for source in &manifest.sources {
         text += &format!("  {}: a source → {}\n", source.name, topics(&source.outputs));
-        text += &shown(&source.name, &source.module.path);
+        text += &shown(&source.name, &source.module.path, &source.allow);
     }
     for stage in &manifest.stages {
         text += &format!("  {}: {} → {}\n", stage.name, topics(&stage.inputs), topics(&stage.outputs));
-        text += &shown(&stage.name, &stage.module.path);
+        text += &shown(&stage.name, &stage.module.path, &stage.allow);
     }
     for sink in &manifest.sinks {
         text += &format!("  {}: {} → standard output\n", sink.name, topics(&sink.inputs));
@@ -62,11 +66,44 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
 }
 
 /// Names, one below the other.
-fn listed(names: &[String]) -> String {
-    match names {
+fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
+    match &names[..] {
         [] => "nothing".to_owned(),
         names => names.join("\n             "),
     }
+}
+
+/// What a module imports of WASI, and what it is allowed; nothing about one that has to do with neither.
+fn beyond(wasi: &[&String], allow: &Allow) -> String {
+    let words: BTreeSet<_> = wasi.iter().filter_map(|import| word(import)).collect();
+    let env = allow.env.keys().map(|name| format!("env {name}"));
+    let dirs = allow.dirs.iter().map(|dir| {
+        let access = if dir.writable { "write" } else { "read" };
+        format!("dirs {}: {access}", dir.name)
+    });
+    let allowed: Vec<_> = env.chain(dirs).collect();
+    if words.is_empty() && allowed.is_empty() {
+        return String::new();
+    }
+    let words = if words.is_empty() { "nothing".to_owned() } else { Vec::from_iter(words).join(", ") };
+    format!("    wasi     {words}\n    allowed  {}\n", listed(&allowed))
+}
+
+/// What an interface of WASI is for. Some are only there for others, and are for nothing themselves.
+fn word(import: &str) -> Option<&'static str> {
+    let (interface, _) = import.split_once('@').unwrap_or((import, ""));
+    Some(match interface.strip_prefix("wasi:")?.split_once('/')? {
+        ("cli", "environment") => "environment",
+        ("cli", "exit") => "exit",
+        ("cli", _) => "streams",
+        ("clocks", _) => "clocks",
+        ("config", _) => "config",
+        ("filesystem", _) => "files",
+        ("random", _) => "random",
+        ("sockets", _) => "network",
+        _ => return None,
+    })
 }
 
 /// What the log has to say.

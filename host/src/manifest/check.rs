@@ -198,6 +198,7 @@ impl Surroundings<'_> {
             properties: self.properties(Kind::Source, &written.properties, kafka),
             config: config(&written.config),
             limits: written.limits.as_ref().map(written::Limits::checked).unwrap_or_default(),
+            allow: self.allow(written.allow.as_ref()),
         };
         Placed { name, written, inputs: Vec::new(), outputs, dead_letter_written: String::new(), checked }
     }
@@ -268,6 +269,7 @@ impl Surroundings<'_> {
             on_lost_offset: written.on_lost_offset.map(Into::into).unwrap_or_default(),
             config: config(&written.config),
             limits: written.limits.as_ref().map(written::Limits::checked).unwrap_or_default(),
+            allow: self.allow(written.allow.as_ref()),
             on_error: written.on_error.as_ref().map_or(OnError::default(), |policy| policy.value.into()),
             dead_letter: written
                 .dead_letter

@@ -1,7 +1,11 @@
 //! The manifest as the rest of the host uses it: complete, checked, with every default filled in. No places in the
 //! text are left here, and nothing that came from the environment or a file shows in `Debug`.
 
-use crate::{lines::OutputFormat, transport::local::Durability, wasm::Limits};
+use crate::{
+    lines::OutputFormat,
+    transport::local::Durability,
+    wasm::{Folder, Limits},
+};
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 /// A checked manifest.
@@ -79,6 +83,8 @@ pub struct Source {
     pub config: BTreeMap<String, Secret>,
     /// What a poll may cost.
     pub limits: Limits,
+    /// What its module may reach.
+    pub allow: Allow,
 }
 
 /// One sink.
@@ -182,10 +188,21 @@ pub struct Stage {
     pub config: BTreeMap<String, Secret>,
     /// What a record may cost.
     pub limits: Limits,
+    /// What its module may reach.
+    pub allow: Allow,
     /// What becomes of a record that fails.
     pub on_error: OnError,
     /// The topic of its dead letters.
     pub dead_letter: String,
+}
+
+/// What a module may reach beyond what it is handed.
+#[derive(Clone, Debug, Default)]
+pub struct Allow {
+    /// The variables of its environment.
+    pub env: BTreeMap<String, Secret>,
+    /// The folders that it may use.
+    pub dirs: Vec<Folder>,
 }
 
 /// The code of a stage.

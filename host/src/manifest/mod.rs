@@ -3,6 +3,7 @@
 //! The way of a text: [`yaml`] (a tree with places, the environment put in) → [`reader`] (serde, without stopping) → [`written`] →
 //! [`check`] → [`Manifest`]. What is found on that way, and later with the modules, is a [`Report`].
 
+mod allow;
 mod check;
 mod checked;
 mod environment;
@@ -29,8 +30,8 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Sink, Source,
-    Stage, Start, Topic,
+    Allow, AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Sink,
+    Source, Stage, Start, Topic,
 };
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};

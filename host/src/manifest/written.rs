@@ -99,6 +99,8 @@ pub(super) struct Source {
     pub(super) config: Named<Config>,
     /// What one poll may cost.
     pub(super) limits: Option<Limits>,
+    /// What the module may reach beyond what it is handed. Default: nothing.
+    pub(super) allow: Option<Allow>,
 }
 
 /// One sink.
@@ -214,12 +216,38 @@ pub(super) struct Stage {
     pub(super) config: Named<Config>,
     /// What one record may cost.
     pub(super) limits: Option<Limits>,
+    /// What the module may reach beyond what it is handed. Default: nothing.
+    pub(super) allow: Option<Allow>,
     /// What becomes of a record that fails. Default: dead-letter.
     pub(super) on_error: Option<Spanned<OnError>>,
     /// The topic of dead letters. Default: the pipeline's name, the stage's name and `dead-letter`, with dots between.
     pub(super) dead_letter: Option<Spanned<String>>,
     /// Must be `allowed` for a stage that reads what it writes.
     pub(super) r#loop: Option<Spanned<Loop>>,
+}
+
+/// What a module may reach by way of WASI.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{dirs: {data: read}}`")]
+pub(super) struct Allow {
+    /// The variables of its environment, and nothing of the host's.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[^=]+$" }))]
+    pub(super) env: Named<String>,
+    /// The folders that it may use, seen from the manifest's. It sees them under the names that are written here.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "minLength": 1 }))]
+    pub(super) dirs: Named<Access>,
+}
+
+/// What may be done in a folder.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Access {
+    /// Files may be read.
+    Read,
+    /// Files may be read, written, made and removed.
+    Write,
 }
 
 /// What one record may cost.

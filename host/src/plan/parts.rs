@@ -10,7 +10,7 @@ use crate::{
         LinkSettings,
         log::{Log, Rules, TopicFacts},
     },
-    wasm::{Compiled, Input, Limits, Setup},
+    wasm::{Allowed, Compiled, Input, Limits, Setup},
     worker::control::Control,
 };
 use sha2::{Digest, Sha256};
@@ -184,6 +184,7 @@ pub fn source_setup(source: &manifest::Source) -> Setup {
         inputs: Vec::new(),
         config: source.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
         limits: source.limits,
+        allowed: allowed(&source.allow),
     }
 }
 
@@ -194,7 +195,13 @@ pub fn setup(stage: &manifest::Stage) -> Setup {
         inputs: stage.inputs.iter().map(|port| Input { topic: port.topic.clone(), name: port.name.clone() }).collect(),
         config: stage.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
         limits: stage.limits,
+        allowed: allowed(&stage.allow),
     }
+}
+
+fn allowed(allow: &manifest::Allow) -> Allowed {
+    let env = allow.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect();
+    Allowed { env, dirs: allow.dirs.clone() }
 }
 
 /// True for a topic that is known to delete records for their age. Without the right to see its configuration, nobody

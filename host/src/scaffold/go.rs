@@ -1,14 +1,46 @@
-//! Go: not here yet.
+//! Go: a module of its own, with the SDK and all that is generated as a module in `millstream`.
 
-use super::Kit;
+use super::{Example, Kit, Tool, bindings};
 
 pub(super) const KIT: Kit = Kit {
     language: "Go",
-    tools: &[],
-    build: "",
-    module: "",
-    wit: "",
-    author: |_| None,
-    files: &[],
-    generate: |_| Ok(Vec::new()),
+    tools: &[Tool {
+        name: "Go",
+        ask: &["go", "version"],
+        oldest: Some((1, 25)),
+        get: "install it from https://go.dev/dl",
+    }],
+    // Names of its own packages are linked to Go's runtime, and nothing is asked of a proxy or a repository.
+    build: "GOOS=wasip1 GOARCH=wasm GOPROXY=off go build -buildmode=c-shared -trimpath -buildvcs=false \
+            -ldflags='-checklinkname=0 -s -w' -o {{name}}.wasm",
+    module: "{{name}}.wasm",
+    wit: "millstream/stage.wit",
+    author: |example| {
+        Some(match example {
+            Example::Upper => &[("main.go", guest!("go/examples/upper.go"))],
+            Example::Route => &[("main.go", guest!("go/examples/route.go"))],
+            Example::Strict => &[("main.go", guest!("go/examples/strict.go"))],
+            Example::Numbers => return None,
+        })
+    },
+    files: &[
+        ("go.mod", guest!("go/skeleton/go.mod")),
+        (".gitignore", guest!("go/skeleton/.gitignore")),
+        ("millstream/go.mod", guest!("go/sdk/go.mod")),
+        ("millstream/millstream.go", guest!("go/sdk/millstream.go")),
+        ("millstream/record.go", guest!("go/sdk/record.go")),
+        ("millstream/failure.go", guest!("go/sdk/failure.go")),
+        ("millstream/host.go", guest!("go/sdk/host.go")),
+        ("millstream/internal/clock/clock.go", guest!("go/sdk/internal/clock/clock.go")),
+        ("millstream/internal/clock/empty.s", guest!("go/sdk/internal/clock/empty.s")),
+        (
+            "millstream/internal/export_millstream_stage_lifecycle/open.go",
+            guest!("go/sdk/internal/export_millstream_stage_lifecycle/open.go"),
+        ),
+        (
+            "millstream/internal/export_millstream_stage_transformer/transform.go",
+            guest!("go/sdk/internal/export_millstream_stage_transformer/transform.go"),
+        ),
+    ],
+    generate: |_| bindings::go("millstream/internal"),
 };

@@ -15,6 +15,7 @@ macro_rules! guest {
     };
 }
 
+mod bindings;
 mod c;
 mod example;
 mod go;

@@ -4,10 +4,7 @@ use super::{Example, Kit, Tool};
 
 pub(super) const KIT: Kit = Kit {
     language: "Python",
-    tools: &[
-        Tool { name: "Python", ask: &["python3", "--version"], oldest: Some((3, 9)), get: PYTHON },
-        Tool { name: "Python's venv", ask: &["python3", "-c", "import venv, ensurepip"], oldest: None, get: PYTHON },
-    ],
+    tools: TOOLS,
     build: "sh build.sh",
     module: "{{name}}.wasm",
     wit: "millstream/wit/stage.wit",
@@ -31,3 +28,9 @@ pub(super) const KIT: Kit = Kit {
 };
 
 const PYTHON: &str = "`apt install python3 python3-venv` brings it, or install it from https://www.python.org";
+
+/// What every build needs that fetches its tools from PyPI.
+pub(super) const TOOLS: &[Tool] = &[
+    Tool { name: "Python", ask: &["python3", "--version"], oldest: Some((3, 9)), get: PYTHON },
+    Tool { name: "Python's venv", ask: &["python3", "-c", "import venv, ensurepip"], oldest: None, get: PYTHON },
+];

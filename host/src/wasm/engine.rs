@@ -1,6 +1,7 @@
 //! The compiler and the clock that all modules of the process share.
 
 use super::{
+    batcher,
     cache::Cache,
     failure::one_line,
     imports::{self, Host},
@@ -73,7 +74,7 @@ impl Engine {
                 component
             }
         };
-        let unfit = |error: wasmtime::Error| LoadError::Unfit { path: module.path().into(), why: one_line(&error) };
+        let unfit = |error: wasmtime::Error| module.unfit(one_line(&error));
         let pre = self.linker.instantiate_pre(&component).map_err(unfit)?;
         match module.kind() {
             Kind::Stage => StageWorldPre::new(pre.clone()).map(drop),
@@ -83,11 +84,20 @@ impl Engine {
         let open = component
             .get_export_index(None, "millstream:stage/lifecycle@0.1.0")
             .and_then(|lifecycle| component.get_export_index(Some(&lifecycle), "open"));
-        Ok(Compiled(Arc::new(Parts { module: module.clone(), pre, open, ticks: self.ticks.clone() })))
+        let batches = component.get_export_index(None, batcher::TRANSFORM).is_some();
+        Ok(Compiled(Arc::new(Parts { module: module.clone(), pre, open, batches, ticks: self.ticks.clone() })))
     }
 
     fn translate(&self, module: &Module, on_slow: &mut dyn FnMut(&str)) -> Result<Component, LoadError> {
-        let compile = || Component::new(&self.engine, module.component());
+        let compile = || {
+            // With a module that turns out not to take the batcher, there are plain calls alone.
+            let batched = match module.kind() {
+                Kind::Stage => batcher::put_into(module.component()),
+                Kind::Source => None,
+            };
+            let compile = |component: &[u8]| Component::new(&self.engine, component);
+            batched.and_then(|batched| compile(&batched).ok()).map_or_else(|| compile(module.component()), Ok)
+        };
         let compiled = watched(SLOW, || on_slow(&module.name()), compile);
         compiled.map_err(|error| LoadError::Invalid { path: module.path().into(), why: one_line(&error) })
     }
@@ -116,6 +126,7 @@ struct Parts {
     module: Module,
     pre: InstancePre<Host>,
     open: Option<ComponentExportIndex>,
+    batches: bool,
     ticks: Ticks,
 }
 
@@ -152,6 +163,11 @@ impl Compiled {
     /// The optional function `open` of the module's lifecycle.
     pub(super) fn open(&self) -> Option<&ComponentExportIndex> {
         self.0.open.as_ref()
+    }
+
+    /// Whether it can be called with several records at once.
+    pub(super) fn batches(&self) -> bool {
+        self.0.batches
     }
 
     pub(super) fn ticks(&self) -> &Ticks {

@@ -1,7 +1,7 @@
 //! What tests need of modules: the real guests, small ones in text, records to hand them, and a notation for what
 //! comes back.
 
-use super::{Cache, Compiled, Engine, Input, Instance, Kind, Limits, LoadError, Module, OpenError, Setup};
+use super::{Cache, Compiled, Engine, Input, Instance, Kind, LoadError, Module, OpenError, Setup};
 use crate::{
     record::{Header, HeaderEdit, Reason, Record},
     stage::guest::{Failed, Guest, InHand},
@@ -83,7 +83,7 @@ pub(crate) fn setup() -> Setup {
         stage: "trial".into(),
         inputs: vec![input("orders-prod", "orders"), input("returns-prod", "returns")],
         config: vec![("rate".into(), "2".into()), ("currency".into(), "EUR".into())],
-        limits: Limits::default(),
+        ..Setup::default()
     }
 }
 

@@ -1,16 +1,17 @@
 //! What a guest may ask of the host: the record in hand, its configuration, the log.
 
 use super::{
+    batcher,
     engine::Ticks,
     instance::Input,
     limits::{Exceeded, Limits, Memory, Stopwatch},
     log::{GuestLog, Place},
-    wasi::{self, Wasi},
+    wasi::{self, Allowed, Wasi},
 };
 use crate::{
     record::{Header, config, context, log, types},
     stage::guest::InHand,
-    transport::{Batch, Offset, Partition},
+    transport::{Batch, Incoming},
 };
 use fragile::Fragile;
 use std::{cell::RefCell, rc::Rc, time::Duration};
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub(super) config: Vec<(String, String)>,
     /// The same for guests that know `wasi:config`.
     pub(super) wasi_config: WasiConfigVariables,
+    /// What an instance may reach by way of WASI.
+    pub(super) allowed: Allowed,
     pub(super) log: RefCell<GuestLog>,
 }
 
@@ -37,6 +40,7 @@ pub(super) struct Host {
     /// An instance never leaves its thread, but WASI's functions want a host that could.
     own: Fragile<Own>,
     clock: Clock,
+    ahead: Option<Ahead>,
     /// Made at the first call that needs it: most guests make none.
     wasi: Option<Box<Wasi>>,
     last_words: Option<String>,
@@ -62,14 +66,25 @@ impl Clock {
     }
 }
 
-/// The record in hand, without its lifetime.
-struct Hand {
-    batch: Rc<dyn Batch>,
-    index: usize,
-    partition: Partition,
-    offset: Offset,
-    timestamp: Option<i64>,
-    attempt: u32,
+/// The record in hand.
+pub(super) struct Hand {
+    pub(super) batch: Rc<dyn Batch>,
+    pub(super) index: usize,
+    pub(super) attempt: u32,
+}
+
+impl From<InHand<'_>> for Hand {
+    fn from(InHand { batch, index, attempt, .. }: InHand<'_>) -> Self {
+        Hand { batch, index, attempt }
+    }
+}
+
+/// A call with more records than the one in hand.
+struct Ahead {
+    /// The place of its first record.
+    first: usize,
+    /// At which tick it began.
+    since: u64,
 }
 
 impl Own {
@@ -79,45 +94,76 @@ impl Own {
     }
 
     fn write(&self, level: log::Level, message: &str) {
-        let place = self.hand.as_ref().map(|hand| Place {
-            topic: &self.shared.inputs[hand.partition.input].topic,
-            partition: hand.partition.number,
-            offset: hand.offset.0,
+        let place = self.hand.as_ref().map(|hand| {
+            let Incoming { partition, offset, .. } = hand.batch.get(hand.index);
+            let topic = &self.shared.inputs[partition.input].topic;
+            Place { index: hand.index, topic, partition: partition.number, offset: offset.0 }
         });
         self.shared.log.borrow_mut().write(&self.shared.stage, place, level, message);
     }
 }
 
 impl Host {
-    pub(super) fn new(shared: Rc<Shared>, limits: Limits, ticks: Ticks) -> Self {
+    pub(super) fn new(shared: Rc<Shared>, memory: Memory, limits: Limits, ticks: Ticks) -> Self {
         Self {
-            memory: Memory::new(limits.memory),
+            memory,
             own: Fragile::new(Own { shared, hand: None }),
             clock: Clock { limits, ticks, stopwatch: Stopwatch::default() },
+            ahead: None,
             wasi: None,
             last_words: None,
         }
     }
 
     /// A call begins: this record is in hand, or, in a poll, none.
-    pub(super) fn begin(&mut self, hand: Option<InHand<'_>>) {
+    pub(super) fn begin(&mut self, hand: Option<Hand>) {
         self.clock.stopwatch.reset();
         self.last_words = None;
-        self.own.get_mut().hand = hand.map(|InHand { record: incoming, batch, index, attempt }| {
-            let (partition, offset, timestamp) = (incoming.partition, incoming.offset, incoming.timestamp);
-            Hand { batch, index, partition, offset, timestamp, attempt }
-        });
+        self.own.get_mut().hand = hand;
     }
 
-    /// The call is over: nothing is in hand.
-    pub(super) fn end(&mut self) {
+    /// A call with several records begins, of which this is the first.
+    pub(super) fn begin_ahead(&mut self, hand: Hand) {
+        self.ahead = Some(Ahead { first: hand.index, since: self.clock.ticks.now() });
+        self.own.get().shared.log.borrow_mut().hold();
+        self.begin(Some(hand));
+    }
+
+    /// In a call with several records, this one behind the first is next: its time and its lines are its own. False when
+    /// the call has lasted for long enough: it is not to hold up a commit.
+    fn next(&mut self, index: u32) -> bool {
+        let Some(ahead) = &self.ahead else { return false };
+        let (first, since) = (ahead.first, ahead.since);
+        if index > 0 {
+            if self.clock.ticks.now() > since + 1 {
+                return false;
+            }
+            self.log_printed();
+            let Own { shared, hand: Some(hand) } = self.own.get_mut() else { return false };
+            hand.index = first + index as usize;
+            shared.log.borrow_mut().next_call();
+            self.clock.stopwatch.reset();
+            self.last_words = None;
+        }
+        true
+    }
+
+    /// The call is over, well or not: nothing is in hand. Gives back which record was.
+    pub(super) fn end(&mut self, well: bool) -> Option<usize> {
         self.log_printed();
-        let own = self.own.get_mut();
-        own.hand = None;
-        own.shared.log.borrow_mut().end_of_call(&own.shared.stage);
+        let Own { shared, hand } = self.own.get_mut();
+        let at = hand.take().map(|hand| hand.index);
+        let mut log = shared.log.borrow_mut();
+        if let (Some(ahead), Some(at)) = (self.ahead.take(), at) {
+            // After a failure those before it are done again.
+            let first = if well { ahead.first } else { at };
+            log.release(&shared.stage, first..=at);
+        }
+        log.end_of_call(&shared.stage);
+        at
     }
 
-    /// Ends a call that takes longer than it may.
+    /// Looks at the clocks at a tick.
     pub(super) fn tick(&mut self) -> std::result::Result<(), Exceeded> {
         self.clock.stopwatch.check(&self.clock.limits, self.clock.ticks.now())
     }
@@ -129,7 +175,9 @@ impl Host {
 
     /// WASI's part of the host, and the time it may take.
     pub(super) fn wasi(&mut self) -> (&mut Wasi, &mut Clock) {
-        (self.wasi.get_or_insert_with(Box::default), &mut self.clock)
+        let own = &self.own;
+        let made = || Box::new(Wasi::new(&own.get().shared.allowed));
+        (self.wasi.get_or_insert_with(made), &mut self.clock)
     }
 
     /// What the guest printed by way of WASI goes to its log, before the next line and before another record.
@@ -151,6 +199,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<Host>> {
     log::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |host| WasiConfig::new(&host.own.get().shared.wasi_config))?;
     wasi::add_to_linker(&mut linker)?;
+    linker.root().func_wrap(batcher::NEXT, |mut host, (index,): (u32,)| Ok((host.data_mut().next(index),)))?;
     Ok(linker)
 }
 
@@ -160,13 +209,14 @@ impl context::Host for Host {
     fn origin(&mut self) -> Result<context::Metadata> {
         let own = self.own.get();
         let hand = own.hand()?;
-        let input = &own.shared.inputs[hand.partition.input];
+        let Incoming { partition, offset, timestamp, .. } = hand.batch.get(hand.index);
+        let input = &own.shared.inputs[partition.input];
         Ok(context::Metadata {
             topic: input.topic.clone(),
             input: input.name.clone(),
-            partition: hand.partition.number,
-            offset: hand.offset.0,
-            timestamp: hand.timestamp,
+            partition: partition.number,
+            offset: offset.0,
+            timestamp,
             attempt: hand.attempt,
         })
     }

@@ -1,16 +1,15 @@
 //! A module at work, whatever it is for: started, called within its limits, and started afresh after it was spoilt.
 
 use super::{
+    batcher,
     engine::Compiled,
     failure::{Spoilt, clean, failed},
-    imports::{Host, Shared},
-    limits::Limits,
+    imports::{Hand, Host, Shared},
+    limits::{Limits, Memory},
     log::{GuestLog, escaped},
+    wasi::Allowed,
 };
-use crate::{
-    record::{Reason, Record},
-    stage::guest::InHand,
-};
+use crate::record::{Reason, Record};
 use std::{cell::RefCell, rc::Rc};
 use wasmtime::{Store, UpdateDeadline, component};
 
@@ -25,6 +24,8 @@ pub struct Setup {
     pub config: Vec<(String, String)>,
     /// Its limits.
     pub limits: Limits,
+    /// What it may reach.
+    pub allowed: Allowed,
 }
 
 /// One of a stage's inputs.
@@ -82,41 +83,71 @@ struct Running<W> {
 impl<W: World> Life<W> {
     /// Starts the module, and calls its `open` if it has one.
     pub(super) fn begin(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
-        let Setup { stage, inputs, mut config, limits } = setup;
+        let Setup { stage, inputs, mut config, limits, allowed } = setup;
         config.sort();
         let log = RefCell::new(GuestLog::new());
         let wasi_config = config.iter().cloned().collect();
-        let shared = Rc::new(Shared { stage, inputs, config, wasi_config, log });
+        let shared = Rc::new(Shared { stage, inputs, config, wasi_config, allowed, log });
         let mut life = Self { compiled: compiled.clone(), limits, shared, running: None };
         life.running = Some(life.start()?);
         Ok(life)
     }
 
-    /// One call within the limits, with the record that is in hand, if it is a stage's. What the guest says is given
-    /// back; `records` are those that it gave.
-    pub(super) fn call<T, E>(
+    /// One call within the limits, with the record that is in hand, if it is a stage's.
+    pub(super) fn call<T>(
         &mut self,
-        hand: Option<InHand<'_>>,
-        call: impl FnOnce(&mut Store<Host>, &W) -> wasmtime::Result<Result<T, E>>,
-        records: impl FnOnce(&T) -> &[Record],
-    ) -> Result<Result<T, E>, Spoilt> {
-        // Until it is certain that it may be called again, it is nobody's.
-        let Running { mut store, world } = match self.running.take() {
-            Some(running) => running,
-            None => self.start()?,
-        };
-        store.data_mut().begin(hand);
-        let called = call(&mut store, &world);
-        store.data_mut().end();
-        let said = called.map_err(|error| failed(&error, &self.limits, store.data_mut().last_words().as_deref()))?;
-        if let Ok(given) = &said {
-            self.limits.check(records(given))?;
-        }
-        self.running = Some(Running { store, world });
-        Ok(said)
+        hand: Option<Hand>,
+        call: impl FnOnce(&mut Store<Host>, &W) -> wasmtime::Result<T>,
+    ) -> Result<T, Spoilt> {
+        let mut running = self.ready()?;
+        running.store.data_mut().begin(hand);
+        self.run(running, call).map_err(|(_, spoilt)| spoilt)
     }
 
-    /// The instance has said itself that it is of no use any more.
+    /// One call with several records, of which the first is in hand, each within the limits. A failure comes with the
+    /// place of its record.
+    pub(super) fn call_ahead<T>(
+        &mut self,
+        hand: Hand,
+        call: impl FnOnce(&mut Store<Host>, &W) -> wasmtime::Result<T>,
+    ) -> Result<T, (usize, Spoilt)> {
+        let first = hand.index;
+        let mut running = self.ready().map_err(|spoilt| (first, spoilt))?;
+        running.store.data_mut().begin_ahead(hand);
+        self.run(running, call).map_err(|(at, spoilt)| (at.unwrap_or(first), spoilt))
+    }
+
+    /// Checks what came of one record.
+    pub(super) fn check(&mut self, records: &[Record]) -> Result<(), Spoilt> {
+        Ok(self.limits.check(records).inspect_err(|_| self.end())?)
+    }
+
+    /// Until it is certain that it may be called again, an instance is nobody's.
+    fn ready(&mut self) -> Result<Running<W>, Spoilt> {
+        match self.running.take() {
+            Some(running) => Ok(running),
+            None => Ok(self.start()?),
+        }
+    }
+
+    fn run<T>(
+        &mut self,
+        mut running: Running<W>,
+        call: impl FnOnce(&mut Store<Host>, &W) -> wasmtime::Result<T>,
+    ) -> Result<T, (Option<usize>, Spoilt)> {
+        let called = call(&mut running.store, &running.world);
+        let host = running.store.data_mut();
+        let at = host.end(called.is_ok());
+        match called {
+            Ok(said) => {
+                self.running = Some(running);
+                Ok(said)
+            }
+            Err(error) => Err((at, failed(&error, &self.limits, host.last_words().as_deref()))),
+        }
+    }
+
+    /// The instance is of no use any more.
     pub(super) fn end(&mut self) {
         self.running = None;
     }
@@ -125,7 +156,7 @@ impl<W: World> Life<W> {
         let mut store = self.store();
         let started = self.open(&mut store);
         let last_words = store.data_mut().last_words();
-        store.data_mut().end();
+        store.data_mut().end(true);
         match started {
             Ok((world, Ok(()))) => Ok(Running { store, world }),
             Ok((_, Err(words))) => Err(OpenError::Refused(clean(&words))),
@@ -138,10 +169,13 @@ impl<W: World> Life<W> {
 
     /// A store with every limit in force, because the module's start function runs in it as well.
     fn store(&self) -> Store<Host> {
-        let host = Host::new(self.shared.clone(), self.limits, self.compiled.ticks().clone());
+        let (limits, batches) = (self.limits, self.compiled.batches());
+        let memory = Memory::new(limits.memory, if batches { batcher::MEMORY } else { 0 });
+        let host = Host::new(self.shared.clone(), memory, limits, self.compiled.ticks().clone());
         let mut store = Store::new(self.compiled.pre().engine(), host);
         store.limiter(|host| &mut host.memory);
-        store.set_hostcall_fuel(self.limits.transfer());
+        // The answers to several records are taken over in one piece, each is looked at when it is read.
+        store.set_hostcall_fuel(limits.transfer().max(if batches { batcher::OUT_BYTES } else { 0 }));
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().tick()?;
             Ok(UpdateDeadline::Continue(1))

@@ -1,6 +1,7 @@
 //! What a module asks for and offers, read from its file without compiling it.
 
 use super::wasi;
+use semver::Version;
 use std::fmt;
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
@@ -21,6 +22,19 @@ const CONTEXT: &str = "millstream:stage/context";
 
 /// The draft of `wasi:config` that is there for guests whose tools bring it.
 const WASI_CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
+
+/// Whether a version of the WIT package is later than the one here.
+pub(super) fn is_newer(version: &str) -> bool {
+    let number = |version: &str| version.parse::<Version>().ok();
+    number(version).zip(number(VERSION)).is_some_and(|(other, own)| other > own)
+}
+
+/// The latest version of the WIT package that these names speak of, if it is later than the one here.
+pub(super) fn newest(names: &[String]) -> Option<String> {
+    let versions = names.iter().filter_map(|name| name.strip_prefix("millstream:stage/")?.split_once('@'));
+    let newer = versions.map(|(_, version)| version).filter(|version| is_newer(version));
+    newer.max_by_key(|version| version.parse::<Version>().ok()).map(str::to_owned)
+}
 
 /// The names on the outside of a module.
 pub(super) struct Interface {

@@ -163,19 +163,21 @@ pub(super) fn thread_time() -> Duration {
 /// Counts the memory of all that one instance is made of.
 pub(super) struct Memory {
     limit: u64,
+    /// What is the host's own of it, and free.
+    free: u64,
     used: u64,
     /// The last growth that was granted, taken back when it fails all the same.
     granted: u64,
 }
 
 impl Memory {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, granted: 0 }
+    pub(super) fn new(limit: u64, free: u64) -> Self {
+        Self { limit, free, used: 0, granted: 0 }
     }
 
     fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(bytes as u64);
-        if used > self.limit {
+        if used > self.limit.saturating_add(self.free) {
             return Err(Exceeded::Memory(self.limit).into());
         }
         (self.used, self.granted) = (used, bytes as u64);

@@ -3,7 +3,7 @@
 
 use super::{
     failure::clean,
-    interface::{COMPATIBLE, Fit, Interface, Kind, VERSION},
+    interface::{COMPATIBLE, Fit, Interface, Kind, VERSION, is_newer, newest},
     limits::Bytes,
     preview1, wasi,
 };
@@ -69,6 +69,8 @@ pub enum LoadError {
     OtherKind { path: PathBuf, wanted: Kind },
     #[error("{} is made for millstream:stage@{version}, and this version runs {VERSION}: build it with an SDK of this version", .path.display())]
     OtherVersion { path: PathBuf, version: String },
+    #[error("{} needs a newer millstream: it is made for millstream:stage@{version}, and this one knows {VERSION}; run it with one that knows {version}, or build it with an older SDK", .path.display())]
+    Newer { path: PathBuf, version: String },
     #[error("{} is not a {wanted}: it exports {}, where {}@{VERSION} is needed", .path.display(), list(.exports), .wanted.export())]
     Neither { path: PathBuf, wanted: Kind, exports: Vec<String> },
     #[error("{} is not valid WebAssembly ({why}): build the module again", .path.display())]
@@ -98,13 +100,22 @@ impl Module {
         }
         let foreign = interface.foreign(kind);
         if !foreign.is_empty() {
-            return Err(LoadError::NotAllowed { path, imports: foreign });
+            return Err(not_allowed(&path, foreign));
         }
         let Interface { imports, exports, .. } = interface;
         match fit {
             Fit::Fits => Ok(Self(Arc::new(Parts { kind, path, digest, imports, exports, component }))),
-            Fit::OtherVersion(version) => Err(LoadError::OtherVersion { path, version }),
+            Fit::OtherVersion(version) => Err(other_version(&path, &version)),
             Fit::Other | Fit::Unknown => Err(LoadError::Neither { path, wanted: kind, exports }),
+        }
+    }
+
+    /// Why it cannot be linked: most likely it asks for what only a later host has, when it was made for one.
+    pub(super) fn unfit(&self, why: String) -> LoadError {
+        let path = self.path().into();
+        match newest(self.imports()).or_else(|| newest(self.exports())) {
+            Some(version) => LoadError::Newer { path, version },
+            None => LoadError::Unfit { path, why },
         }
     }
 
@@ -191,14 +202,14 @@ fn encode(path: &Path, interface: &Interface, mut core: Vec<u8>, kind: Kind) -> 
     // A core module's names do not tell what it exports, so the more is allowed; the component's are looked at again.
     let foreign = interface.foreign(Kind::Stage);
     if !foreign.is_empty() {
-        return Err(LoadError::NotAllowed { path: path.into(), imports: foreign });
+        return Err(not_allowed(path, foreign));
     }
     if !interface.typed {
         let Some((world, version)) = interface.world(kind) else {
             return Err(LoadError::Untyped { path: path.into() });
         };
         if !version.starts_with(COMPATIBLE) {
-            return Err(LoadError::OtherVersion { path: path.into(), version: version.into() });
+            return Err(other_version(path, version));
         }
         core = typed(core, world, version).map_err(|error| invalid(path, &error))?;
     }
@@ -208,6 +219,20 @@ fn encode(path: &Path, interface: &Interface, mut core: Vec<u8>, kind: Kind) -> 
         encoder = encoder.adapter(wasi::PREVIEW1, preview1::adapter()).map_err(|error| invalid(path, &error))?;
     }
     encoder.encode().map_err(|error| invalid(path, &error))
+}
+
+fn other_version(path: &Path, version: &str) -> LoadError {
+    let (path, newer) = (path.into(), is_newer(version));
+    let version = version.into();
+    if newer { LoadError::Newer { path, version } } else { LoadError::OtherVersion { path, version } }
+}
+
+/// An interface of our own that is not known here may be one of a later host.
+fn not_allowed(path: &Path, imports: Vec<String>) -> LoadError {
+    match newest(&imports) {
+        Some(version) => LoadError::Newer { path: path.into(), version },
+        None => LoadError::NotAllowed { path: path.into(), imports },
+    }
 }
 
 /// The module with the type of this world, in the version that its own names speak of.

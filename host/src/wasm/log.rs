@@ -3,6 +3,7 @@
 use crate::{record::log::Level, text::count};
 use std::{
     fmt::Write,
+    ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Where the record in hand stands.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
+    /// In its batch.
+    pub(super) index: usize,
     pub(super) topic: &'a str,
     pub(super) partition: u32,
     pub(super) offset: u64,
@@ -30,11 +33,36 @@ pub(super) struct GuestLog {
     since: Instant,
     dropped: u64,
     told: Option<Instant>,
+    /// Lines of a call with several records: those of records that are done again are not written twice.
+    held: Option<Vec<Line>>,
+}
+
+/// A line that waits.
+struct Line {
+    index: usize,
+    topic: String,
+    partition: u32,
+    offset: u64,
+    level: Level,
+    text: String,
 }
 
 impl GuestLog {
     pub(super) fn new() -> Self {
-        Self { call: 0, second: 0, since: Instant::now(), dropped: 0, told: None }
+        Self { call: 0, second: 0, since: Instant::now(), dropped: 0, told: None, held: None }
+    }
+
+    /// From now on lines wait, until it is known which records are done.
+    pub(super) fn hold(&mut self) {
+        self.held = Some(Vec::new());
+    }
+
+    /// Writes the lines of these records that waited, and drops the others.
+    pub(super) fn release(&mut self, stage: &str, records: RangeInclusive<usize>) {
+        for line in self.held.take().into_iter().flatten().filter(|line| records.contains(&line.index)) {
+            let Line { index, topic, partition, offset, level, text } = line;
+            event(stage, Some(Place { index, topic: &topic, partition, offset }), level, &text);
+        }
     }
 
     /// Writes a line, or counts it as dropped.
@@ -51,7 +79,17 @@ impl GuestLog {
         }
         self.call += 1;
         self.second += 1;
-        event(stage, place, level, &escaped(message));
+        match (&mut self.held, place) {
+            (Some(held), Some(Place { index, topic, partition, offset })) => {
+                held.push(Line { index, topic: topic.into(), partition, offset, level, text: escaped(message) });
+            }
+            _ => event(stage, place, level, &escaped(message)),
+        }
+    }
+
+    /// Another record comes within a call: it has lines of its own.
+    pub(super) fn next_call(&mut self) {
+        self.call = 0;
     }
 
     /// Counts lines that were dropped before they came here.
@@ -61,7 +99,7 @@ impl GuestLog {
 
     /// A call is over: the next one has lines of its own, and what was dropped is said, once a second.
     pub(super) fn end_of_call(&mut self, stage: &str) {
-        self.call = 0;
+        self.next_call();
         if self.dropped > 0 && self.told.is_none_or(|told| told.elapsed() >= SECOND) {
             self.tell(stage);
         }

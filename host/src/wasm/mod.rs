@@ -4,6 +4,7 @@
 //! [`Cache`] keeps what came of it. A worker makes an [`Instance`] of what is [`Compiled`] and hands it records, or a
 //! [`SourceInstance`] and polls it; the [`Limits`] bound what one call may cost. What a guest may ask of the host is in `imports`.
 
+mod batcher;
 #[allow(unsafe_code, reason = "compiled modules of our own are loaded as they are")]
 mod cache;
 mod engine;
@@ -34,3 +35,4 @@ pub use limits::Limits;
 pub use load::{LoadError, Module};
 pub use source::SourceInstance;
 pub use stage::Instance;
+pub use wasi::{Allowed, Folder};

@@ -31,11 +31,13 @@ impl Poller for SourceInstance {
     fn poll(&mut self, position: Option<&[u8]>) -> Result<Polled, PollFailed> {
         let call =
             |store: &mut Store<Host>, world: &SourceWorld| world.millstream_stage_poller().call_poll(store, position);
-        self.0.call(None, call, |polled| &polled.records)?.map_err(|failure| match failure {
+        let polled = self.0.call(None, call)?.map_err(|failure| match failure {
             PollFailure::Retry(later) => {
                 PollFailed::Retry(Later { reason: tame(later.reason), after_ms: later.after_ms })
             }
             PollFailure::Stop(reason) => PollFailed::Stop(tame(reason)),
-        })
+        })?;
+        self.0.check(&polled.records)?;
+        Ok(polled)
     }
 }

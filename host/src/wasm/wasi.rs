@@ -10,6 +10,7 @@ use crate::record::log::Level;
 use bytes::Bytes;
 use std::{
     io, mem,
+    path::PathBuf,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -20,7 +21,7 @@ use wasmtime::{
     component::{HasSelf, Linker, Resource, ResourceTable},
 };
 use wasmtime_wasi::{
-    WasiCtx, WasiCtxView, WasiView, async_trait,
+    FsPerms, WasiCtx, WasiCtxView, WasiView, async_trait,
     cli::{IsTerminal, StdoutStream},
     p2::{
         self, DynPollable, OutputStream, Pollable, StreamResult,
@@ -83,6 +84,26 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
     Ok(())
 }
 
+/// What an instance may reach beyond what it is handed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// The variables of its environment.
+    pub env: Vec<(String, String)>,
+    /// The folders that it may use.
+    pub dirs: Vec<Folder>,
+}
+
+/// A folder that an instance may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// Its name, as the instance sees it.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whether it may be changed.
+    pub writable: bool,
+}
+
 /// What one instance has of WASI.
 pub(super) struct Wasi {
     context: WasiCtx,
@@ -90,25 +111,33 @@ pub(super) struct Wasi {
     printed: Arc<Mutex<Printed>>,
 }
 
-impl Default for Wasi {
-    fn default() -> Self {
+impl Wasi {
+    pub(super) fn new(allowed: &Allowed) -> Self {
         let printed = Arc::<Mutex<Printed>>::default();
         let stream = |stream| Stream { stream, printed: printed.clone() };
-        let context = WasiCtx::builder()
+        let mut context = WasiCtx::builder();
+        context
+            .envs(&allowed.env)
             .stdout(stream(0))
             .stderr(stream(1))
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
-            .allow_blocking_current_thread(true)
-            .build();
+            .allow_blocking_current_thread(true);
+        for Folder { name, path, writable } in &allowed.dirs {
+            let access = if *writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+            // It was there when the manifest was read. Without it the instance finds no such folder, as if it had lost
+            // it while it ran.
+            if let Err(error) = context.preopened_dir(path, name, access) {
+                tracing::warn!("the folder {} cannot be opened for a module: {error}", path.display());
+            }
+        }
+        let context = context.build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         Self { context, table, printed }
     }
-}
 
-impl Wasi {
     /// Takes what was printed, whether its last line was ended or not.
     pub(super) fn printed(&mut self) -> Printed {
         let mut printed = lock(&self.printed);

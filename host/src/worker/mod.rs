@@ -116,8 +116,9 @@ impl<L: Link> Worker<L> {
         while ended.is_none() {
             ended = self.step();
         }
-        let Worker { link, rest, .. } = self;
-        drop(rest);
+        let Worker { link, stage, rest, .. } = self;
+        // Both may hold records, which are the link's.
+        drop((stage, rest));
         link.close();
         ended.unwrap_or(Ended::Orderly)
     }

@@ -120,8 +120,8 @@ fn a_core_module_whose_names_say_what_it_is() {
     );
     assert_eq!(
         said(exporting(&["millstream:stage/transformer@0.2.0#transform"])),
-        "price.wasm is made for millstream:stage@0.2.0, and this version runs 0.1.0: build it with an SDK of this \
-         version"
+        "price.wasm needs a newer millstream: it is made for millstream:stage@0.2.0, and this one knows 0.1.0; run it \
+         with one that knows 0.2.0, or build it with an older SDK"
     );
     let odd = said(component(&format!(r#"(module (func (export "{transform}")))"#)));
     assert!(odd.starts_with("price.wasm is not valid WebAssembly (") && odd.contains("transform"), "{odd}");
@@ -170,12 +170,35 @@ fn a_component_of_another_world() {
     );
     assert_eq!(
         exports(&["millstream:stage/transformer@0.2.0"]),
-        "price.wasm is made for millstream:stage@0.2.0, and this version runs 0.1.0: build it with an SDK of this \
+        "price.wasm needs a newer millstream: it is made for millstream:stage@0.2.0, and this one knows 0.1.0; run it \
+         with one that knows 0.2.0, or build it with an older SDK"
+    );
+    assert_eq!(
+        exports(&["millstream:stage/transformer@0.0.9"]),
+        "price.wasm is made for millstream:stage@0.0.9, and this version runs 0.1.0: build it with an SDK of this \
          version"
     );
     let unfit = exports(&["millstream:stage/transformer@0.1.0"]);
     assert!(unfit.starts_with("price.wasm does not fit millstream:stage@0.1.0 ("), "{unfit}");
     assert!(unfit.contains("transform"), "{unfit}");
+}
+
+#[test]
+fn a_module_that_asks_for_what_only_a_later_host_has() {
+    let newer = |version: &str| {
+        format!(
+            "price.wasm needs a newer millstream: it is made for millstream:stage@{version}, and this one knows 0.1.0; \
+             run it with one that knows {version}, or build it with an older SDK"
+        )
+    };
+    let stage = |imports: &str| {
+        said(component(&format!(
+            r#"(component {imports} (instance $i) (export "millstream:stage/transformer@0.1.2" (instance $i)))"#
+        )))
+    };
+    let function = r#"(import "millstream:stage/log@0.1.7" (instance (export "flush" (func))))"#;
+    assert_eq!(stage(function), newer("0.1.7"), "a function");
+    assert_eq!(stage(r#"(import "millstream:stage/state@0.1.9" (instance))"#), newer("0.1.9"), "an interface");
 }
 
 #[test]

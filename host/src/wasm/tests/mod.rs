@@ -1,10 +1,13 @@
 //! Modules as their authors and operators meet them.
 
+mod ahead;
 mod answers;
 mod failures;
 mod files;
 mod kept;
 mod lines;
+mod page;
 mod polls;
 mod starts;
+mod versions;
 mod wasi;

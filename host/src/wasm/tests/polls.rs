@@ -12,7 +12,7 @@ use std::{fs, path::Path, time::Duration};
 fn setup(config: &[(&str, &str)]) -> Setup {
     let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let limits = Limits { time: Duration::from_millis(20), ..Limits::default() };
-    Setup { stage: "numbers".into(), inputs: Vec::new(), config, limits }
+    Setup { stage: "numbers".into(), config, limits, ..Setup::default() }
 }
 
 fn start(module: &Path, setup: Setup) -> Result<SourceInstance, OpenError> {
