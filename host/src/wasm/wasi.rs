@@ -306,3 +306,36 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use wasmtime_wasi::{
+        p2::bindings::sockets::{
+            instance_network::Host as _, ip_name_lookup::Host as _, network::IpAddressFamily, tcp_create_socket,
+        },
+        p2::bindings::sync::sockets::udp_create_socket,
+        sockets::WasiSocketsView,
+    };
+
+    struct Alone(Wasi);
+
+    impl WasiView for Alone {
+        fn ctx(&mut self) -> WasiCtxView<'_> {
+            WasiCtxView { ctx: &mut self.0.context, table: &mut self.0.table }
+        }
+    }
+
+    #[test]
+    fn nobody_gets_a_socket_or_an_address() {
+        let mut host = Alone(Wasi::new(&Allowed::default()));
+        let tcp = tcp_create_socket::Host::create_tcp_socket(&mut host.sockets(), IpAddressFamily::Ipv4);
+        let udp = udp_create_socket::Host::create_udp_socket(&mut host.sockets(), IpAddressFamily::Ipv4);
+        let network = host.sockets().instance_network().unwrap();
+        let address = host.sockets().resolve_addresses(network, "localhost".into());
+        let why = [tcp.err().unwrap(), udp.err().unwrap(), address.err().unwrap()].map(|error| error.to_string());
+        let denied = "access-denied (error 1)";
+        assert_eq!(why, [denied, denied, "permanent-resolver-failure (error 20)"]);
+    }
+}
