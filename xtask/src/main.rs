@@ -13,8 +13,8 @@ use xtask::{guests, kafka};
 
 const HELP: &str = "cargo xtask COMMAND
 
-  test [FILTER]      everything that CI runs: format, lints, and all tests: of the host, on a real Kafka too, and of the
-                     SDK; with a filter only those tests of the host
+  test [FILTER]      everything that CI runs: format, lints, and all tests: of the host, on a real Kafka too, of the SDK,
+                     and of new projects in every language; with a filter only those tests of the host
   soak [FILTER…]     the tests that have full counts, with these; takes long
   guests             build the guests of this repository
   kafka [PORT]       run a Kafka from Maven Central (9092), with its data in the target folder, until Ctrl-C

@@ -1,6 +1,7 @@
 // What the component is made of: the author's stage, and its `open`, if any.
 
 import * as author from "../stage";
+import { lifecycle as opened } from "./millstream.js";
 
 if (typeof author.default?.transform !== "function") {
   throw new Error("the stage's file must `export default stage(…)`, or `mapValue(…)`");
@@ -8,12 +9,4 @@ if (typeof author.default?.transform !== "function") {
 
 export const transformer = author.default;
 
-export const lifecycle = {
-  open() {
-    try {
-      author.open?.();
-    } catch (error) {
-      throw String(error instanceof Error ? error.message : error).toWellFormed();
-    }
-  },
-};
+export const lifecycle = opened(author.open);

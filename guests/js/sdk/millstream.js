@@ -10,6 +10,9 @@ const some = (value) => value ?? undefined;
 /** A text as UTF-8 can say it. */
 const sound = (text) => String(text).toWellFormed();
 
+/** False while the file is run for the build, which takes a picture of what comes of it. */
+let isRunning = false;
+
 class Failed extends Error {
   constructor(message, code) {
     super(message);
@@ -31,6 +34,7 @@ export class Fault extends Failed {}
 
 export const stage = (transform) => ({
   transform(key, value) {
+    isRunning = true;
     try {
       const given = transform(some(key), some(value)) ?? [];
       return Array.isArray(given) ? given.map(record) : [record(given)];
@@ -48,6 +52,18 @@ export const mapValue = (map) =>
     return { key, value: mapped };
   });
 
+/** What `entry.js` makes of the file's own `open`. */
+export const lifecycle = (open) => ({
+  open() {
+    isRunning = true;
+    try {
+      open?.();
+    } catch (error) {
+      throw sound(error instanceof Error ? error.message : error);
+    }
+  },
+});
+
 export const origin = () => {
   const { timestamp, ...rest } = context.origin();
   return { ...rest, timestamp: some(timestamp) };
@@ -57,9 +73,14 @@ export const headers = () => context.headers().map(({ name, value }) => [name, s
 
 export const header = (name) => some(context.headers().find((header) => header.name === name)?.value);
 
-export const config = (name) => some(get(name));
+export const config = (name) => some(known(get)(name));
 
-export const allConfig = () => Object.fromEntries(all());
+export const allConfig = () => Object.fromEntries(known(all)());
+
+const known = (call) => {
+  if (isRunning) return call;
+  throw new Error("there is no configuration while the stage is built: ask for it inside a function");
+};
 
 export const log = (line, level = "info") => {
   if (!LEVELS.includes(level)) throw new TypeError(`a level is one of ${LEVELS.join(", ")}, not ${level}`);

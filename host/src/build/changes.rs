@@ -17,8 +17,9 @@ use std::{
 
 /// Where it is kept, in the state folder.
 const FILE: &str = "builds.json";
-/// Larger files are told apart by their sizes and times.
+/// Larger files are told apart by their sizes and times, and so are all when they are larger than this together.
 const READ_BYTES: u64 = 1 << 20;
+const READ_BYTES_IN_ALL: u64 = 64 << 20;
 /// With more files than this, nobody is made to wait until all were looked at.
 const MOST_FILES: usize = 20_000;
 /// Folders of what others made.
@@ -59,14 +60,16 @@ impl<'a> Changes<'a> {
         let mut digest = Sha256::new();
         part(&mut digest, env!("CARGO_PKG_VERSION").as_bytes());
         part(&mut digest, build.command.as_bytes());
+        let mut left = READ_BYTES_IN_ALL;
         for path in self.files(&root, &folder)? {
             part(&mut digest, path.as_os_str().as_bytes());
             let facts = path.metadata().ok()?;
-            if facts.len() > READ_BYTES {
+            if facts.len() > READ_BYTES.min(left) {
                 let times = [facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec()];
                 part(&mut digest, format!("{} {times:?}", facts.len()).as_bytes());
                 continue;
             }
+            left -= facts.len();
             let text = fs::read(&path).ok()?;
             let depth = path.strip_prefix(&folder).ok()?.components().count() - 1;
             if climbs(&text) > depth {

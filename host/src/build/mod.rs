@@ -117,7 +117,9 @@ impl Build {
     /// The program that it starts with, where that is plain.
     pub fn program(&self) -> Option<&str> {
         let (_, command) = self.place();
-        let word = command.split_whitespace().next()?;
+        let sets_variable =
+            |word: &&str| word.split_once('=').is_some_and(|(name, _)| !name.contains(['"', '\'', '$']));
+        let word = command.split_whitespace().find(|word| !sets_variable(word))?;
         let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+/".contains(c));
         // The shell does that itself.
         (is_plain && word != "cd").then_some(word)
@@ -207,7 +209,7 @@ mod tests {
             ("cd $HERE && make", None, None),
             ("(cd a; make)", None, None),
             ("./build.sh", None, Some("./build.sh")),
-            ("A=b make", None, None),
+            ("A=b C= make", None, Some("make")),
         ] {
             assert_eq!((build(command).place().0, build(command).program()), (folder, program), "{command}");
         }

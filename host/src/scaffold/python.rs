@@ -31,6 +31,6 @@ const PYTHON: &str = "`apt install python3 python3-venv` brings it, or install i
 
 /// What every build needs that fetches its tools from PyPI.
 pub(super) const TOOLS: &[Tool] = &[
-    Tool { name: "Python", ask: &["python3", "--version"], oldest: Some((3, 9)), get: PYTHON },
+    Tool { name: "Python", ask: &["python3", "--version"], oldest: Some((3, 10)), get: PYTHON },
     Tool { name: "Python's venv", ask: &["python3", "-c", "import venv, ensurepip"], oldest: None, get: PYTHON },
 ];

@@ -9,6 +9,7 @@ mod clients;
 mod cluster;
 #[path = "../support/command.rs"]
 mod command;
+mod guide;
 mod help;
 mod mistakes;
 mod new;

@@ -100,3 +100,28 @@ fn is_left_alone(folder: &Path, shared: Option<&str>) {
 fn rust() {
     try_out(Language::Rust);
 }
+
+#[test]
+fn python() {
+    try_out(Language::Python);
+}
+
+#[test]
+fn javascript() {
+    try_out(Language::Js);
+}
+
+#[test]
+fn typescript() {
+    try_out(Language::Ts);
+}
+
+#[test]
+fn go() {
+    try_out(Language::Go);
+}
+
+#[test]
+fn c() {
+    try_out(Language::C);
+}
