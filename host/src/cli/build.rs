@@ -171,7 +171,8 @@ impl<'a> Progress<'a> {
         let part = |(at, since): &(usize, Instant)| {
             format!("{} {} s", self.builds[*at].names.join(", "), since.elapsed().as_secs())
         };
-        supervisor::show_line(&self.running.iter().map(part).collect::<Vec<_>>().join(" · "));
+        let parts: Vec<_> = self.running.iter().map(part).collect();
+        supervisor::show_line(&format!("building {}", parts.join(" · ")));
     }
 
     fn clear_line(&self) {

@@ -17,8 +17,11 @@ impl Surroundings<'_> {
         for (name, value) in written.env.iter() {
             if name.value.is_empty() || name.value.contains(['=', '\0']) {
                 self.findings.mistake(&name.at, || {
-                    let way_out = "write a name such as `TZ`: not empty, and without `=`";
-                    (format!("{} is no name for a variable", name.shown()), way_out.to_owned())
+                    let what = match name.value.is_empty() {
+                        true => "a variable has no name".to_owned(),
+                        false => format!("{} is no name for a variable", name.shown()),
+                    };
+                    (what, "write a name such as `TZ`, without `=`".to_owned())
                 });
             }
             allow.env.insert(name.value.clone(), Secret::from(value.clone()));

@@ -294,6 +294,9 @@ fn check_name(name: &str) -> Result<(), String> {
     if name.len() > LONGEST {
         return Err(format!("it has {} characters, and {LONGEST} are the most", name.len()));
     }
+    if name.eq_ignore_ascii_case("null") {
+        return Err("YAML takes it for nothing".into());
+    }
     if TAKEN.contains(&name) {
         return Err("a part of every project has it".into());
     }
@@ -349,9 +352,16 @@ mod tests {
 
     #[test]
     fn names_are_those_that_every_tool_takes() {
-        for (name, is_good) in
-            [("a", true), ("Hot_air-2", true), ("", false), ("2a", false), ("a.b", false), ("ä", false), ("-a", false)]
-        {
+        for (name, is_good) in [
+            ("a", true),
+            ("Hot_air-2", true),
+            ("", false),
+            ("2a", false),
+            ("a.b", false),
+            ("ä", false),
+            ("-a", false),
+            ("Null", false),
+        ] {
             assert_eq!(Project::new(name, Language::Rust, Example::Upper).is_ok(), is_good, "{name}");
         }
         assert!(Project::new(&"a".repeat(64), Language::Rust, Example::Upper).is_ok());

@@ -1,6 +1,6 @@
 //! WASI, for guests whose tools bring it: clocks and random numbers work, what is printed goes to the guest's log, and
-//! there are no files, no environment, no arguments and no network. What a tool links all the same is there to be
-//! linked, and says no when it is called.
+//! there are no files and no environment but what the manifest allows, no arguments and no network. What a tool links
+//! all the same is there to be linked, and says no when it is called.
 
 use super::{
     imports::{Clock, Host},
@@ -40,7 +40,7 @@ const HANDLES: usize = 256;
 const CHUNK: usize = 64 << 10;
 
 /// What there is of WASI 0.2.
-const INTERFACES: [&str; 27] = [
+pub(super) const INTERFACES: [&str; 27] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -304,5 +304,38 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use wasmtime_wasi::{
+        p2::bindings::sockets::{
+            instance_network::Host as _, ip_name_lookup::Host as _, network::IpAddressFamily, tcp_create_socket,
+        },
+        p2::bindings::sync::sockets::udp_create_socket,
+        sockets::WasiSocketsView,
+    };
+
+    struct Alone(Wasi);
+
+    impl WasiView for Alone {
+        fn ctx(&mut self) -> WasiCtxView<'_> {
+            WasiCtxView { ctx: &mut self.0.context, table: &mut self.0.table }
+        }
+    }
+
+    #[test]
+    fn nobody_gets_a_socket_or_an_address() {
+        let mut host = Alone(Wasi::new(&Allowed::default()));
+        let tcp = tcp_create_socket::Host::create_tcp_socket(&mut host.sockets(), IpAddressFamily::Ipv4);
+        let udp = udp_create_socket::Host::create_udp_socket(&mut host.sockets(), IpAddressFamily::Ipv4);
+        let network = host.sockets().instance_network().unwrap();
+        let address = host.sockets().resolve_addresses(network, "localhost".into());
+        let why = [tcp.err().unwrap(), udp.err().unwrap(), address.err().unwrap()].map(|error| error.to_string());
+        let denied = "access-denied (error 1)";
+        assert_eq!(why, [denied, denied, "permanent-resolver-failure (error 20)"]);
     }
 }

@@ -2,6 +2,7 @@
 //! are compared stand in `golden`; after a change, `UPDATE=1` writes them anew: read them.
 #![allow(clippy::unwrap_used)]
 
+mod allow;
 mod build;
 mod cases;
 mod clients;

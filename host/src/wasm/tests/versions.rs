@@ -37,11 +37,3 @@ fn its_open_refuses_in_its_words() {
     let refused = frozen(STAGE, Setup { config: Vec::new(), ..setup() }).err().unwrap();
     assert_eq!(refused.to_string(), "refused: `currency` is not set");
 }
-
-#[test]
-fn throwaway() {
-    let module =
-        Module::load(Path::new("/tmp/target-wasi-frozen/wasm32-unknown-unknown/release/frozen.wasm"), Kind::Stage)
-            .unwrap();
-    std::fs::write("/tmp/stage-0.1.0.wasm", module.component()).unwrap();
-}

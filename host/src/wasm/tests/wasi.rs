@@ -1,10 +1,16 @@
 //! What a guest whose tools bring WASI may do, and what it may not.
 
 use crate::wasm::{
-    Instance, Limits, Setup,
+    Allowed, Folder, Instance, Limits, Setup,
     fixture::{One, lines, loaded, setup, show},
+    imports::linker,
+    wasi::INTERFACES,
 };
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+use wasmtime::component::Component;
 
 /// A stage without a component's type, as Go and C make it: it calls WASI's first version, and gives nothing.
 fn stage(body: &str) -> Instance {
@@ -12,10 +18,10 @@ fn stage(body: &str) -> Instance {
 }
 
 fn stage_with(realloc: &str, body: &str) -> Instance {
-    limited(Limits::default(), realloc, body)
+    set_up(setup(), realloc, body)
 }
 
-fn limited(limits: Limits, realloc: &str, body: &str) -> Instance {
+fn set_up(setup: Setup, realloc: &str, body: &str) -> Instance {
     let wat = format!(
         r#"(module
             (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -27,9 +33,14 @@ fn limited(limits: Limits, realloc: &str, body: &str) -> Instance {
             (import "wasi_snapshot_preview1" "args_sizes_get" (func $arguments (param i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "fd_prestat_get" (func $folder (param i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (import "wasi_snapshot_preview1" "environ_get" (func $variables (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "path_open"
+                (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_read" (func $fill (param i32 i32 i32 i32) (result i32)))
             (memory (export "memory") 8)
             (global $free (mut i32) (i32.const 65536))
             (data (i32.const 0) "hello\n\nGr\c3\bc\c3\9fe\r\nthe end")
+            (data (i32.const 64) "rates.txt")
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
                 {realloc}
                 (global.get $free)
@@ -40,6 +51,10 @@ fn limited(limits: Limits, realloc: &str, body: &str) -> Instance {
                 (i32.store (i32.const 512) (local.get $from))
                 (i32.store (i32.const 516) (local.get $bytes))
                 (if (call $write (local.get $to) (i32.const 512) (i32.const 1) (i32.const 520)) (then unreachable)))
+            ;; opens the file in the folder, with these flags and rights
+            (func $file (param $flags i32) (param $rights i64) (result i32)
+                (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 9)
+                    (local.get $flags) (local.get $rights) (i64.const 0) (i32.const 0) (i32.const 528)))
             (func $read (param $clock i32) (param $to i32)
                 (if (call $clock (local.get $clock) (i64.const 0) (local.get $to)) (then unreachable)))
             (func $sleep (param $nanoseconds i64)
@@ -54,7 +69,7 @@ fn limited(limits: Limits, realloc: &str, body: &str) -> Instance {
     );
     let folder = tempfile::tempdir().unwrap();
     let compiled = loaded(folder.path(), &wat::parse_str(wat).unwrap()).unwrap();
-    Instance::new(&compiled, Setup { limits, ..setup() }).unwrap()
+    Instance::new(&compiled, setup).unwrap()
 }
 
 fn says(stage: &mut Instance) -> String {
@@ -126,9 +141,57 @@ fn there_is_no_environment_no_argument_and_no_folder() {
 }
 
 #[test]
+fn a_variable_that_is_allowed_is_the_only_one() {
+    let body = "
+        (if (call $environment (i32.const 1000) (i32.const 1004)) (then unreachable))
+        (if (i32.ne (i32.load (i32.const 1000)) (i32.const 1)) (then unreachable))
+        (if (call $variables (i32.const 1000) (i32.const 2048)) (then unreachable))
+        (call $print (i32.const 1) (i32.const 2048) (i32.const 6))";
+    let env = vec![("TZ".into(), "UTC".into())];
+    let allowed = Allowed { env, ..Allowed::default() };
+    let mut stage = set_up(Setup { allowed, ..setup() }, "", body);
+    let (said, lines) = lines(|| says(&mut stage));
+    assert_eq!((said.as_str(), lines), ("nothing", vec![format!("INFO TZ=UTC {MARK}")]));
+}
+
+/// A stage that may use a folder with `rates.txt`.
+fn with_folder(writable: bool, body: &str) -> (tempfile::TempDir, Instance) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rates.txt"), "EUR 2").unwrap();
+    let dirs = vec![Folder { name: "data".into(), path: folder.path().into(), writable }];
+    let allowed = Allowed { dirs, ..Allowed::default() };
+    (folder, set_up(Setup { allowed, ..setup() }, "", body))
+}
+
+#[test]
+fn a_folder_that_is_allowed_can_be_read() {
+    let body = "
+        (if (call $file (i32.const 0) (i64.const 2)) (then unreachable)) ;; to read
+        (i32.store (i32.const 512) (i32.const 2048)) (i32.store (i32.const 516) (i32.const 100))
+        (if (call $fill (i32.load (i32.const 528)) (i32.const 512) (i32.const 1) (i32.const 520)) (then unreachable))
+        (call $print (i32.const 1) (i32.const 2048) (i32.load (i32.const 520)))";
+    let (_folder, mut stage) = with_folder(false, body);
+    let (said, lines) = lines(|| says(&mut stage));
+    assert_eq!((said.as_str(), lines), ("nothing", vec![format!("INFO EUR 2 {MARK}")]));
+}
+
+#[test]
+fn a_folder_is_changed_only_where_that_is_allowed() {
+    let cut = |expected: &str| {
+        format!("(if (i32.{expected} (call $file (i32.const 8) (i64.const 64))) (then unreachable))") // cut off, to write
+    };
+    let (folder, mut stage) = with_folder(false, &cut("eqz"));
+    assert_eq!(says(&mut stage), "nothing", "it is refused");
+    assert_eq!(fs::read_to_string(folder.path().join("rates.txt")).unwrap(), "EUR 2");
+    let (folder, mut stage) = with_folder(true, &cut("ne (i32.const 0)"));
+    assert_eq!(says(&mut stage), "nothing");
+    assert_eq!(fs::read_to_string(folder.path().join("rates.txt")).unwrap(), "");
+}
+
+#[test]
 fn a_sleep_ends_with_the_call_s_time() {
     let limits = Limits { time: Duration::from_millis(20), ..Limits::default() };
-    let mut sleeper = limited(limits, "", "(call $sleep (i64.const 60_000_000_000))");
+    let mut sleeper = set_up(Setup { limits, ..setup() }, "", "(call $sleep (i64.const 60_000_000_000))");
     let before = Instant::now();
     let ended = "limit(wall-time-limit) took longer than its limit of 200ms, ten times its limit of CPU time";
     assert_eq!([says(&mut sleeper), says(&mut sleeper)], [ended, ended], "the second on a fresh instance");
@@ -146,24 +209,34 @@ fn a_guest_that_ends_itself_is_at_fault() {
 /// Go's collector looks at both clocks wherever it comes to its end.
 #[test]
 fn a_stopped_clock_may_be_read_where_nothing_may_be_called() {
-    let clocks = "
-        (call $read (i32.const 0) (i32.const 1100)) (call $read (i32.const 1) (i32.const 1108))";
     let body = "
-        (if (i64.eqz (i64.load (i32.const 1000))) (then
-            (call $read (i32.const 0) (i32.const 1000)) (call $read (i32.const 1) (i32.const 1008))
-            (call $stop (i32.const 1)))
+        (if (i32.eqz (i32.load (i32.const 1016))) (then
+            (call $read (i32.const 0) (i32.const 1000)) (call $read (i32.const 1) (i32.const 1008)))
         (else
-            (if (i64.ne (i64.load (i32.const 1000)) (i64.load (i32.const 1100))) (then unreachable))
-            (if (i64.ne (i64.load (i32.const 1008)) (i64.load (i32.const 1108))) (then unreachable))
+            (if (i64.ne (i64.load (i32.const 1000)) (i64.load (i32.const 1024))) (then unreachable))
+            (if (i64.ne (i64.load (i32.const 1008)) (i64.load (i32.const 1032))) (then unreachable))
             (call $stop (i32.const 0))
-            (call $read (i32.const 1) (i32.const 1108))
-            (if (i64.eq (i64.load (i32.const 1008)) (i64.load (i32.const 1108))) (then unreachable))
-            (call $stop (i32.const 1))))";
-    let when = |stopped: &str| format!("(if (i64.{stopped} (i64.load (i32.const 1000))) (then {clocks}))");
-    let mut stage = stage_with(&when("ne (i64.const 0)"), body);
-    assert_eq!([says(&mut stage), says(&mut stage), says(&mut stage)], ["nothing"; 3]);
-
-    let mut running = stage_with(&when("eqz"), body);
-    let trapped = says(&mut running);
+            (call $read (i32.const 0) (i32.const 1000)) (call $read (i32.const 1) (i32.const 1008))
+            (if (i64.eq (i64.load (i32.const 1008)) (i64.load (i32.const 1032))) (then unreachable))))
+        (call $stop (i32.const 1))
+        (i32.store (i32.const 1016) (i32.const 1))";
+    // While values are handed to it: when the clocks stand still, or when they do not.
+    let when = |stopped: &str| {
+        format!(
+            "(if (i32.{stopped} (i32.load (i32.const 1016))) (then
+                (call $read (i32.const 0) (i32.const 1024)) (call $read (i32.const 1) (i32.const 1032))))"
+        )
+    };
+    let mut stopped = stage_with(&when("ne (i32.const 0)"), body);
+    assert_eq!([says(&mut stopped), says(&mut stopped), says(&mut stopped)], ["nothing"; 3]);
+    let trapped = says(&mut stage_with(&when("eqz"), body));
     assert!(trapped.starts_with("fault(trap)") && trapped.contains("leave"), "{trapped}");
+}
+
+#[test]
+fn every_interface_that_a_module_may_import_is_there() {
+    let engine = wasmtime::Engine::default();
+    let imports: String = INTERFACES.iter().map(|name| format!(r#"(import "{name}@0.2.0" (instance))"#)).collect();
+    let component = Component::new(&engine, wat::parse_str(format!("(component {imports})")).unwrap()).unwrap();
+    linker(&engine).unwrap().instantiate_pre(&component).unwrap();
 }
