@@ -4,6 +4,7 @@
 //! says about their processes. Neither is asked about itself.
 
 mod embedded;
+mod guests;
 mod lab;
 mod local;
 mod process;
@@ -29,6 +30,8 @@ const HELP: &str = "cargo xtask bench COMMAND
       --records N   of 100 bytes, and five times as many in the large log (1000000)
       --rounds N    (3)
       --quick       one round of half as many
+  guests       the table of guests/README.md: a small stage in each language, beside one in C
+      --seconds N   for which each runs, alone and in batches (10)
 ";
 
 /// Settling down before memory counts as idle.
@@ -41,6 +44,11 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         Some(&"passthrough") => passthrough(&options(Options { records: 2_000_000, rounds: 3, quick: false })?),
         Some(&"recovery") => recovery(&options(Options { records: 2_000_000, rounds: 5, quick: false })?),
         Some(&"embedded") => embedded::run(&options(Options { records: 1_000_000, rounds: 3, quick: false })?),
+        Some(&"guests") => guests::run(match words[1..] {
+            [] => 10,
+            ["--seconds", seconds] => seconds.parse().with_context(|| format!("seconds are a number\n\n{HELP}"))?,
+            _ => bail!("that is not known\n\n{HELP}"),
+        }),
         _ => bail!("what to measure?\n\n{HELP}"),
     }
 }

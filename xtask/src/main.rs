@@ -21,6 +21,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench passthrough  the host beside native code on one broker; `bench` alone says how
   bench recovery     the same, killed and started again
   bench embedded     the host on the embedded log, beside plain loops on SQLite
+  bench guests       a small stage in each language
 ";
 
 fn main() -> ExitCode {

@@ -206,7 +206,7 @@ class _Author:
         """Before the first call: when this file is imported, the component is built, and there is no host."""
         self.is_running = True
         sys.stdout, sys.stderr = _Lines(_log.Level.INFO), _Lines(_log.Level.ERROR)
-        logging.basicConfig(handlers=[_Handler()], level=logging.NOTSET)
+        logging.basicConfig(handlers=[_Handler()], level=logging.NOTSET, format="%(message)s")
 
 
 _author = _Author()
