@@ -10,8 +10,8 @@ pub(super) const KIT: Kit = Kit {
         oldest: Some((1, 25)),
         get: "install it from https://go.dev/dl",
     }],
-    // Names of its own packages are linked to Go's runtime, and nothing is asked of a proxy or a repository.
-    build: "GOOS=wasip1 GOARCH=wasm GOPROXY=off go build -buildmode=c-shared -trimpath -buildvcs=false \
+    // What is generated links to names of Go's runtime. The same sources make the same module, wherever they lie.
+    build: "GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -buildvcs=false \
             -ldflags='-checklinkname=0 -s -w' -o {{name}}.wasm",
     module: "{{name}}.wasm",
     wit: "millstream/stage.wit",
