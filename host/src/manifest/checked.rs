@@ -4,7 +4,7 @@
 use crate::{
     lines::OutputFormat,
     transport::local::Durability,
-    wasm::{Folder, Limits},
+    wasm::{Folder, Limits, Site},
 };
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
@@ -203,6 +203,8 @@ pub struct Allow {
     pub env: BTreeMap<String, Secret>,
     /// The folders that it may use.
     pub dirs: Vec<Folder>,
+    /// The hosts that it may send HTTP requests to.
+    pub http: Vec<Site>,
 }
 
 /// The code of a stage.
