@@ -239,7 +239,10 @@ pub fn check_folder(folder: &Path) -> Result<(), ProjectError> {
             None => Ok(()),
         },
         Err(why) => match why.kind() {
-            io::ErrorKind::NotADirectory => Err(ProjectError::IsFile(folder.to_owned())),
+            io::ErrorKind::NotADirectory => {
+                let file = folder.ancestors().find(|part| part.is_file());
+                Err(ProjectError::IsFile(file.unwrap_or(folder).to_owned()))
+            }
             io::ErrorKind::NotFound if !parent(folder).is_dir() => {
                 Err(ProjectError::NoParent(parent(folder).to_owned()))
             }
