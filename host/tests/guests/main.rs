@@ -1,6 +1,7 @@
 //! Every language as an author meets it: for each of its examples a folder is made outside this repository, built, tested
 //! and run, with what `new` prints and what the folder's README says. Packages come from where the language has them
-//! from; only what one example has fetched or compiled is there for the next.
+//! from; only what one example has fetched or compiled is there for the next. Then what a pipeline is promised whatever
+//! its language is.
 #![allow(clippy::unwrap_used)]
 
 use clap::ValueEnum;
@@ -13,14 +14,20 @@ use std::{
     process::{Command, Stdio},
     time::Instant,
 };
+use tempfile::TempDir;
 
 const MILLSTREAM: &str = env!("CARGO_BIN_EXE_millstream");
 
 /// Runs a command in a folder with this input; what it printed.
 fn says(folder: &Path, words: &str, input: &str) -> String {
+    talks(folder, words, input, "info").0
+}
+
+/// The same, and what stood on its log, from this level on.
+fn talks(folder: &Path, words: &str, input: &str, level: &str) -> (String, String) {
     let since = Instant::now();
     let mut command = xtask::clean_command(MILLSTREAM);
-    command.args(words.split_whitespace()).current_dir(folder);
+    command.args(words.split_whitespace()).current_dir(folder).env("MILLSTREAM_LOG", level);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // One that reads nothing may have ended.
@@ -30,7 +37,7 @@ fn says(folder: &Path, words: &str, input: &str) -> String {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     println!("{}: millstream {words}: {:.1} s", folder.display(), since.elapsed().as_secs_f64());
     assert!(output.status.success(), "{}: {words}: {}\n{out}{err}", folder.display(), output.status);
-    out
+    (out, err)
 }
 
 /// What an example prints of a record, or of its own accord.
@@ -43,7 +50,8 @@ fn printed(example: Example) -> (&'static str, &'static str, String) {
     }
 }
 
-fn try_out(language: Language) {
+/// Tries out each example; the folder with their projects.
+fn try_out(language: Language) -> TempDir {
     let value = language.to_possible_value().unwrap();
     let scene = tempfile::tempdir().unwrap();
     // What is fetched or compiled, by its name in the project.
@@ -80,6 +88,7 @@ fn try_out(language: Language) {
         assert!(out.contains(&expected), "{name} prints {out:?}");
         is_left_alone(&folder, shared);
     }
+    scene
 }
 
 /// What was made is ignored by the project's own `.gitignore`, so that a build makes no source of itself, and is not
@@ -96,6 +105,80 @@ fn is_left_alone(folder: &Path, shared: Option<&str>) {
     fs::remove_dir_all(folder.join(".git")).unwrap();
 }
 
+/// What a runtime never gives back, as Python's what a stage gives out, ends with its instance: another takes its place,
+/// and no record is the worse for it.
+fn is_renewed(project: &Path) {
+    let manifest = "name: renewed\ntopics: {large: {partitions: 1}}\nstages: {upper: {module: my-upper.wasm, \
+                    input: large, output: larger, limits: {memory: 32MiB}}}\n";
+    fs::write(project.join("renewed.yaml"), manifest).unwrap();
+    // 40 MB go out, where 32 MiB hold them and all else.
+    let records = 4000;
+    let lines: String = (0..records).map(|number| format!("{number} {}\n", "x".repeat(10_000))).collect();
+    says(project, "topics create large --partitions 1 --manifest renewed.yaml", "");
+    says(project, "produce large --manifest renewed.yaml", &lines);
+    let (_, log) = talks(project, "run renewed.yaml --until-idle=100ms --fail-on-dead-letter", "", "debug");
+    let renewals = log.matches("its memory has grown large").count();
+    assert!(renewals >= 2, "{renewals} renewals: {log}");
+    assert!(!log.contains("memory-limit"), "{log}");
+    let out = says(project, "consume larger --manifest renewed.yaml --from-beginning --until-end", "");
+    assert!(out == lines.to_uppercase(), "{} records are {} lines", records, out.lines().count());
+}
+
+/// A stage goes on in another language: nothing in the manifest changes but its module, and nothing in what comes out.
+fn is_replaceable(project: &Path) {
+    let scene = tempfile::tempdir().unwrap();
+    let (alone, replaced) = (scene.path().join("alone"), scene.path().join("replaced"));
+    let rust = xtask::guests::build().unwrap().join("route.wasm");
+    let manifest = |module: &Path| {
+        format!(
+            "name: orders\ntopics: {{web-orders: {{partitions: 1}}}}\nstages:\n  route:\n    module: {}\n    inputs: {{orders: \
+             web-orders}}\n    outputs: {{main: accepted, large: accepted-large}}\n    config: {{large: 5000, hold-ms: 0}}\n",
+            module.display()
+        )
+    };
+    for (folder, modules) in [(&alone, [&rust, &rust]), (&replaced, [&rust, &project.join("my-route.wasm")])] {
+        fs::create_dir(folder).unwrap();
+        for (half, module) in modules.into_iter().enumerate() {
+            fs::write(folder.join("millstream.yaml"), manifest(module)).unwrap();
+            if half == 0 {
+                says(folder, "topics create web-orders --partitions 1", "");
+            }
+            says(folder, "produce web-orders --format json", &orders(half * 500..(half + 1) * 500));
+            says(folder, "run --until-idle=100ms", "");
+        }
+    }
+    for words in [
+        "consume accepted --from-beginning --until-end --format json",
+        "consume accepted-large --from-beginning --until-end --format json",
+        "offsets show orders.route --json",
+    ] {
+        let [expected, out] = [&alone, &replaced].map(|folder| says(folder, words, ""));
+        assert!(out == expected && !out.is_empty(), "{words}: {out}\nin place of {expected}");
+    }
+    let accepted = says(&replaced, "consume accepted --from-beginning --until-end", "");
+    assert_eq!(
+        accepted.lines().count(),
+        1000 - 1000_usize.div_ceil(7) - 1000_usize.div_ceil(11) + 1000_usize.div_ceil(77)
+    );
+}
+
+/// Orders of all kinds: tests, which go nowhere, are every seventh, and what is no order is every eleventh.
+fn orders(numbers: std::ops::Range<usize>) -> String {
+    let order = |number: usize| {
+        let kind = match number % 70 {
+            // One that is put off holds up the others.
+            6 => "held",
+            number => ["test", "gift", "plain", "", "gift", "\u{fc}", "other"][number % 7],
+        };
+        let amount = if number.is_multiple_of(11) { "much".to_owned() } else { (number * 10).to_string() };
+        let (key, time) = (number % 5, 1_700_000_000_000 + number * 7_000);
+        format!(
+            "{{\"key\":\"k{key}\",\"value\":\"{amount}\",\"timestamp\":{time},\"headers\":[[\"tag\",null],[\"kind\",\"{kind}\"]]}}\n"
+        )
+    };
+    numbers.map(order).collect()
+}
+
 #[test]
 fn rust() {
     try_out(Language::Rust);
@@ -103,7 +186,8 @@ fn rust() {
 
 #[test]
 fn python() {
-    try_out(Language::Python);
+    let projects = try_out(Language::Python);
+    is_renewed(&projects.path().join("my-upper"));
 }
 
 #[test]
@@ -123,5 +207,6 @@ fn go() {
 
 #[test]
 fn c() {
-    try_out(Language::C);
+    let projects = try_out(Language::C);
+    is_replaceable(&projects.path().join("my-route"));
 }
