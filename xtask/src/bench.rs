@@ -8,6 +8,7 @@ mod guests;
 mod lab;
 mod local;
 mod process;
+mod renewal;
 mod run;
 mod table;
 
@@ -32,6 +33,9 @@ const HELP: &str = "cargo xtask bench COMMAND
       --quick       one round of half as many
   guests       the table of guests/README.md: a small stage in each language, beside one in C
       --seconds N   for which each runs, alone and in batches (10)
+      --write       into that page, in place of the last one
+  renewal      very many records through a stage in Python and one in JavaScript: memory stays bounded
+      --records N   of 100 bytes (1000000)
 ";
 
 /// Settling down before memory counts as idle.
@@ -44,12 +48,22 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         Some(&"passthrough") => passthrough(&options(Options { records: 2_000_000, rounds: 3, quick: false })?),
         Some(&"recovery") => recovery(&options(Options { records: 2_000_000, rounds: 5, quick: false })?),
         Some(&"embedded") => embedded::run(&options(Options { records: 1_000_000, rounds: 3, quick: false })?),
-        Some(&"guests") => guests::run(match words[1..] {
-            [] => 10,
-            ["--seconds", seconds] => seconds.parse().with_context(|| format!("seconds are a number\n\n{HELP}"))?,
-            _ => bail!("that is not known\n\n{HELP}"),
-        }),
+        Some(&"guests") => {
+            let write = words.contains(&"--write");
+            let rest: Vec<_> = words[1..].iter().filter(|word| **word != "--write").copied().collect();
+            guests::run(number("--seconds", &rest, 10)?, write)
+        }
+        Some(&"renewal") => renewal::run(number("--records", &words[1..], 1_000_000)?),
         _ => bail!("what to measure?\n\n{HELP}"),
+    }
+}
+
+/// The number behind the only word that is known.
+fn number(known: &str, words: &[&str], default: u64) -> Result<u64> {
+    match words {
+        [] => Ok(default),
+        [word, number] if *word == known => number.parse().with_context(|| format!("{known} is a number\n\n{HELP}")),
+        _ => bail!("that is not known\n\n{HELP}"),
     }
 }
 

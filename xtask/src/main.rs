@@ -22,6 +22,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench recovery     the same, killed and started again
   bench embedded     the host on the embedded log, beside plain loops on SQLite
   bench guests       a small stage in each language
+  bench renewal      memory over very many records, in Python and in JavaScript
 ";
 
 fn main() -> ExitCode {

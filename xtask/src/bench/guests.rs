@@ -22,15 +22,24 @@ struct Figures {
     module: Value,
 }
 
-/// Prints the table of `guests/README.md`. Each language runs for that many seconds.
-pub(super) fn run(seconds: u64) -> Result<()> {
+/// What a record may cost by the plain call, beside one in C.
+const BESIDE_C: [(&str, f64); 4] = [("Rust", 1.5), ("Go", 8.0), ("Python", 16.0), ("JavaScript", 110.0)];
+/// What it may take to have a module ready that was compiled before.
+const OPEN_MS: f64 = 100.0;
+
+/// The page that shows the table, under this heading, at its end.
+const PAGE: &str = "guests/README.md";
+const HEADING: &str = "\n## What it costs\n";
+
+/// Prints the table, or writes it into its page. Each language runs for that many seconds.
+pub(super) fn run(seconds: u64, write: bool) -> Result<()> {
     let host = build_host()?;
     let meter = build_meter()?;
     let scratch = Scratch::new("guests")?;
     let mut built = Vec::new();
     for (word, name) in LANGUAGES {
         eprintln!("{name}…");
-        let (module, build) = build(&host, scratch.path(), word)?;
+        let (module, build) = make(&host, scratch.path(), word)?;
         built.push((name, module, build));
     }
     // All run in one stretch, when nothing is being built any more.
@@ -41,12 +50,55 @@ pub(super) fn run(seconds: u64) -> Result<()> {
             Figures { build, bytes: fs::metadata(&module)?.len(), module: measure(&meter, &module, seconds)? },
         ));
     }
-    println!("{}", table(&rows)?);
+    let table = table(&rows)?;
+    match write {
+        true => self::write(&table, seconds)?,
+        false => println!("{table}"),
+    }
+    judge(&rows)
+}
+
+fn write(table: &str, seconds: u64) -> Result<()> {
+    let cpu = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism()?;
+    let text = format!(
+        "The example `upper` with a record of 100 bytes, by `cargo xtask bench guests --write`, on {cores} cores ({}); each \
+         ran for {seconds} s.\n\n{table}\n\n\
+         - build: the second one of a project, when all that it needs is there\n\
+         - compile: the module, when the host sees it for the first time; open: every time after that\n\
+         - start: an instance, and its first record\n\
+         - record: by a call of its own, and how many times that of C; in batches: as a host does it that has more than one\n\
+         - memory: what an instance adds to a host\n",
+        model.trim_start_matches([' ', '\t', ':'])
+    );
+    let path = crate::root().join(PAGE);
+    let page = fs::read_to_string(&path)?;
+    let (rest, _) = page.split_once(HEADING).unwrap_or((&page, ""));
+    fs::write(path, format!("{rest}{HEADING}\n{text}"))?;
+    Ok(())
+}
+
+/// Says what costs more than it may.
+fn judge(rows: &[(&str, Figures)]) -> Result<()> {
+    let figure = |figures: &Figures, name: &str| figures.module[name].as_f64().unwrap_or(f64::INFINITY);
+    let c = rows.iter().find(|(name, _)| *name == "C").map_or(0.0, |(_, c)| figure(c, "record_ns"));
+    let mut too_much = Vec::new();
+    for (name, figures) in rows {
+        let (beside, open) = (figure(figures, "record_ns") / c, figure(figures, "open_ms"));
+        if let Some((_, most)) = BESIDE_C.iter().find(|(known, most)| known == name && beside > *most) {
+            too_much.push(format!("a record in {name} costs {beside:.1} times one in C, more than {most}"));
+        }
+        if open > OPEN_MS {
+            too_much.push(format!("{name} is ready after {open:.0} ms, more than {OPEN_MS}"));
+        }
+    }
+    ensure!(too_much.is_empty(), "{}", too_much.join("; "));
     Ok(())
 }
 
 /// Makes a project and builds it twice: the first time fetches what a language needs, the second is timed.
-fn build(host: &Path, folder: &Path, word: &str) -> Result<(PathBuf, Duration)> {
+pub(super) fn make(host: &Path, folder: &Path, word: &str) -> Result<(PathBuf, Duration)> {
     let name = format!("upper-{word}");
     succeed(Command::new(host).args(["new", &name, "--lang", word]).current_dir(folder))?;
     let project = folder.join(&name);
@@ -60,7 +112,7 @@ fn build(host: &Path, folder: &Path, word: &str) -> Result<(PathBuf, Duration)> 
     Ok((project.join(module), took))
 }
 
-fn succeed(command: &mut Command) -> Result<()> {
+pub(super) fn succeed(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?} cannot be started"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())

@@ -70,6 +70,11 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.process.try_wait()?.is_some())
+    }
+
     /// Waits for its own end.
     pub(super) fn wait(&mut self) -> Result<()> {
         let status = self.process.wait()?;
