@@ -68,6 +68,8 @@ pub struct Stage {
     tally: Arc<Tally>,
     /// Of the open transaction: they count when it is committed.
     counts: Counts,
+    /// Of the transaction whose commit has begun.
+    begun: Counts,
     retries: Retries,
     /// Records that the log refuses, and why: whatever the guest makes of them is not sent.
     condemned: BTreeMap<(Partition, Offset), String>,
@@ -88,6 +90,7 @@ impl Stage {
             clock,
             tally,
             counts: Counts::default(),
+            begun: Counts::default(),
             retries,
             condemned: BTreeMap::new(),
             routes: Vec::new(),
@@ -245,15 +248,20 @@ impl Stage {
         self.guest.settle()
     }
 
-    /// The transaction is committed: what it did counts.
+    /// The transaction's commit has begun: what comes from now on is another's.
+    pub fn commit_begun(&mut self) {
+        self.begun = std::mem::take(&mut self.counts);
+    }
+
+    /// The transaction whose commit had begun is committed: what it did counts.
     pub fn committed(&mut self, progress: &Progress) {
-        self.tally.add(&std::mem::take(&mut self.counts));
+        self.tally.add(&std::mem::take(&mut self.begun));
         self.condemned.retain(|(partition, offset), _| progress.get(*partition).is_none_or(|next| next.0 <= offset.0));
     }
 
-    /// The transaction is not committed: what it did, will be done again.
+    /// Nothing that is not committed will be: it will be done again.
     pub fn aborted(&mut self) {
-        self.counts = Counts::default();
+        (self.counts, self.begun) = (Counts::default(), Counts::default());
         self.guest.withdraw();
     }
 

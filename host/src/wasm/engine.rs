@@ -170,6 +170,11 @@ impl Compiled {
         self.0.batches
     }
 
+    /// Whether it imports what depends on the record in hand, or may.
+    pub(super) fn asks(&self) -> bool {
+        self.imports().iter().any(|name| !name.starts_with("millstream:stage/types@"))
+    }
+
     pub(super) fn ticks(&self) -> &Ticks {
         &self.0.ticks
     }

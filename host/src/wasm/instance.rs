@@ -105,16 +105,17 @@ impl<W: World> Life<W> {
     }
 
     /// One call with several records, of which the first is in hand, each within the limits. A failure comes with the
-    /// place of its record.
+    /// place of its record, when that is known.
     pub(super) fn call_ahead<T>(
         &mut self,
         hand: Hand,
         call: impl FnOnce(&mut Store<Host>, &W) -> wasmtime::Result<T>,
-    ) -> Result<T, (usize, Spoilt)> {
+    ) -> Result<T, (Option<usize>, Spoilt)> {
         let first = hand.index;
-        let mut running = self.ready().map_err(|spoilt| (first, spoilt))?;
-        running.store.data_mut().begin_ahead(hand);
-        self.run(running, call).map_err(|(at, spoilt)| (at.unwrap_or(first), spoilt))
+        let mut running = self.ready().map_err(|spoilt| (Some(first), spoilt))?;
+        let by_one = self.compiled.asks();
+        running.store.data_mut().begin_ahead(hand, by_one);
+        self.run(running, call).map_err(|(at, spoilt)| (at.filter(|_| by_one), spoilt))
     }
 
     /// Checks what came of one record.

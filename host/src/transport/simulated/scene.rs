@@ -38,6 +38,7 @@ pub(super) fn settings() -> Settings {
         join_patience: Duration::from_secs(20),
         transaction_timeout: Duration::from_secs(10),
         most_in_time: usize::MAX,
+        tells_late: false,
         prompt: true,
         strict: true,
         audited: true,

@@ -76,6 +76,7 @@ impl Schedule {
             join_patience: Duration::from_secs(20),
             transaction_timeout: Duration::from_secs(10),
             most_in_time: [usize::MAX, usize::MAX, 40, 8][rng.usize(0..4)],
+            tells_late: rng.bool(),
             prompt: false,
             strict: mutant.is_none(),
             audited: true,

@@ -181,6 +181,7 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
         join_patience: Duration::from_secs(20),
         transaction_timeout: Duration::from_secs(10),
         most_in_time: [usize::MAX, usize::MAX, 40][rng.usize(0..3)],
+        tells_late: false,
         prompt: false,
         strict: mutant.is_none(),
         audited: true,
