@@ -14,8 +14,8 @@ pub use tally::{Counts, Tally};
 
 use crate::{
     clock::Clock,
-    manifest::OnError,
-    record::{Later, Reason, Record},
+    manifest::{OnError, Policy},
+    record::{Reason, Record},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress},
 };
 use guest::{Failed, Guest, InHand};
@@ -36,10 +36,8 @@ pub struct StageSettings {
     pub inputs: Vec<String>,
     /// The topics that it writes; the dead-letter topic, when there is one, stands last.
     pub outputs: Vec<Output>,
-    /// What becomes of records that fail.
+    /// What becomes of records that fail, and how they are tried again.
     pub on_error: OnError,
-    /// How records are tried again.
-    pub retry: Retry,
 }
 
 /// What becomes of a record.
@@ -82,7 +80,7 @@ pub struct Stage {
 impl Stage {
     /// A stage whose counts are added to `tally`.
     pub fn new(settings: Arc<StageSettings>, guest: Box<dyn Guest>, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Stage {
-        let retries = Retries::new(settings.retry.clone());
+        let retries = Retries::new(settings.on_error.retry.clone());
         Stage {
             settings,
             guest,
@@ -117,15 +115,13 @@ impl Stage {
         let attempts = self.retries.attempt(at);
         let fate = match outcome {
             Ok(records) => self.send_all(&records, record, send)?,
-            Err(Failed::Retry(later)) => self.retry(record, later),
-            Err(failed) => {
-                let (kind, reason) = (failed.kind(), failed.reason().clone());
-                self.fail(batch, index, Failure { kind, reason, attempts }, send)?
-            }
+            Err(failed) => match self.put_off(at, &failed) {
+                Some(due) => Fate::Later(due),
+                None => self.give_up(batch, index, &failed, attempts, send)?,
+            },
         };
         if fate == Fate::Done {
             self.counts.taken += 1;
-            self.retries.forget(record.partition);
         }
         Ok(fate)
     }
@@ -180,40 +176,43 @@ impl Stage {
         Ok(Fate::Done)
     }
 
-    fn retry(&mut self, record: Incoming<'_>, later: Later) -> Fate {
-        let now = self.clock.now();
-        match self.retries.again((record.partition, record.offset), later.after_ms, now) {
-            Some(due) => {
-                self.tally.note_retry();
-                Fate::Later(due)
-            }
-            None => Fate::Stop(format!(
-                "{} was tried again for {} s: {}",
-                self.place(record),
-                self.settings.retry.give_up_after.as_secs(),
-                words(&later.reason)
-            )),
-        }
+    /// When a record that may go through later is tried again, if its time is not over.
+    fn put_off(&mut self, at: (Partition, Offset), failed: &Failed) -> Option<Duration> {
+        let Failed::Retry(later) = failed else { return None };
+        let due = self.retries.again(at, later.after_ms, self.clock.now())?;
+        self.tally.note_retry();
+        Some(due)
     }
 
-    /// What the manifest says becomes of a record that failed.
-    fn fail<B: Batch>(
+    /// What the manifest says becomes of a record that failed for good.
+    fn give_up<B: Batch>(
         &mut self,
         batch: &Rc<B>,
         index: usize,
-        failure: Failure,
+        failed: &Failed,
+        attempts: u32,
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
-        let record = batch.get(index);
-        let line = format!("{}: {} {}", self.place(record), failure.kind, words(&failure.reason));
-        match self.settings.on_error {
-            OnError::Stop => return Ok(Fate::Stop(line)),
-            OnError::Skip => {
+        let OnError { reject, fault, limit, retry, retry_then, .. } = &self.settings.on_error;
+        let place = self.place(batch.get(index));
+        let (policy, line) = match failed {
+            Failed::Retry(later) => {
+                let seconds = retry.give_up_after.as_secs();
+                (*retry_then, format!("{place} was tried again for {seconds} s: {}", words(&later.reason)))
+            }
+            Failed::Reject(_) => (*reject, format!("{place}: {failed}")),
+            Failed::Fault(_) => (*fault, format!("{place}: {failed}")),
+            Failed::Limit(_) => (*limit, format!("{place}: {failed}")),
+        };
+        match policy {
+            Policy::Stop => return Ok(Fate::Stop(line)),
+            Policy::Skip => {
                 self.notices.say(self.clock.now(), &self.settings.stage, "skipped", &line);
                 self.counts.skipped += 1;
             }
-            OnError::DeadLetter => {
+            Policy::DeadLetter => {
                 self.notices.say(self.clock.now(), &self.settings.stage, "dead letter", &line);
+                let failure = Failure { kind: failed.kind(), reason: failed.reason().clone(), attempts };
                 let (outputs, letters) = self.outputs();
                 let topic = letters.ok_or_else(|| Fault::Fatal(format!("no topic for dead letters: {line}")))?;
                 dead_letter::send(
@@ -233,8 +232,8 @@ impl Stage {
 
     /// What the guest may name, and the topic for dead letters.
     fn outputs(&self) -> (&[Output], Option<&Output>) {
-        match (self.settings.on_error, self.settings.outputs.split_last()) {
-            (OnError::DeadLetter, Some((letters, outputs))) => (outputs, Some(letters)),
+        match self.settings.outputs.split_last() {
+            Some((letters, outputs)) if self.settings.on_error.has_dead_letters() => (outputs, Some(letters)),
             _ => (&self.settings.outputs, None),
         }
     }
@@ -256,6 +255,7 @@ impl Stage {
     /// The transaction whose commit had begun is committed: what it did counts.
     pub fn committed(&mut self, progress: &Progress) {
         self.tally.add(&std::mem::take(&mut self.begun));
+        self.retries.committed(progress);
         self.condemned.retain(|(partition, offset), _| progress.get(*partition).is_none_or(|next| next.0 <= offset.0));
     }
 
