@@ -170,9 +170,11 @@ impl Compiled {
         self.0.batches
     }
 
-    /// Whether it imports what depends on the record in hand, or may.
+    /// Whether it asks for what depends on the record in hand. One that only writes to its log, mostly does so when it
+    /// fails.
     pub(super) fn asks(&self) -> bool {
-        self.imports().iter().any(|name| !name.starts_with("millstream:stage/types@"))
+        let same_for_all = ["types@", "config@", "log@"].map(|interface| format!("millstream:stage/{interface}"));
+        self.imports().iter().any(|import| !same_for_all.iter().any(|name| import.starts_with(name)))
     }
 
     pub(super) fn ticks(&self) -> &Ticks {

@@ -125,8 +125,8 @@ impl Host {
         self.own.get_mut().hand = hand;
     }
 
-    /// A call with several records begins, of which this is the first. A guest that asks the host for nothing need not
-    /// be followed from record to record.
+    /// A call with several records begins, of which this is the first. With `by_one` the host hears of each that is next.
+    /// Otherwise it does not know which one is in hand, and a guest that has something to say must do so another time.
     pub(super) fn begin_ahead(&mut self, hand: Hand, by_one: bool) {
         self.ahead = Some(Ahead { first: hand.index, since: self.clock.ticks.now(), by_one, stride: 1 });
         self.own.get().shared.log.borrow_mut().hold();
@@ -255,11 +255,15 @@ impl config::Host for Host {
 }
 
 impl log::Host for Host {
-    fn write(&mut self, level: log::Level, message: String) {
+    fn write(&mut self, level: log::Level, message: String) -> Result<()> {
+        if self.ahead.as_ref().is_some_and(|ahead| !ahead.by_one) {
+            return Err(wasmtime::Error::msg("a line of a record that the host does not follow"));
+        }
         self.log_printed();
         self.own.get().write(level, &message);
         if level == log::Level::Error {
             self.last_words = Some(message);
         }
+        Ok(())
     }
 }
