@@ -1,5 +1,6 @@
 //! A record's fate: what a stage makes of each record, and of each failure.
 
+mod breaker;
 mod dead_letter;
 pub mod guest;
 mod output;
@@ -18,6 +19,7 @@ use crate::{
     record::{Reason, Record},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress},
 };
+use breaker::{Breaker, TooMany};
 use guest::{Failed, Guest, InHand};
 use retry::Retries;
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
@@ -66,6 +68,7 @@ pub struct Stage {
     tally: Arc<Tally>,
     /// Of the open transaction: they count when it is committed.
     counts: Counts,
+    died: breaker::Open,
     retries: Retries,
     /// Records that the log refuses, and why: whatever the guest makes of them is not sent.
     condemned: BTreeMap<(Partition, Offset), String>,
@@ -86,6 +89,7 @@ impl Stage {
             clock,
             tally,
             counts: Counts::default(),
+            died: breaker::Open::default(),
             retries,
             condemned: BTreeMap::new(),
             routes: Vec::new(),
@@ -201,6 +205,15 @@ impl Stage {
             Failed::Fault(_) => (*fault, format!("{place}: {failed}")),
             Failed::Limit(_) => (*limit, format!("{place}: {failed}")),
         };
+        let counts = match policy {
+            Policy::DeadLetter => true,
+            // What a module rejects may be what it is there to leave out.
+            Policy::Skip => !matches!(failed, Failed::Reject(_)),
+            Policy::Stop => false,
+        };
+        if let Some(too_many) = counts.then(|| self.too_many()).flatten() {
+            return Ok(Fate::Stop(stopped(&too_many, &place, failed)));
+        }
         match policy {
             Policy::Stop => return Ok(Fate::Stop(line)),
             Policy::Skip => {
@@ -224,7 +237,15 @@ impl Stage {
                 self.counts.dead_letters += 1;
             }
         }
+        if counts {
+            self.died.note(self.counts.taken);
+        }
         Ok(Fate::Done)
+    }
+
+    /// Whether so many of the last records died that not even one more may.
+    fn too_many(&self) -> Option<TooMany> {
+        self.tally.breaker.trips(self.settings.on_error.stop_when?, &self.died, self.counts.taken)
     }
 
     /// What the guest may name, and the topic for dead letters.
@@ -246,7 +267,11 @@ impl Stage {
 
     /// The transaction is committed: what it did counts.
     pub fn committed(&mut self, progress: &Progress) {
-        self.tally.add(&std::mem::take(&mut self.counts));
+        let counts = std::mem::take(&mut self.counts);
+        if let Some(when) = self.settings.on_error.stop_when {
+            self.tally.breaker.commit(when, &mut self.died, counts.taken);
+        }
+        self.tally.add(&counts);
         self.retries.committed(progress);
         self.condemned.retain(|(partition, offset), _| progress.get(*partition).is_none_or(|next| next.0 <= offset.0));
     }
@@ -254,6 +279,7 @@ impl Stage {
     /// The transaction is not committed: what it did, will be done again.
     pub fn aborted(&mut self) {
         self.counts = Counts::default();
+        Breaker::abort(&mut self.died);
         self.guest.withdraw();
     }
 
@@ -272,6 +298,14 @@ impl Stage {
         self.retries.retain(starts);
         self.condemned.retain(|(partition, offset), _| starts.get(*partition).is_some_and(|next| next.0 <= offset.0));
     }
+}
+
+fn stopped(TooMany { died, of }: &TooMany, place: &str, failed: &Failed) -> String {
+    format!(
+        "stopped in front of {place}: {died} of the last {of} records failed, this one with {failed}. What came before is \
+         committed, this one is not. Mend the module, or what it is given, and start again: it goes on here. `stop-when:` \
+         under `on-error` sets how many may fail, or `never` stops"
+    )
 }
 
 fn reason(code: &str, message: String) -> Reason {
