@@ -1,5 +1,6 @@
 //! A record's fate: what a stage makes of each record, and of each failure.
 
+mod breaker;
 mod dead_letter;
 pub mod guest;
 mod output;
@@ -18,6 +19,7 @@ use crate::{
     record::{Reason, Record},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress},
 };
+use breaker::{Died, TooMany};
 use guest::{Failed, Guest, InHand};
 use retry::Retries;
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
@@ -58,16 +60,23 @@ struct Failure {
     attempts: u32,
 }
 
+/// What a transaction did: it counts when it is committed.
+#[derive(Default)]
+struct UnderWay {
+    counts: Counts,
+    died: Died,
+}
+
 /// A stage at work in one worker.
 pub struct Stage {
     settings: Arc<StageSettings>,
     guest: Box<dyn Guest>,
     clock: Rc<dyn Clock>,
     tally: Arc<Tally>,
-    /// Of the open transaction: they count when it is committed.
-    counts: Counts,
-    /// Of the transaction whose commit has begun.
-    begun: Counts,
+    /// What the open transaction did.
+    open: UnderWay,
+    /// What the one did whose commit has begun.
+    begun: UnderWay,
     retries: Retries,
     /// Records that the log refuses, and why: whatever the guest makes of them is not sent.
     condemned: BTreeMap<(Partition, Offset), String>,
@@ -87,8 +96,8 @@ impl Stage {
             router: Router::new(clock.clone()),
             clock,
             tally,
-            counts: Counts::default(),
-            begun: Counts::default(),
+            open: UnderWay::default(),
+            begun: UnderWay::default(),
             retries,
             condemned: BTreeMap::new(),
             routes: Vec::new(),
@@ -121,7 +130,7 @@ impl Stage {
             },
         };
         if fate == Fate::Done {
-            self.counts.taken += 1;
+            self.open.counts.taken += 1;
         }
         Ok(fate)
     }
@@ -172,7 +181,7 @@ impl Stage {
         for (record, output) in records.iter().zip(&self.routes) {
             send(&outgoing(record, *output, origin.timestamp))?;
         }
-        self.counts.sent += records.len() as u64;
+        self.open.counts.sent += records.len() as u64;
         Ok(Fate::Done)
     }
 
@@ -204,11 +213,20 @@ impl Stage {
             Failed::Fault(_) => (*fault, format!("{place}: {failed}")),
             Failed::Limit(_) => (*limit, format!("{place}: {failed}")),
         };
+        let counts = match policy {
+            Policy::DeadLetter => true,
+            // What a module rejects may be what it is there to leave out.
+            Policy::Skip => !matches!(failed, Failed::Reject(_)),
+            Policy::Stop => false,
+        };
+        if let Some(too_many) = counts.then(|| self.too_many()).flatten() {
+            return Ok(Fate::Stop(stopped(&too_many, &place, failed)));
+        }
         match policy {
             Policy::Stop => return Ok(Fate::Stop(line)),
             Policy::Skip => {
                 self.notices.say(self.clock.now(), &self.settings.stage, "skipped", &line);
-                self.counts.skipped += 1;
+                self.open.counts.skipped += 1;
             }
             Policy::DeadLetter => {
                 self.notices.say(self.clock.now(), &self.settings.stage, "dead letter", &line);
@@ -224,10 +242,19 @@ impl Stage {
                     &*self.clock,
                     send,
                 )?;
-                self.counts.dead_letters += 1;
+                self.open.counts.dead_letters += 1;
             }
         }
+        if counts {
+            self.open.died.note(self.open.counts.taken);
+        }
         Ok(Fate::Done)
+    }
+
+    /// Whether so many of the last records died that not even one more may.
+    fn too_many(&self) -> Option<TooMany> {
+        let under_way = [&self.begun, &self.open].map(|transaction| (&transaction.died, transaction.counts.taken));
+        self.tally.breaker.trips(self.settings.on_error.stop_when?, under_way)
     }
 
     /// What the guest may name, and the topic for dead letters.
@@ -249,19 +276,23 @@ impl Stage {
 
     /// The transaction's commit has begun: what comes from now on is another's.
     pub fn commit_begun(&mut self) {
-        self.begun = std::mem::take(&mut self.counts);
+        self.begun = std::mem::take(&mut self.open);
     }
 
     /// The transaction whose commit had begun is committed: what it did counts.
     pub fn committed(&mut self, progress: &Progress) {
-        self.tally.add(&std::mem::take(&mut self.begun));
+        let UnderWay { counts, died } = std::mem::take(&mut self.begun);
+        if let Some(when) = self.settings.on_error.stop_when {
+            self.tally.breaker.commit(when, died, counts.taken);
+        }
+        self.tally.add(&counts);
         self.retries.committed(progress);
         self.condemned.retain(|(partition, offset), _| progress.get(*partition).is_none_or(|next| next.0 <= offset.0));
     }
 
     /// Nothing that is not committed will be: it will be done again.
     pub fn aborted(&mut self) {
-        (self.counts, self.begun) = (Counts::default(), Counts::default());
+        (self.open, self.begun) = (UnderWay::default(), UnderWay::default());
         self.guest.withdraw();
     }
 
@@ -280,6 +311,14 @@ impl Stage {
         self.retries.retain(starts);
         self.condemned.retain(|(partition, offset), _| starts.get(*partition).is_some_and(|next| next.0 <= offset.0));
     }
+}
+
+fn stopped(TooMany { died, of }: &TooMany, place: &str, failed: &Failed) -> String {
+    format!(
+        "stopped in front of {place}: {died} of the last {of} records failed, this one with {failed}. What came before is \
+         committed, this one is not. Mend the module, or what it is given, and start again: it goes on here. `stop-when:` \
+         under `on-error` sets how many may fail, or `never` stops"
+    )
 }
 
 fn reason(code: &str, message: String) -> Reason {

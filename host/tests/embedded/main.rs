@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod breaker;
 #[path = "../support/command.rs"]
 mod command;
 mod delivery;

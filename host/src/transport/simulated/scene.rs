@@ -93,9 +93,14 @@ impl Scene {
     pub(super) fn comes_to_a(records: &str, settings: Settings) -> Scene {
         let mut scene = Scene::with("", settings);
         scene.worker("a");
-        scene.until("a has every partition", |scene| scene.simulation.world.borrow().group.committed.len() == 4);
+        scene.until("a has every partition", |scene| scene.is_known(4));
         scene.come(records);
         scene
+    }
+
+    /// True when the group knows where to begin in so many partitions.
+    pub(super) fn is_known(&self, partitions: usize) -> bool {
+        self.simulation.world.borrow().group.committed.len() == partitions
     }
 
     /// Records come.
