@@ -82,7 +82,8 @@ fn beyond(wasi: &[&String], allow: &Allow) -> String {
         let access = if dir.writable { "write" } else { "read" };
         format!("dirs {}: {access}", dir.name)
     });
-    let allowed: Vec<_> = env.chain(dirs).collect();
+    let http = allow.http.iter().map(|site| format!("http {site}"));
+    let allowed: Vec<_> = env.chain(dirs).chain(http).collect();
     if words.is_empty() && allowed.is_empty() {
         return String::new();
     }
@@ -100,6 +101,7 @@ fn word(import: &str) -> Option<&'static str> {
         ("clocks", _) => "clocks",
         ("config", _) => "config",
         ("filesystem", _) => "files",
+        ("http", _) => "http",
         ("random", _) => "random",
         ("sockets", _) => "network",
         _ => return None,

@@ -151,7 +151,7 @@ fn feed<R: Read>(lines: &mut Lines<R>, stage: &mut Stage, printer: &mut Printer)
             Ok(None) => break,
             Ok(Some(entry)) => {
                 let record = Rc::new(Entries::one(entry, lines.line() - 1));
-                let answer = stage.once(&record, 0, &mut |out| {
+                let answer = stage.once(&record, 0, 1, &mut |out| {
                     printer.print(record.entry(0), out);
                     Ok(())
                 })?;

@@ -7,7 +7,7 @@ use super::{
     shapes::Spanned,
     written,
 };
-use crate::wasm::Folder;
+use crate::wasm::{Folder, Site};
 use std::{fs, io};
 
 impl Surroundings<'_> {
@@ -35,8 +35,25 @@ impl Surroundings<'_> {
             let writable = matches!(access, written::Access::Write);
             allow.dirs.push(Folder { name: name.value.clone(), path, writable });
         }
+        for host in &written.http {
+            match Site::read(&host.value) {
+                Some(site) => allow.http.push(site),
+                None => self.findings.mistake(&host.at, || no_host(host)),
+            }
+        }
         allow
     }
+}
+
+/// What to write instead of a host that is none. Most likely it is the address of something on it.
+fn no_host(host: &Spanned<String>) -> (String, String) {
+    let (_, rest) = host.value.split_once("://").unwrap_or(("", &host.value));
+    let within = rest.split('/').next().and_then(Site::read);
+    let help = match within {
+        Some(site) => format!("write `{site}`: a host is allowed for http and https, and with all its paths"),
+        None => "write a name such as `api.example.com`, `api.example.com:8443` or `*.example.com`".to_owned(),
+    };
+    (format!("{} is no host", host.shown()), help)
 }
 
 /// What is wrong with the folder: found, but a file, or not found.

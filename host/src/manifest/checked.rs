@@ -5,7 +5,7 @@ use crate::{
     lines::OutputFormat,
     stage::Retry,
     transport::local::Durability,
-    wasm::{Folder, Limits},
+    wasm::{Folder, Limits, Site},
 };
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
@@ -204,6 +204,8 @@ pub struct Allow {
     pub env: BTreeMap<String, Secret>,
     /// The folders that it may use.
     pub dirs: Vec<Folder>,
+    /// The hosts that it may send HTTP requests to.
+    pub http: Vec<Site>,
 }
 
 /// The code of a stage.

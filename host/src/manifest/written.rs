@@ -239,6 +239,11 @@ pub(super) struct Allow {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "minLength": 1 }))]
     pub(super) dirs: Named<Access>,
+    /// The hosts that it may send HTTP requests to: `api.example.com` for the ports 80 and 443, `api.example.com:8443`,
+    /// or `*.example.com` for all names that end so.
+    #[serde(default)]
+    #[schemars(extend("items" = { "type": "string", "pattern": "^[^/@ ]+$" }))]
+    pub(super) http: Vec<Spanned<String>>,
 }
 
 /// What may be done in a folder.

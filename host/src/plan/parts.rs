@@ -199,7 +199,7 @@ pub fn setup(stage: &manifest::Stage) -> Setup {
 
 fn allowed(allow: &manifest::Allow) -> Allowed {
     let env = allow.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect();
-    Allowed { env, dirs: allow.dirs.clone() }
+    Allowed { env, dirs: allow.dirs.clone(), http: allow.http.clone().into() }
 }
 
 /// True for a topic that is known to delete records for their age. Without the right to see its configuration, nobody

@@ -117,11 +117,11 @@ impl Stage {
         if let Some(due) = self.retries.due(at).filter(|due| *due > self.clock.now()) {
             return Ok(Fate::Later(due));
         }
+        let attempts = self.retries.attempt(at);
         let outcome = match self.condemned.get(&at) {
             Some(why) => Err(Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")))),
-            None => self.transform(batch, index, record),
+            None => self.transform(batch, index, attempts),
         };
-        let attempts = self.retries.attempt(at);
         let fate = match outcome {
             Ok(records) => self.send_all(&records, record, send)?,
             Err(failed) => match self.put_off(at, &failed) {
@@ -135,29 +135,25 @@ impl Stage {
         Ok(fate)
     }
 
-    /// Hands the record at `index` to the guest, and sends what comes of it. A failure has no consequence here: it is
-    /// the caller's to judge.
+    /// Hands the record at `index` to the guest, at this attempt, and sends what comes of it. A failure has no
+    /// consequence here: it is the caller's to judge.
     pub fn once<B: Batch>(
         &mut self,
         batch: &Rc<B>,
         index: usize,
+        attempt: u32,
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Result<(), Failed>, Fault> {
         let record = batch.get(index);
-        match self.transform(batch, index, record) {
+        match self.transform(batch, index, attempt) {
             Ok(records) => self.send_all(&records, record, send).map(|_| Ok(())),
             Err(failed) => Ok(Err(failed)),
         }
     }
 
     /// The guest's answer, looked at for what the log would refuse.
-    fn transform<B: Batch>(
-        &mut self,
-        batch: &Rc<B>,
-        index: usize,
-        record: Incoming<'_>,
-    ) -> Result<Vec<Record>, Failed> {
-        let attempt = self.retries.attempt((record.partition, record.offset));
+    fn transform<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32) -> Result<Vec<Record>, Failed> {
+        let record = batch.get(index);
         let mut call = || self.guest.transform(InHand { record, batch: batch.clone(), index, attempt });
         // A record is blamed only for what it does alone, on a fresh instance: a pause of the machine, or what other
         // records left behind in the instance, is not its failure.

@@ -61,7 +61,8 @@ impl<'a> Bench<'a> {
     pub(super) fn run(&self, case: &Case) -> Vec<Came> {
         let mut setup = plan::setup(self.stage);
         setup.config.retain(|(key, _)| !case.config.contains_key(key));
-        setup.config.extend(case.config.clone());
+        let given = case.config.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+        setup.config.extend(given);
         let instance = match Instance::new(self.compiled, setup) {
             Ok(instance) => instance,
             Err(error) => return vec![Came { event: Event::Failure(unopened(error)), origin: 0 }],
@@ -70,9 +71,9 @@ impl<'a> Bench<'a> {
         let mut stage = Stage::new(self.settings.clone(), Box::new(instance), clock, Arc::default());
         let batch = Rc::new(Entries::new(case.given.clone()));
         let mut came = Vec::new();
-        for origin in 0..case.given.len() {
+        for (origin, attempt) in case.attempts.iter().enumerate() {
             let mut records = Vec::new();
-            let answer = stage.once(&batch, origin, &mut |out| {
+            let answer = stage.once(&batch, origin, *attempt, &mut |out| {
                 records.push(self.record(&case.given[origin], out));
                 Ok(())
             });

@@ -9,6 +9,7 @@ use crate::{
 use serde::{Deserialize, Deserializer};
 use std::{
     collections::BTreeMap,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -23,9 +24,9 @@ struct Written {
     stage: Spanned<String>,
     /// The manifest, seen from the file's folder. Default: `millstream.yaml` there.
     manifest: Option<String>,
-    /// Configuration for all cases, over the stage's own.
+    /// Configuration for all cases, over the stage's own; null takes a value away.
     #[serde(default)]
-    config: Named<Config>,
+    config: Named<Option<Config>>,
     cases: Vec<WrittenCase>,
 }
 
@@ -35,7 +36,7 @@ struct WrittenCase {
     name: Spanned<String>,
     /// Over the file's.
     #[serde(default)]
-    config: Named<Config>,
+    config: Named<Option<Config>>,
     input: Option<WrittenInput>,
     inputs: Option<Vec<WrittenInput>>,
     output: Option<WrittenEvent>,
@@ -50,6 +51,8 @@ struct WrittenInput {
     topic: Option<Spanned<String>>,
     partition: Option<u32>,
     offset: Option<u64>,
+    /// How many times the stage has it in hand, this time among them. Default: 1.
+    attempt: Option<NonZeroU32>,
     timestamp: Option<i64>,
     key: Option<Bytes>,
     // One that is forgotten is no tombstone.
@@ -71,6 +74,9 @@ struct WrittenEvent {
     headers: Option<Vec<Header>>,
     failure: Option<FailureForm>,
 }
+
+/// A stage's configuration, as a case changes it.
+type Texts = BTreeMap<String, Option<String>>;
 
 /// Nothing that is written is something else than nothing that is not.
 fn written<'d, D: Deserializer<'d>>(from: D) -> Result<Option<Option<Bytes>>, D::Error> {
@@ -101,8 +107,11 @@ pub struct Case {
     pub name: String,
     /// The line that it begins at.
     pub line: usize,
-    pub(super) config: BTreeMap<String, String>,
+    /// Without a value, what the stage has of its own is taken away.
+    pub(super) config: Texts,
     pub(super) given: Vec<Given>,
+    /// At which attempt each of them is.
+    pub(super) attempts: Vec<u32>,
     /// `None` when it does not say.
     pub(super) expected: Option<Vec<Event>>,
     pub(super) place: Place,
@@ -158,14 +167,7 @@ impl CaseText {
         }
     }
 
-    fn case(
-        &mut self,
-        number: &str,
-        written: WrittenCase,
-        config: &BTreeMap<String, String>,
-        stage: &Stage,
-        update: bool,
-    ) -> Case {
+    fn case(&mut self, number: &str, written: WrittenCase, config: &Texts, stage: &Stage, update: bool) -> Case {
         let mut said = Vec::new();
         for (key, is_said) in [
             ("output", written.output.is_some()),
@@ -205,6 +207,7 @@ impl CaseText {
                 Vec::new()
             }
         };
+        let attempts = inputs.iter().map(|input| input.attempt.map_or(1, NonZeroU32::get)).collect();
         let given = inputs.into_iter().map(|input| given(input, stage, &mut mistakes)).collect();
         let events = match (written.output, written.outputs, written.failure) {
             (Some(one), ..) => Some(vec![one]),
@@ -225,12 +228,12 @@ impl CaseText {
         let mut config = config.clone();
         config.extend(texts(&written.config));
         let line = 1 + self.source[..place.whole.start].matches('\n').count();
-        Case { name: written.name.value, line, config, given, expected, place }
+        Case { name: written.name.value, line, config, given, attempts, expected, place }
     }
 }
 
-fn texts(config: &Named<Config>) -> BTreeMap<String, String> {
-    config.iter().map(|(key, value)| (key.value.clone(), value.0.clone())).collect()
+fn texts(config: &Named<Option<Config>>) -> Texts {
+    config.iter().map(|(key, value)| (key.value.clone(), value.as_ref().map(|value| value.0.clone()))).collect()
 }
 
 fn given(written: WrittenInput, stage: &Stage, mistakes: &mut Vec<Diagnostic>) -> Given {

@@ -191,7 +191,10 @@ impl Host {
     /// WASI's part of the host, and the time it may take.
     pub(super) fn wasi(&mut self) -> (&mut Wasi, &mut Clock) {
         let own = &self.own;
-        let made = || Box::new(Wasi::new(&own.get().shared.allowed));
+        let made = || {
+            let shared = &own.get().shared;
+            Box::new(Wasi::new(&shared.stage, &shared.allowed))
+        };
         (self.wasi.get_or_insert_with(made), &mut self.clock)
     }
 

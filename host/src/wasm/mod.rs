@@ -9,6 +9,7 @@ mod batcher;
 mod cache;
 mod engine;
 mod failure;
+mod http;
 mod imports;
 mod instance;
 mod interface;
@@ -18,6 +19,7 @@ mod log;
 mod preview1;
 mod source;
 mod stage;
+mod waits;
 mod wasi;
 
 #[cfg(test)]
@@ -29,6 +31,7 @@ mod tests;
 
 pub use cache::Cache;
 pub use engine::{Compiled, Engine};
+pub use http::{Site, Sites};
 pub use instance::{Input, OpenError, Setup};
 pub use interface::Kind;
 pub use limits::Limits;

@@ -66,8 +66,10 @@ struct Ahead {
 impl Instance {
     /// Starts the module, and calls its `open` if it has one.
     pub fn new(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
-        let life = Life::begin(compiled, setup)?;
-        Ok(Self { life, batches: compiled.batches(), ahead: Ahead::default() })
+        // A stage that may send requests is not run ahead of its turn: what it did for records that are then done
+        // again, or by another host, it would do twice without need, and its waits are longer than any call into it.
+        let batches = compiled.batches() && setup.allowed.http.is_empty();
+        Ok(Self { life: Life::begin(compiled, setup)?, batches, ahead: Ahead::default() })
     }
 
     /// A call with this record alone.

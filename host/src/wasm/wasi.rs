@@ -1,33 +1,31 @@
 //! WASI, for guests whose tools bring it: clocks and random numbers work, what is printed goes to the guest's log, and
-//! there are no files and no environment but what the manifest allows, no arguments and no network. What a tool links
-//! all the same is there to be linked, and says no when it is called.
+//! there are no files, no environment and no HTTP but what the manifest allows, no arguments and no other network. What
+//! a tool links all the same is there to be linked, and says no when it is called.
 
 use super::{
-    imports::{Clock, Host},
+    http::{Http, Sites},
+    imports::Host,
     log::{LINE_BYTES, LINES_A_CALL, enabled},
+    waits,
 };
 use crate::record::log::Level;
 use bytes::Bytes;
 use std::{
     io, mem,
     path::PathBuf,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
-use tokio::{io::AsyncWrite, time::timeout};
+use tokio::io::AsyncWrite;
 use wasmtime::{
     Result,
-    component::{HasSelf, Linker, Resource, ResourceTable},
+    component::{Linker, ResourceTable},
 };
 use wasmtime_wasi::{
     FsPerms, WasiCtx, WasiCtxView, WasiView, async_trait,
     cli::{IsTerminal, StdoutStream},
-    p2::{
-        self, DynPollable, OutputStream, Pollable, StreamResult,
-        bindings::{io::poll as waiting, sync::io::poll},
-    },
-    runtime::in_tokio,
+    p2::{self, OutputStream, Pollable, StreamResult},
 };
 
 /// The name under which core modules import WASI's first version.
@@ -40,7 +38,7 @@ const HANDLES: usize = 256;
 const CHUNK: usize = 64 << 10;
 
 /// What there is of WASI 0.2.
-pub(super) const INTERFACES: [&str; 27] = [
+pub(super) const INTERFACES: [&str; 29] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -55,6 +53,8 @@ pub(super) const INTERFACES: [&str; 27] = [
     "wasi:clocks/wall-clock",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
@@ -78,19 +78,22 @@ pub(super) fn provides(interface: &str, version: &str) -> bool {
 /// WASI's part of the host. Its waits are ours, so that they end with the call's time.
 pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
     p2::add_to_linker_sync(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
-    poll::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
+    waits::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
 /// What an instance may reach beyond what it is handed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Allowed {
     /// The variables of its environment.
     pub env: Vec<(String, String)>,
     /// The folders that it may use.
     pub dirs: Vec<Folder>,
+    /// The hosts that it may send HTTP requests to.
+    pub http: Sites,
 }
 
 /// A folder that an instance may use.
@@ -107,12 +110,13 @@ pub struct Folder {
 /// What one instance has of WASI.
 pub(super) struct Wasi {
     context: WasiCtx,
+    http: Http,
     table: ResourceTable,
     printed: Arc<Mutex<Printed>>,
 }
 
 impl Wasi {
-    pub(super) fn new(allowed: &Allowed) -> Self {
+    pub(super) fn new(stage: &str, allowed: &Allowed) -> Self {
         let printed = Arc::<Mutex<Printed>>::default();
         let stream = |stream| Stream { stream, printed: printed.clone() };
         let mut context = WasiCtx::builder();
@@ -135,7 +139,17 @@ impl Wasi {
         let context = context.build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        Self { context, table, printed }
+        Self { context, http: Http::new(stage, &allowed.http), table, printed }
+    }
+
+    /// Streams and the like that the instance holds.
+    pub(super) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    /// The same, and what sends requests.
+    pub(super) fn http(&mut self) -> (&mut Http, &mut ResourceTable) {
+        (&mut self.http, &mut self.table)
     }
 
     /// Takes what was printed, whether its last line was ended or not.
@@ -151,41 +165,6 @@ impl WasiView for Host {
         let (Wasi { context, table, .. }, _) = self.wasi();
         WasiCtxView { ctx: context, table }
     }
-}
-
-impl poll::Host for Host {
-    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
-        let (wasi, clock) = self.wasi();
-        wait(clock, waiting::Host::poll(&mut wasi.table, pollables))
-    }
-}
-
-impl poll::HostPollable for Host {
-    fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
-        poll::HostPollable::ready(&mut self.wasi().0.table, pollable)
-    }
-
-    fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
-        let (wasi, clock) = self.wasi();
-        wait(clock, waiting::HostPollable::block(&mut wasi.table, pollable))
-    }
-
-    fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
-        poll::HostPollable::drop(&mut self.wasi().0.table, pollable)
-    }
-}
-
-/// Waits no longer than the call has time: a guest's epochs do not pass while it is in the host.
-fn wait<T>(clock: &mut Clock, work: impl Future<Output = Result<T>>) -> Result<T> {
-    in_tokio(async {
-        let mut work = pin!(work);
-        loop {
-            // Its clock stands still when the process does: what this timer says is asked again.
-            if let Ok(done) = timeout(clock.left()?, &mut work).await {
-                return done;
-            }
-        }
-    })
 }
 
 /// What was printed since it was asked for last.
@@ -329,7 +308,7 @@ mod tests {
 
     #[test]
     fn nobody_gets_a_socket_or_an_address() {
-        let mut host = Alone(Wasi::new(&Allowed::default()));
+        let mut host = Alone(Wasi::new("trial", &Allowed::default()));
         let tcp = tcp_create_socket::Host::create_tcp_socket(&mut host.sockets(), IpAddressFamily::Ipv4);
         let udp = udp_create_socket::Host::create_udp_socket(&mut host.sockets(), IpAddressFamily::Ipv4);
         let network = host.sockets().instance_network().unwrap();

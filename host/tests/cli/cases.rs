@@ -50,6 +50,13 @@ cases:
     config: {c: {list: [1]}}
     input: {value: config}
     output: {value: 'a=1 b=file c={"list":[1]}'}
+  - name: a value may be taken away
+    config: {a: null, b: }
+    input: {value: config}
+    output: {value: ''}
+  - name: a record may be at a later attempt
+    inputs: [{value: attempts 3, attempt: 2}, {value: attempts 3, attempt: 3}, {value: origin, attempt: 7}]
+    outputs: [failure: {kind: retry}, {value: attempts 3}, {value: in/first/0@2/none/7}]
   - name: failures, in the words of the stage
     inputs: [{value: reject}, {value: later}, {value: fault}, {value: panic}, {value: after}]
     outputs:
@@ -79,9 +86,9 @@ fn what_comes_is_what_was_expected() {
     // What its stage has logged aside.
     let said = folder.says("test").without_log();
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
-    assert!(said.out.ends_with("13 cases, 0 failed\n"), "{}", said.out);
+    assert!(said.out.ends_with("15 cases, 0 failed\n"), "{}", said.out);
     let json = folder.says("test good.test.yaml --json");
-    assert_eq!((json.code, json.out.lines().count()), (0, 13));
+    assert_eq!((json.code, json.out.lines().count()), (0, 15));
     assert!(json.out.lines().all(|line| line.contains("\"passed\":true")), "{}", json.out);
 }
 
@@ -149,7 +156,7 @@ cases:
     input: {value: x, topic: thr}
     outputs: [{value: y, output: larg}, {key: k}, {failure: {kind: open}, value: x}]
   - name: d
-    input: {value: {base64: "!!"}, headers: [[a]], timestamp: soon}
+    input: {value: {base64: "!!"}, headers: [[a]], timestamp: soon, attempt: 0}
   - input: {value: x}
     output: {}
   - name: e

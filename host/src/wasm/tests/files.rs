@@ -136,10 +136,10 @@ fn imports_that_nothing_allows_are_all_named() {
                 (import "wasi:cli/environment@0.3.0" (instance))
                 (import "millstream:stage/log@0.1.3" (instance))
                 (import "millstream:stage/state@0.1.0" (instance))
-                (import "wasi:http/outgoing-handler@0.2.6" (instance)))"#
+                (import "wasi:http/incoming-handler@0.2.6" (instance)))"#
         )),
         "price.wasm imports millstream:stage/state@0.1.0, wasi:cli/environment@0.3.0 and \
-         wasi:http/outgoing-handler@0.2.6, which nothing allows: build it without, as Rust does for \
+         wasi:http/incoming-handler@0.2.6, which nothing allows: build it without, as Rust does for \
          wasm32-unknown-unknown"
     );
     assert_eq!(

@@ -4,6 +4,7 @@ mod ahead;
 mod answers;
 mod failures;
 mod files;
+mod http;
 mod kept;
 mod lines;
 mod page;
