@@ -11,6 +11,7 @@ mod ending;
 mod files;
 mod full;
 mod growing;
+mod isolation;
 #[path = "../support/process.rs"]
 mod process;
 mod standby;
