@@ -9,20 +9,26 @@ use std::{
 /// The target that guests in Rust are built for.
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// What is built of them.
+const WORKSPACES: [&str; 2] = ["Cargo.toml", "fetch/Cargo.toml"];
+
 /// Builds the guests in Rust; the folder that holds their modules.
 pub fn build() -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/rust").canonicalize()?;
     add_target(&folder)?;
-    let status = Command::new("cargo")
-        .args(["build", "--quiet", "--release", "--locked", "--target", TARGET])
-        .current_dir(&folder)
-        // They are built to one place, and in one way, whoever asks.
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("RUSTFLAGS")
-        .status()
-        .context("cargo cannot be started")?;
-    ensure!(status.success(), "the guests in Rust could not be built");
+    for workspace in WORKSPACES {
+        let status = Command::new("cargo")
+            .args(["build", "--quiet", "--release", "--locked", "--target", TARGET, "--target-dir", "target"])
+            .args(["--manifest-path", workspace])
+            .current_dir(&folder)
+            // They are built to one place, and in one way, whoever asks.
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("RUSTFLAGS")
+            .status()
+            .context("cargo cannot be started")?;
+        ensure!(status.success(), "the guests in Rust could not be built");
+    }
     Ok(folder.join("target").join(TARGET).join("release"))
 }
 

@@ -9,10 +9,10 @@ use super::{
 use crate::{
     clock::SystemClock,
     lines::{Entries, Entry, InputFormat, LineError, Lines, OutputFormat, Shown},
-    manifest::OnError,
+    manifest::{OnError, Policy},
     record::Record,
     stage::{
-        Output, Retry, Stage, StageSettings,
+        Output, Stage, StageSettings,
         guest::{Failed, Guest, InHand},
     },
     supervisor::{self, Format},
@@ -137,8 +137,7 @@ fn stage(module: String, guest: AnyOutput) -> Stage {
         module,
         inputs: vec![ORIGIN.into()],
         outputs: vec![anything],
-        on_error: OnError::Stop,
-        retry: Retry::default(),
+        on_error: OnError::all(Policy::Stop),
     };
     let clock = Rc::new(SystemClock::new(Arc::new(Control::default())));
     Stage::new(Arc::new(settings), Box::new(guest), clock, Arc::default())

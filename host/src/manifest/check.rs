@@ -3,9 +3,7 @@
 
 use super::{
     NamedModule,
-    checked::{
-        AsWritten, Kafka, Kind, Manifest, Module, OnError, Properties, Secret, Sink, Source, Stage, Start, Topic,
-    },
+    checked::{AsWritten, Kafka, Kind, Manifest, Module, Properties, Secret, Sink, Source, Stage, Start, Topic},
     measure::Count,
     names::{Wrong, check_broker, check_name, check_topic},
     places::Places,
@@ -270,12 +268,13 @@ impl Surroundings<'_> {
             config: config(&written.config),
             limits: written.limits.as_ref().map(written::Limits::checked).unwrap_or_default(),
             allow: self.allow(written.allow.as_ref()),
-            on_error: written.on_error.as_ref().map_or(OnError::default(), |policy| policy.value.into()),
+            on_error: self.on_error(written.on_error.as_ref()),
             dead_letter: written
                 .dead_letter
                 .as_ref()
                 .map_or_else(|| format!("{}.{}.dead-letter", pipeline.value, name.value), |topic| topic.value.clone()),
         };
+        self.idle_breaker(written.on_error.as_ref(), &checked.on_error);
         Placed { name, written, inputs, outputs, dead_letter_written, checked }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::{
     lines::OutputFormat,
+    stage::Retry,
     transport::local::Durability,
     wasm::{Folder, Limits, Site},
 };
@@ -124,7 +125,7 @@ impl Manifest {
     pub fn topic_names(&self) -> impl Iterator<Item = &str> {
         let stages = self.stages.iter().flat_map(|stage| {
             let ports = stage.inputs.iter().chain(&stage.outputs).map(|port| port.topic.as_str());
-            let letters = (stage.on_error == OnError::DeadLetter).then_some(stage.dead_letter.as_str());
+            let letters = stage.on_error.has_dead_letters().then_some(stage.dead_letter.as_str());
             ports.chain(letters)
         });
         let sources = self
@@ -190,7 +191,7 @@ pub struct Stage {
     pub limits: Limits,
     /// What its module may reach.
     pub allow: Allow,
-    /// What becomes of a record that fails.
+    /// What becomes of records that fail.
     pub on_error: OnError,
     /// The topic of its dead letters.
     pub dead_letter: String,
@@ -263,9 +264,26 @@ pub enum OnLostOffset {
     Latest,
 }
 
-/// What becomes of a record that fails.
+/// What becomes of records that fail, by what made them fail.
+#[derive(Clone, Debug)]
+pub struct OnError {
+    /// The module rejected it.
+    pub reject: Policy,
+    /// The module failed.
+    pub fault: Policy,
+    /// It hit a limit.
+    pub limit: Policy,
+    /// How records are tried again that the module asks for again.
+    pub retry: Retry,
+    /// What becomes of one that was tried again for as long as it may.
+    pub retry_then: Policy,
+    /// When the stage itself is to stop; never, when nothing is said.
+    pub stop_when: Option<StopWhen>,
+}
+
+/// What becomes of a record that failed for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
+pub enum Policy {
     /// It goes to the topic of dead letters, with the reason.
     #[default]
     DeadLetter,
@@ -273,6 +291,47 @@ pub enum OnError {
     Skip,
     /// The stage stops before it.
     Stop,
+}
+
+/// When most of a stage's records die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopWhen {
+    /// So many; above 0.
+    pub dead_letters: u64,
+    /// Among so many records, the latest ones; not fewer.
+    pub of: u64,
+}
+
+impl OnError {
+    /// The same for every failure. What may pass later is waited for all the same, and then stops the stage: an outage
+    /// of something else is no reason to give up records.
+    pub fn all(policy: Policy) -> OnError {
+        OnError {
+            reject: policy,
+            fault: policy,
+            limit: policy,
+            retry: Retry::default(),
+            retry_then: Policy::Stop,
+            stop_when: Some(StopWhen { dead_letters: 100, of: 1000 }),
+        }
+    }
+
+    /// True when some of them become dead letters.
+    pub fn has_dead_letters(&self) -> bool {
+        [self.reject, self.fault, self.limit, self.retry_then].contains(&Policy::DeadLetter)
+    }
+
+    /// True when records may be given up in a way that [`StopWhen`] counts: as dead letters, or skipped where the module
+    /// did not mean it.
+    pub fn may_give_up(&self) -> bool {
+        self.has_dead_letters() || [self.fault, self.limit, self.retry_then].contains(&Policy::Skip)
+    }
+}
+
+impl Default for OnError {
+    fn default() -> Self {
+        OnError::all(Policy::default())
+    }
 }
 
 /// A text that must not be shown: a property's value, a module's configuration.

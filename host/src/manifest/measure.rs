@@ -74,7 +74,8 @@ pub(super) fn parse_millis(text: &str) -> Option<u64> {
 
 /// The other way round, in the greatest unit that leaves no rest.
 fn show(amount: u64, units: &Units) -> String {
-    let (name, factor) = units.iter().rev().find(|(_, factor)| amount.is_multiple_of(*factor)).unwrap_or(&units[0]);
+    let (name, factor) =
+        units.iter().rev().find(|(_, factor)| amount > 0 && amount.is_multiple_of(*factor)).unwrap_or(&units[0]);
     format!("{}{name}", amount / factor)
 }
 

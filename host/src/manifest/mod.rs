@@ -9,6 +9,7 @@ mod checked;
 mod environment;
 mod measure;
 mod names;
+mod on_error;
 mod parts;
 mod places;
 mod properties;
@@ -30,8 +31,8 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    Allow, AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Port, Properties, Secret, Sink,
-    Source, Stage, Start, Topic,
+    Allow, AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Policy, Port, Properties, Secret,
+    Sink, Source, Stage, Start, StopWhen, Topic,
 };
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};

@@ -2,8 +2,9 @@
 
 use super::{
     check::{PlacedSink, PlacedSource, PlacedStage},
-    checked::{Kind, OnError},
+    checked::Kind,
     names::check_topic,
+    on_error::WordOr,
     report::{Diagnostic, Findings, Span},
     shapes::{Named, Spanned},
     wires::Wire,
@@ -133,14 +134,15 @@ fn check_dead_letter(stage: &PlacedStage<'_>, findings: &Findings) {
     };
     let Some(at) = at else { return };
     let policy = stage.written.on_error.as_ref();
-    if stage.checked.on_error != OnError::DeadLetter {
+    if !stage.checked.on_error.has_dead_letters() {
         if let Some(policy) = policy.filter(|_| given) {
+            let what = match &policy.value {
+                WordOr::Word(_) => format!("`on-error: {}`", policy.written),
+                WordOr::Mapping(_) => "this `on-error`".to_owned(),
+            };
             findings.add(
-                Diagnostic::warning(
-                    at.clone(),
-                    format!("with `on-error: {}` there are no dead letters", policy.written),
-                )
-                .help("remove `dead-letter`, or write `on-error: dead-letter`"),
+                Diagnostic::warning(at.clone(), format!("with {what} there are no dead letters"))
+                    .help("remove `dead-letter`, or write `on-error: dead-letter`"),
             );
         }
         return;

@@ -4,6 +4,7 @@
 use super::{
     checked,
     measure::{Bytes, Count, Millis},
+    on_error::OnError,
     scalars::{Digest, Start},
     shapes::{Inputs, Many, Named, One, Outputs, Spanned, Topics},
     values::{Config, Property},
@@ -218,7 +219,7 @@ pub(super) struct Stage {
     pub(super) limits: Option<Limits>,
     /// What the module may reach beyond what it is handed. Default: nothing.
     pub(super) allow: Option<Allow>,
-    /// What becomes of a record that fails. Default: dead-letter.
+    /// What becomes of a record that fails: one word for all of them, or a mapping. Default: dead-letter.
     pub(super) on_error: Option<Spanned<OnError>>,
     /// The topic of dead letters. Default: the pipeline's name, the stage's name and `dead-letter`, with dots between.
     pub(super) dead_letter: Option<Spanned<String>>,
@@ -321,28 +322,6 @@ impl From<OnLostOffset> for checked::OnLostOffset {
             OnLostOffset::Stop => checked::OnLostOffset::Stop,
             OnLostOffset::Earliest => checked::OnLostOffset::Earliest,
             OnLostOffset::Latest => checked::OnLostOffset::Latest,
-        }
-    }
-}
-
-/// What becomes of a record that fails.
-#[derive(Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum OnError {
-    /// It goes to the topic of dead letters, with the reason.
-    DeadLetter,
-    /// It is passed over, and counted.
-    Skip,
-    /// The stage stops before it.
-    Stop,
-}
-
-impl From<OnError> for checked::OnError {
-    fn from(written: OnError) -> Self {
-        match written {
-            OnError::DeadLetter => checked::OnError::DeadLetter,
-            OnError::Skip => checked::OnError::Skip,
-            OnError::Stop => checked::OnError::Stop,
         }
     }
 }

@@ -10,7 +10,7 @@ pub use wanted::Wanted;
 
 use crate::{
     lines::OutputFormat,
-    manifest::{Delivery, Manifest, OnError},
+    manifest::{Delivery, Manifest},
     source::SourceSettings,
     stage::StageSettings,
     text::count,
@@ -123,7 +123,7 @@ impl Part {
                     Delivery::AtLeastOnce => "at least once",
                 };
                 let workers = count(self.workers().into(), "worker");
-                let outputs = outputs(usize::from(settings.on_error == OnError::DeadLetter));
+                let outputs = outputs(usize::from(settings.on_error.has_dead_letters()));
                 format!("{name}: {inputs} → {outputs}, {workers}, {delivery}")
             }
         }

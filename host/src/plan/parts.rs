@@ -2,7 +2,7 @@
 
 use super::{Part, Work};
 use crate::{
-    manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Port, Properties, Start},
+    manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
     source::SourceSettings,
     stage::{Output, Retry, StageSettings},
     text::hex,
@@ -67,7 +67,7 @@ impl Surroundings<'_> {
     pub(super) fn stage(&self, stage: &manifest::Stage) -> Option<Part> {
         let compiled = self.compiled.get(&stage.name)?.clone();
         let mut outputs = self.outputs(&stage.outputs);
-        if stage.on_error == OnError::DeadLetter {
+        if stage.on_error.has_dead_letters() {
             outputs.push(self.output("dead-letter", &stage.dead_letter));
         }
         let inputs = topics_of(&stage.inputs);
@@ -86,8 +86,7 @@ impl Surroundings<'_> {
             module: format!("sha256:{}", compiled.digest()),
             inputs,
             outputs,
-            on_error: stage.on_error,
-            retry: Retry::default(),
+            on_error: stage.on_error.clone(),
         });
         let work = Work::Stage { compiled, setup: setup(stage), settings };
         Some(self.part(&stage.name, work, stage.commit_interval, &stage.properties, link))
@@ -110,8 +109,7 @@ impl Surroundings<'_> {
             module: "stdout".into(),
             inputs,
             outputs: Vec::new(),
-            on_error: OnError::Stop,
-            retry: Retry::default(),
+            on_error: OnError::all(Policy::Stop),
         });
         self.part(&sink.name, Work::Sink { format: sink.format, settings }, SINK_INTERVAL, &sink.properties, link)
     }

@@ -2,7 +2,7 @@
 
 use super::parts::{DEFAULT_LARGEST, largest};
 use crate::{
-    manifest::{self, Manifest, OnError},
+    manifest::{self, Manifest},
     stage::LETTER_HEADROOM,
     transport::log::{NewTopic, TopicFacts},
 };
@@ -45,7 +45,7 @@ impl Wanted {
         }
         let by_sources = manifest.sources.iter().flat_map(|source| &source.outputs);
         let by_stages = manifest.stages.iter().flat_map(|stage| &stage.outputs);
-        let letters = manifest.stages.iter().filter(|stage| stage.on_error == OnError::DeadLetter);
+        let letters = manifest.stages.iter().filter(|stage| stage.on_error.has_dead_letters());
         let made_here: Vec<_> = by_sources
             .chain(by_stages)
             .map(|port| &port.topic)
@@ -71,7 +71,7 @@ impl Wanted {
             for output in stage.outputs.iter().map(|port| &port.topic) {
                 wanted.add(manifest, there, output);
             }
-            if stage.on_error == OnError::DeadLetter {
+            if stage.on_error.has_dead_letters() {
                 wanted.add(manifest, there, &stage.dead_letter);
             }
         }
@@ -95,7 +95,7 @@ impl Wanted {
 }
 
 fn buries(stage: &manifest::Stage, topic: &str) -> bool {
-    stage.on_error == OnError::DeadLetter && stage.dead_letter == topic
+    stage.on_error.has_dead_letters() && stage.dead_letter == topic
 }
 
 /// An output that nobody declared gets as many partitions as the largest input of the stages that write it; one that

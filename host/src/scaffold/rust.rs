@@ -22,6 +22,7 @@ pub(super) const KIT: Kit = Kit {
     files: &[
         ("Cargo.toml", guest!("rust/skeleton/Cargo.toml")),
         (".gitignore", guest!("rust/skeleton/.gitignore")),
+        (".cargo/config.toml", guest!("rust/.cargo/config.toml")),
         ("millstream/Cargo.toml", guest!("rust/sdk/Cargo.toml")),
         ("millstream/src/bindings.rs", guest!("rust/sdk/src/bindings.rs")),
         ("millstream/src/failure.rs", guest!("rust/sdk/src/failure.rs")),

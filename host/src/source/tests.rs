@@ -161,13 +161,13 @@ fn a_failed_poll_is_tried_again_after_growing_delays() {
         assert_eq!(said, expected);
         assert!((ms(from)..=ms(to)).contains(&delay), "{delay:?}");
     };
-    check("nothing", 100, 120);
-    check("nothing", 200, 240);
+    check("nothing", 80, 100);
+    check("nothing", 160, 200);
     check("nothing", 3_600_000, 3_600_000);
     check("nothing", 86_400_000, 86_400_000);
     check("nothing", 10, 10);
     check("1 @1", 47, 47);
-    check("nothing", 100, 120);
+    check("nothing", 80, 100);
     assert_eq!(state.counts().failures, 6);
 }
 

@@ -1,5 +1,6 @@
 //! A record's fate: what a stage makes of each record, and of each failure.
 
+mod breaker;
 mod dead_letter;
 pub mod guest;
 mod output;
@@ -14,10 +15,11 @@ pub use tally::{Counts, Tally};
 
 use crate::{
     clock::Clock,
-    manifest::OnError,
-    record::{Later, Reason, Record},
+    manifest::{OnError, Policy},
+    record::{Reason, Record},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress},
 };
+use breaker::{Died, TooMany};
 use guest::{Failed, Guest, InHand};
 use retry::Retries;
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
@@ -36,10 +38,8 @@ pub struct StageSettings {
     pub inputs: Vec<String>,
     /// The topics that it writes; the dead-letter topic, when there is one, stands last.
     pub outputs: Vec<Output>,
-    /// What becomes of records that fail.
+    /// What becomes of records that fail, and how they are tried again.
     pub on_error: OnError,
-    /// How records are tried again.
-    pub retry: Retry,
 }
 
 /// What becomes of a record.
@@ -60,14 +60,23 @@ struct Failure {
     attempts: u32,
 }
 
+/// What a transaction did: it counts when it is committed.
+#[derive(Default)]
+struct UnderWay {
+    counts: Counts,
+    died: Died,
+}
+
 /// A stage at work in one worker.
 pub struct Stage {
     settings: Arc<StageSettings>,
     guest: Box<dyn Guest>,
     clock: Rc<dyn Clock>,
     tally: Arc<Tally>,
-    /// Of the open transaction: they count when it is committed.
-    counts: Counts,
+    /// What the open transaction did.
+    open: UnderWay,
+    /// What the one did whose commit has begun.
+    begun: UnderWay,
     retries: Retries,
     /// Records that the log refuses, and why: whatever the guest makes of them is not sent.
     condemned: BTreeMap<(Partition, Offset), String>,
@@ -80,14 +89,15 @@ pub struct Stage {
 impl Stage {
     /// A stage whose counts are added to `tally`.
     pub fn new(settings: Arc<StageSettings>, guest: Box<dyn Guest>, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Stage {
-        let retries = Retries::new(settings.retry.clone());
+        let retries = Retries::new(settings.on_error.retry.clone());
         Stage {
             settings,
             guest,
             router: Router::new(clock.clone()),
             clock,
             tally,
-            counts: Counts::default(),
+            open: UnderWay::default(),
+            begun: UnderWay::default(),
             retries,
             condemned: BTreeMap::new(),
             routes: Vec::new(),
@@ -114,15 +124,13 @@ impl Stage {
         };
         let fate = match outcome {
             Ok(records) => self.send_all(&records, record, send)?,
-            Err(Failed::Retry(later)) => self.retry(record, later),
-            Err(failed) => {
-                let (kind, reason) = (failed.kind(), failed.reason().clone());
-                self.fail(batch, index, Failure { kind, reason, attempts }, send)?
-            }
+            Err(failed) => match self.put_off(at, &failed) {
+                Some(due) => Fate::Later(due),
+                None => self.give_up(batch, index, &failed, attempts, send)?,
+            },
         };
         if fate == Fate::Done {
-            self.counts.taken += 1;
-            self.retries.forget(record.partition);
+            self.open.counts.taken += 1;
         }
         Ok(fate)
     }
@@ -169,44 +177,56 @@ impl Stage {
         for (record, output) in records.iter().zip(&self.routes) {
             send(&outgoing(record, *output, origin.timestamp))?;
         }
-        self.counts.sent += records.len() as u64;
+        self.open.counts.sent += records.len() as u64;
         Ok(Fate::Done)
     }
 
-    fn retry(&mut self, record: Incoming<'_>, later: Later) -> Fate {
-        let now = self.clock.now();
-        match self.retries.again((record.partition, record.offset), later.after_ms, now) {
-            Some(due) => {
-                self.tally.note_retry();
-                Fate::Later(due)
-            }
-            None => Fate::Stop(format!(
-                "{} was tried again for {} s: {}",
-                self.place(record),
-                self.settings.retry.give_up_after.as_secs(),
-                words(&later.reason)
-            )),
-        }
+    /// When a record that may go through later is tried again, if its time is not over.
+    fn put_off(&mut self, at: (Partition, Offset), failed: &Failed) -> Option<Duration> {
+        let Failed::Retry(later) = failed else { return None };
+        let due = self.retries.again(at, later.after_ms, self.clock.now())?;
+        self.tally.note_retry();
+        Some(due)
     }
 
-    /// What the manifest says becomes of a record that failed.
-    fn fail<B: Batch>(
+    /// What the manifest says becomes of a record that failed for good.
+    fn give_up<B: Batch>(
         &mut self,
         batch: &Rc<B>,
         index: usize,
-        failure: Failure,
+        failed: &Failed,
+        attempts: u32,
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
-        let record = batch.get(index);
-        let line = format!("{}: {} {}", self.place(record), failure.kind, words(&failure.reason));
-        match self.settings.on_error {
-            OnError::Stop => return Ok(Fate::Stop(line)),
-            OnError::Skip => {
-                self.notices.say(self.clock.now(), &self.settings.stage, "skipped", &line);
-                self.counts.skipped += 1;
+        let OnError { reject, fault, limit, retry, retry_then, .. } = &self.settings.on_error;
+        let place = self.place(batch.get(index));
+        let (policy, line) = match failed {
+            Failed::Retry(later) => {
+                let seconds = retry.give_up_after.as_secs();
+                (*retry_then, format!("{place} was tried again for {seconds} s: {}", words(&later.reason)))
             }
-            OnError::DeadLetter => {
+            Failed::Reject(_) => (*reject, format!("{place}: {failed}")),
+            Failed::Fault(_) => (*fault, format!("{place}: {failed}")),
+            Failed::Limit(_) => (*limit, format!("{place}: {failed}")),
+        };
+        let counts = match policy {
+            Policy::DeadLetter => true,
+            // What a module rejects may be what it is there to leave out.
+            Policy::Skip => !matches!(failed, Failed::Reject(_)),
+            Policy::Stop => false,
+        };
+        if let Some(too_many) = counts.then(|| self.too_many()).flatten() {
+            return Ok(Fate::Stop(stopped(&too_many, &place, failed)));
+        }
+        match policy {
+            Policy::Stop => return Ok(Fate::Stop(line)),
+            Policy::Skip => {
+                self.notices.say(self.clock.now(), &self.settings.stage, "skipped", &line);
+                self.open.counts.skipped += 1;
+            }
+            Policy::DeadLetter => {
                 self.notices.say(self.clock.now(), &self.settings.stage, "dead letter", &line);
+                let failure = Failure { kind: failed.kind(), reason: failed.reason().clone(), attempts };
                 let (outputs, letters) = self.outputs();
                 let topic = letters.ok_or_else(|| Fault::Fatal(format!("no topic for dead letters: {line}")))?;
                 dead_letter::send(
@@ -218,16 +238,25 @@ impl Stage {
                     &*self.clock,
                     send,
                 )?;
-                self.counts.dead_letters += 1;
+                self.open.counts.dead_letters += 1;
             }
+        }
+        if counts {
+            self.open.died.note(self.open.counts.taken);
         }
         Ok(Fate::Done)
     }
 
+    /// Whether so many of the last records died that not even one more may.
+    fn too_many(&self) -> Option<TooMany> {
+        let under_way = [&self.begun, &self.open].map(|transaction| (&transaction.died, transaction.counts.taken));
+        self.tally.breaker.trips(self.settings.on_error.stop_when?, under_way)
+    }
+
     /// What the guest may name, and the topic for dead letters.
     fn outputs(&self) -> (&[Output], Option<&Output>) {
-        match (self.settings.on_error, self.settings.outputs.split_last()) {
-            (OnError::DeadLetter, Some((letters, outputs))) => (outputs, Some(letters)),
+        match self.settings.outputs.split_last() {
+            Some((letters, outputs)) if self.settings.on_error.has_dead_letters() => (outputs, Some(letters)),
             _ => (&self.settings.outputs, None),
         }
     }
@@ -241,15 +270,25 @@ impl Stage {
         self.guest.settle()
     }
 
-    /// The transaction is committed: what it did counts.
+    /// The transaction's commit has begun: what comes from now on is another's.
+    pub fn commit_begun(&mut self) {
+        self.begun = std::mem::take(&mut self.open);
+    }
+
+    /// The transaction whose commit had begun is committed: what it did counts.
     pub fn committed(&mut self, progress: &Progress) {
-        self.tally.add(&std::mem::take(&mut self.counts));
+        let UnderWay { counts, died } = std::mem::take(&mut self.begun);
+        if let Some(when) = self.settings.on_error.stop_when {
+            self.tally.breaker.commit(when, died, counts.taken);
+        }
+        self.tally.add(&counts);
+        self.retries.committed(progress);
         self.condemned.retain(|(partition, offset), _| progress.get(*partition).is_none_or(|next| next.0 <= offset.0));
     }
 
-    /// The transaction is not committed: what it did, will be done again.
+    /// Nothing that is not committed will be: it will be done again.
     pub fn aborted(&mut self) {
-        self.counts = Counts::default();
+        (self.open, self.begun) = (UnderWay::default(), UnderWay::default());
         self.guest.withdraw();
     }
 
@@ -268,6 +307,14 @@ impl Stage {
         self.retries.retain(starts);
         self.condemned.retain(|(partition, offset), _| starts.get(*partition).is_some_and(|next| next.0 <= offset.0));
     }
+}
+
+fn stopped(TooMany { died, of }: &TooMany, place: &str, failed: &Failed) -> String {
+    format!(
+        "stopped in front of {place}: {died} of the last {of} records failed, this one with {failed}. What came before is \
+         committed, this one is not. Mend the module, or what it is given, and start again: it goes on here. `stop-when:` \
+         under `on-error` sets how many may fail, or `never` stops"
+    )
 }
 
 fn reason(code: &str, message: String) -> Reason {

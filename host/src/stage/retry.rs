@@ -10,7 +10,7 @@ pub struct Retry {
     pub backoff: Duration,
     /// The longest delay.
     pub max_backoff: Duration,
-    /// How long a record is tried before the stage stops in front of it.
+    /// How long a record is tried before it is given up.
     pub give_up_after: Duration,
 }
 
@@ -29,8 +29,8 @@ impl Retry {
     pub(crate) fn delay(&self, attempts: u32, after_ms: Option<u64>) -> Duration {
         let doublings = attempts.saturating_sub(1).min(20);
         let grown = self.backoff.saturating_mul(1 << doublings).min(self.max_backoff);
-        // Up to a fifth more, so that what failed together does not come back together.
-        after_ms.map_or_else(|| grown + grown.mul_f64(fastrand::f64() / 5.0), Duration::from_millis)
+        // Up to a fifth less, so that what failed together does not come back together.
+        after_ms.map_or_else(|| grown.mul_f64(1.0 - fastrand::f64() / 5.0), Duration::from_millis)
     }
 }
 
@@ -65,19 +65,21 @@ impl Retries {
     /// Notes a failed attempt; the time of the next one, or `None` when it is not worth another.
     pub(super) fn again(&mut self, at: (Partition, Offset), after_ms: Option<u64>, now: Duration) -> Option<Duration> {
         let (attempts, since) = self.find(at).map_or((1, now), |waiting| (waiting.attempts + 1, waiting.since));
-        if now.saturating_sub(since) >= self.rules.give_up_after {
+        let left = self.rules.give_up_after.saturating_sub(now.saturating_sub(since));
+        if left.is_zero() {
             return None;
         }
-        // Never longer than all of it may take: then it is tried once more.
-        let due = now + self.rules.delay(attempts, after_ms).min(self.rules.give_up_after);
+        // At the end of its time it is tried once more.
+        let due = now + self.rules.delay(attempts, after_ms).min(left);
         self.waiting.insert(at.0, Waiting { offset: at.1, attempts, since, due });
         Some(due)
     }
 
-    pub(super) fn forget(&mut self, partition: Partition) {
-        if !self.waiting.is_empty() {
-            self.waiting.remove(&partition);
-        }
+    /// Forgets what is done for good. Not before: a record that is done again goes on where it was, rather than begin
+    /// its time anew.
+    pub(super) fn committed(&mut self, progress: &Progress) {
+        self.waiting
+            .retain(|partition, waiting| progress.get(*partition).is_none_or(|next| next.0 <= waiting.offset.0));
     }
 
     /// Keeps what may still come from where the partitions start now.

@@ -1,5 +1,6 @@
 //! What became of a stage's records, counted when it is certain.
 
+use super::breaker::Breaker;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -26,6 +27,8 @@ pub struct Tally {
     dead_letters: AtomicU64,
     skipped: AtomicU64,
     retries: AtomicU64,
+    /// Which of the last ones died.
+    pub(super) breaker: Breaker,
 }
 
 impl Tally {

@@ -1,6 +1,6 @@
 //! Finds out when nothing is left to do: every group's committed offsets stand at the end of all partitions of all of
 //! its inputs, whoever holds them, and every source has said that nothing more will come. A worker that is idle itself
-//! says nothing of a dead one that still holds records.
+//! says nothing of a dead one that still holds records. What has stopped is not waited for: the others come to their end.
 
 use super::{Event, Running};
 use crate::{
@@ -28,9 +28,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>, events: mpsc::Sender<Event>) {
     let (sources, others): (Vec<_>, Vec<_>) = running.iter().partition(|running| running.part.is_source());
     let mut watch = Watch {
-        sources: sources.iter().map(|running| running.state.clone()).collect(),
+        sources: sources.iter().map(|running| (running.state.clone(), running.control.clone())).collect(),
         // What a source's group has committed tells nothing.
-        groups: others.iter().map(|running| Group::of(&running.part)).collect(),
+        groups: others.iter().map(|running| Group::of(running)).collect(),
         tallies: running.iter().map(|running| running.tally.clone()).collect(),
     };
     thread::spawn(move || {
@@ -66,17 +66,17 @@ pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>,
 }
 
 struct Watch {
-    sources: Vec<Arc<SourceState>>,
+    sources: Vec<(Arc<SourceState>, Arc<Control>)>,
     groups: Vec<Group>,
     tallies: Vec<Arc<Tally>>,
 }
 
 impl Watch {
     fn is_done(&mut self) -> Result<bool> {
-        if !self.sources.iter().all(|source| source.is_done()) {
+        if !self.sources.iter().all(|(source, control)| source.is_done() || control.stopping()) {
             return Ok(false);
         }
-        for group in &mut self.groups {
+        for group in self.groups.iter_mut().filter(|group| !group.control.stopping()) {
             let standing = group.ask()?;
             if standing.is_empty() || !standing.values().all(Lag::is_none) {
                 return Ok(false);
@@ -91,13 +91,15 @@ struct Group {
     log: Log,
     name: String,
     topics: Vec<String>,
+    control: Arc<Control>,
     offsets: Option<Box<dyn Offsets>>,
 }
 
 impl Group {
-    fn of(part: &Part) -> Group {
-        let Part { log, link, .. } = part;
-        Group { log: log.clone(), name: link.group.clone(), topics: link.inputs.clone(), offsets: None }
+    fn of(running: &Running) -> Group {
+        let Part { log, link, .. } = &*running.part;
+        let (name, topics) = (link.group.clone(), link.inputs.clone());
+        Group { log: log.clone(), name, topics, control: running.control.clone(), offsets: None }
     }
 
     fn ask(&mut self) -> Result<BTreeMap<(String, u32), Lag>> {

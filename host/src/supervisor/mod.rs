@@ -102,9 +102,11 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
                     failures.push(format!("{worker}: {why}"));
                     // Its other workers would only meet what this one met.
                     running[stage].control.stop();
-                    // A stage that stopped is never done, so there is nothing to wait for.
-                    if options.until_idle.is_some() {
-                        control.stop();
+                    if !control.stopping() && running.iter().any(|other| !other.failed && other.workers > 0) {
+                        tracing::warn!(
+                            "{} is stopped until the next start; the others go on",
+                            running[stage].part.name
+                        );
                     }
                 }
             }
@@ -203,6 +205,9 @@ impl Running {
         }
         if self.tally.retries() > 0 {
             parts.push(format!("{} put off to be tried again", grouped(self.tally.retries())));
+        }
+        if self.failed {
+            parts.push("stopped before its end".into());
         }
         parts.join(", ")
     }

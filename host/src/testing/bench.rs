@@ -7,10 +7,10 @@ use super::{
 use crate::{
     clock::SystemClock,
     lines::{Entries, Given},
-    manifest::{Manifest, OnError, Stage as Written},
+    manifest::{Manifest, OnError, Policy, Stage as Written},
     plan,
     record::Reason,
-    stage::{Retry, Stage, StageSettings, guest::Failed},
+    stage::{Stage, StageSettings, guest::Failed},
     transport::{Outgoing, log::TopicFacts},
     wasm::{Compiled, Instance, OpenError},
     worker::control::Control,
@@ -48,8 +48,7 @@ impl<'a> Bench<'a> {
             module: format!("sha256:{}", compiled.digest()),
             inputs: stage.inputs.iter().map(|port| port.topic.clone()).collect(),
             outputs: outputs.collect(),
-            on_error: OnError::Stop,
-            retry: Retry::default(),
+            on_error: OnError::all(Policy::Stop),
         };
         Bench { stage, compiled, settings: Arc::new(settings) }
     }

@@ -222,7 +222,7 @@ impl LinkSettings {
 
 /// One worker's connection to a log: it is one member of a group, and one writer.
 ///
-/// After a [`Fault`] nothing but [`Link::recover`] or [`Link::close`] may be called.
+/// After a [`Fault`] nothing but [`Link::finish_commit`], [`Link::recover`] or [`Link::close`] may be called.
 pub trait Link {
     /// How records come.
     type Batch: Batch;
@@ -246,6 +246,16 @@ pub trait Link {
     }
     /// Ends the transaction: what was sent becomes visible and the progress is the group's, both or neither.
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault>;
+    /// Begins that end; [`Link::finish_commit`] waits for it. Meanwhile the next transaction may be worked on, but not
+    /// ended. A log that cannot do both at once commits here.
+    fn start_commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        self.commit(progress)
+    }
+    /// Waits until the commit that was begun is done, if one was. A fault in the next transaction says nothing of it, so
+    /// this may be asked after one.
+    fn finish_commit(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// After a fault: settles what became of the transaction, with a new writer where the old one cannot go on,
     /// and goes back to what the group has committed.

@@ -32,13 +32,15 @@ pub enum Mutant {
     KeepLostPartitions,
     /// An aborted commit is taken for done.
     DeafToFaults,
+    /// A commit whose outcome is told late is taken for done.
+    DeafToLateFaults,
     /// The records of a transaction are sent in any order.
     Unordered,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 12] = [
+    pub const ALL: [Mutant; 13] = [
         Mutant::OffsetsOutside,
         Mutant::CommitBeforeProduce,
         Mutant::NoRewind,
@@ -50,6 +52,7 @@ impl Mutant {
         Mutant::IgnoreRefusal,
         Mutant::KeepLostPartitions,
         Mutant::DeafToFaults,
+        Mutant::DeafToLateFaults,
         Mutant::Unordered,
     ];
 
@@ -67,6 +70,7 @@ impl Mutant {
             Mutant::IgnoreRefusal => "ignore-refusal",
             Mutant::KeepLostPartitions => "keep-lost-partitions",
             Mutant::DeafToFaults => "deaf-to-faults",
+            Mutant::DeafToLateFaults => "deaf-to-late-faults",
             Mutant::Unordered => "unordered",
         }
     }
@@ -280,6 +284,21 @@ impl<L: Link> Link for Broken<L> {
                 self.unsure = matches!(fault, Fault::Unknown(_));
                 Err(fault)
             }
+        }
+    }
+
+    fn start_commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        match self.mutant {
+            // These do not break the commit itself, so it is the link's own.
+            None | Some(Mutant::DeafToLateFaults) => self.link.start_commit(progress),
+            _ => self.commit(progress),
+        }
+    }
+
+    fn finish_commit(&mut self) -> Result<(), Fault> {
+        match self.link.finish_commit() {
+            Err(Fault::Unknown(_) | Fault::Aborted(_)) if self.is(Mutant::DeafToLateFaults) => self.go_on(),
+            other => other,
         }
     }
 

@@ -20,7 +20,8 @@ use wasmparser::{
 
 /// What the component exports for calls with many records. No guest's own export has such a name.
 pub(super) const TRANSFORM: &str = "millstream-transform-all";
-/// What it imports for them: `next(index) -> bool` says which record is next, and hears whether to go on.
+/// What it imports for them: `next(index) -> u32` says which record is next, and hears how many to go on with before it
+/// asks again; none is the end.
 pub(super) const NEXT: &str = "millstream-next";
 
 /// Its memory, which no guest has any part of.
@@ -40,7 +41,7 @@ pub(super) fn put_into(component: &[u8]) -> Option<Vec<u8>> {
 
     let (next_type, list, transform_type) = (counts.types, counts.types + 1, counts.types + 2);
     let mut types = ComponentTypeSection::new();
-    types.function().params([("index", PrimitiveValType::U32)]).result(Some(PrimitiveValType::Bool.into()));
+    types.function().params([("index", PrimitiveValType::U32)]).result(Some(PrimitiveValType::U32.into()));
     types.defined_type().list(PrimitiveValType::U8);
     let list = ComponentValType::Type(list);
     types.function().params([("records", list)]).result(Some(list));

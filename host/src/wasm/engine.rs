@@ -170,6 +170,13 @@ impl Compiled {
         self.0.batches
     }
 
+    /// Whether it asks for what depends on the record in hand. One that only writes to its log, mostly does so when it
+    /// fails.
+    pub(super) fn asks(&self) -> bool {
+        let same_for_all = ["types@", "config@", "log@"].map(|interface| format!("millstream:stage/{interface}"));
+        self.imports().iter().any(|import| !same_for_all.iter().any(|name| import.starts_with(name)))
+    }
+
     pub(super) fn ticks(&self) -> &Ticks {
         &self.0.ticks
     }

@@ -85,6 +85,10 @@ struct Ahead {
     first: usize,
     /// At which tick it began.
     since: u64,
+    /// Whether the host is to know each record that is in hand.
+    by_one: bool,
+    /// How many records go on before the host is asked again.
+    stride: u32,
 }
 
 impl Own {
@@ -117,39 +121,46 @@ impl Host {
 
     /// A call begins: this record is in hand, or, in a poll, none.
     pub(super) fn begin(&mut self, hand: Option<Hand>) {
-        self.note_call();
+        self.note_calls(1);
         self.own.get_mut().hand = hand;
     }
 
-    /// A call with several records begins, of which this is the first.
-    pub(super) fn begin_ahead(&mut self, hand: Hand) {
-        self.ahead = Some(Ahead { first: hand.index, since: self.clock.ticks.now() });
+    /// A call with several records begins, of which this is the first. With `by_one` the host hears of each that is next.
+    /// Otherwise it does not know which one is in hand, and a guest that has something to say must do so another time.
+    pub(super) fn begin_ahead(&mut self, hand: Hand, by_one: bool) {
+        self.ahead = Some(Ahead { first: hand.index, since: self.clock.ticks.now(), by_one, stride: 1 });
         self.own.get().shared.log.borrow_mut().hold();
         self.begin(Some(hand));
     }
 
-    fn note_call(&mut self) {
+    fn note_calls(&mut self, calls: u32) {
         self.clock.stopwatch.reset();
         self.last_words = None;
-        self.memory.note_call();
+        self.memory.note_calls(calls);
     }
 
-    /// In a call with several records, this one behind the first is next: its time and its lines are its own. False when
-    /// the call has lasted for long enough, as it is not to hold up a commit, or the instance is worn.
-    fn next(&mut self, index: u32) -> bool {
-        let Some(ahead) = &self.ahead else { return false };
-        let (first, since) = (ahead.first, ahead.since);
+    /// In a call with several records, this one behind the first is next: its time and its lines are its own. Says how
+    /// many to go on with: none when the call has lasted for long enough, as it is not to hold up a commit, or when the
+    /// instance is worn.
+    fn next(&mut self, index: u32) -> u32 {
+        let Some(ahead) = &mut self.ahead else { return 0 };
+        let first = ahead.first;
         if index > 0 {
-            if self.clock.ticks.now() > since + 1 || self.memory.is_worn() {
-                return false;
+            if self.clock.ticks.now() > ahead.since + 1 || self.memory.is_worn() {
+                return 0;
             }
+            if !ahead.by_one {
+                ahead.stride *= 2;
+            }
+            let stride = ahead.stride;
             self.log_printed();
-            self.note_call();
-            let Own { shared, hand: Some(hand) } = self.own.get_mut() else { return false };
+            self.note_calls(stride);
+            let Own { shared, hand: Some(hand) } = self.own.get_mut() else { return 0 };
             hand.index = first + index as usize;
             shared.log.borrow_mut().next_call();
+            return stride;
         }
-        true
+        ahead.stride
     }
 
     /// The call is over, well or not: nothing is in hand. Gives back which record was.
@@ -247,11 +258,15 @@ impl config::Host for Host {
 }
 
 impl log::Host for Host {
-    fn write(&mut self, level: log::Level, message: String) {
+    fn write(&mut self, level: log::Level, message: String) -> Result<()> {
+        if self.ahead.as_ref().is_some_and(|ahead| !ahead.by_one) {
+            return Err(wasmtime::Error::msg("a line of a record that the host does not follow"));
+        }
         self.log_printed();
         self.own.get().write(level, &message);
         if level == log::Level::Error {
             self.last_words = Some(message);
         }
+        Ok(())
     }
 }

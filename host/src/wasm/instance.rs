@@ -13,6 +13,9 @@ use crate::record::{Reason, Record};
 use std::{cell::RefCell, rc::Rc};
 use wasmtime::{Store, UpdateDeadline, component};
 
+/// For so many calls a guest is followed from record to record after something happened while it was not.
+const FOLLOWED: u32 = 100;
+
 /// What an instance is told of its stage, or its source.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
@@ -72,6 +75,8 @@ pub(super) struct Life<W: World> {
     limits: Limits,
     shared: Rc<Shared>,
     running: Option<Running<W>>,
+    /// In so many calls to come the host follows a guest from record to record, as it failed or had something to say.
+    followed: u32,
 }
 
 /// An instance, from its start to the failure that spoils it.
@@ -88,7 +93,7 @@ impl<W: World> Life<W> {
         let log = RefCell::new(GuestLog::new());
         let wasi_config = config.iter().cloned().collect();
         let shared = Rc::new(Shared { stage, inputs, config, wasi_config, allowed, log });
-        let mut life = Self { compiled: compiled.clone(), limits, shared, running: None };
+        let mut life = Self { compiled: compiled.clone(), limits, shared, running: None, followed: 0 };
         life.running = Some(life.start()?);
         Ok(life)
     }
@@ -105,16 +110,23 @@ impl<W: World> Life<W> {
     }
 
     /// One call with several records, of which the first is in hand, each within the limits. A failure comes with the
-    /// place of its record.
+    /// place of its record, when that is known.
     pub(super) fn call_ahead<T>(
         &mut self,
         hand: Hand,
         call: impl FnOnce(&mut Store<Host>, &W) -> wasmtime::Result<T>,
-    ) -> Result<T, (usize, Spoilt)> {
+    ) -> Result<T, (Option<usize>, Spoilt)> {
         let first = hand.index;
-        let mut running = self.ready().map_err(|spoilt| (first, spoilt))?;
-        running.store.data_mut().begin_ahead(hand);
-        self.run(running, call).map_err(|(at, spoilt)| (at.unwrap_or(first), spoilt))
+        let mut running = self.ready().map_err(|spoilt| (Some(first), spoilt))?;
+        let by_one = self.compiled.asks() || self.followed > 0;
+        self.followed = self.followed.saturating_sub(1);
+        running.store.data_mut().begin_ahead(hand, by_one);
+        self.run(running, call).map_err(|(at, spoilt)| {
+            if !by_one {
+                self.followed = FOLLOWED;
+            }
+            (at.filter(|_| by_one), spoilt)
+        })
     }
 
     /// Checks what came of one record.

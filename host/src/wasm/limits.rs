@@ -182,9 +182,9 @@ impl Memory {
         Self { limit, free, used: 0, granted: 0, calls: 0 }
     }
 
-    /// Another record, or poll, begins.
-    pub(super) fn note_call(&mut self) {
-        self.calls += 1;
+    /// So many more records, or polls.
+    pub(super) fn note_calls(&mut self, calls: u32) {
+        self.calls += u64::from(calls);
     }
 
     /// True when a fresh instance is to take this one's place, before it comes to the limit.

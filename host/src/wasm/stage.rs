@@ -101,9 +101,11 @@ impl Instance {
             Ok((answers,)) => {
                 (self.ahead.next, self.ahead.answers) = (first, Answers::new(answers));
             }
-            Err((at, spoilt)) => {
+            Err((Some(at), spoilt)) => {
                 (self.ahead.failed, self.ahead.alone) = (Some((at, spoilt)), at);
             }
+            // Which of them it was shows when each is alone.
+            Err((None, _)) => self.ahead.alone = first + count,
         }
     }
 

@@ -71,6 +71,8 @@ pub struct Worker<L: Link> {
     /// How many records are to be done before it holds more again.
     careful: usize,
     open: Open,
+    /// A transaction whose commit has begun: its outcome is waited for before the next commit begins.
+    begun: Option<Begun>,
     trouble: Trouble,
 }
 
@@ -90,6 +92,11 @@ struct Open {
     in_hand: Option<(Partition, Offset)>,
 }
 
+struct Begun {
+    progress: Progress,
+    open: Open,
+}
+
 impl<L: Link> Worker<L> {
     /// A worker that is not at work yet.
     pub fn new(link: L, stage: Stage, clock: Rc<dyn Clock>, settings: WorkerSettings) -> Worker<L> {
@@ -106,6 +113,7 @@ impl<L: Link> Worker<L> {
             span: LARGEST_TRANSACTION,
             careful: 0,
             open: Open::default(),
+            begun: None,
             trouble,
         }
     }
@@ -137,7 +145,10 @@ impl<L: Link> Worker<L> {
     /// One turn, and whatever it takes to go on after it. Says how the worker ended, when it did.
     pub fn step(&mut self) -> Option<Ended> {
         if self.settings.control.stopping() {
-            return Some(Ended::Orderly);
+            return match self.finish_commit() {
+                Ok(()) => Some(Ended::Orderly),
+                Err(fault) => self.survive(fault),
+            };
         }
         match self.turn() {
             Ok(()) => {
@@ -149,7 +160,9 @@ impl<L: Link> Worker<L> {
     }
 
     /// One transaction. This is the order of delivery: what comes of the records is sent, what their guest did elsewhere
-    /// is settled, then they and their progress are committed together, and only then does anything count as done.
+    /// is settled, then they and their progress are committed together, and only then does anything count as done. The
+    /// log may take its time for that while the next transaction is worked on; no commit begins before the outcome of
+    /// the one before is known.
     fn turn(&mut self) -> Result<(), Fault> {
         let Some(mut cursor) = self.next_records()? else {
             return Ok(());
@@ -193,10 +206,37 @@ impl<L: Link> Worker<L> {
             }
         }
         self.stage.settle()?;
-        self.link.commit(&progress)?;
-        self.committed(progress);
+        self.finish_commit()?;
+        self.start_commit(progress)?;
         self.rest = Some(cursor).filter(|cursor| !cursor.is_done());
-        stop.map_or(Ok(()), |why| Err(Fault::Fatal(why)))
+        let Some(why) = stop else { return Ok(()) };
+        self.finish_commit()?;
+        Err(Fault::Fatal(why))
+    }
+
+    fn start_commit(&mut self, progress: Progress) -> Result<(), Fault> {
+        self.link.start_commit(&progress)?;
+        self.stage.commit_begun();
+        self.begun = Some(Begun { progress, open: std::mem::take(&mut self.open) });
+        Ok(())
+    }
+
+    /// Waits for the outcome of the commit that has begun, if there is one. Only then does anything count as done.
+    fn finish_commit(&mut self) -> Result<(), Fault> {
+        let Some(Begun { progress, open }) = self.begun.take() else { return Ok(()) };
+        if let Err(fault) = self.link.finish_commit() {
+            // It is this transaction's, whatever was worked on meanwhile.
+            self.open = open;
+            return Err(fault);
+        }
+        self.committed.merge(&progress);
+        self.stage.committed(&progress);
+        self.careful = self.careful.saturating_sub(open.records);
+        if self.careful == 0 {
+            self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
+        }
+        self.trouble.end();
+        Ok(())
     }
 
     /// True when a transaction holds as much as it may.
@@ -223,7 +263,9 @@ impl<L: Link> Worker<L> {
             }
         }
         let until_due = self.held.values().map(|(_, due)| due.saturating_sub(self.clock.now())).min();
-        match self.link.take(BATCH, until_due.unwrap_or(IDLE).min(IDLE))? {
+        // Nothing is worked on while a commit is under way: it is waited for instead.
+        let wait = if self.begun.is_some() { Duration::ZERO } else { until_due.unwrap_or(IDLE).min(IDLE) };
+        match self.link.take(BATCH, wait)? {
             Taken::Records(batch) if !batch.is_empty() => return Ok(Some(Cursor::new(batch))),
             Taken::Records(batch) => {
                 let mut ends = Progress::default();
@@ -231,12 +273,14 @@ impl<L: Link> Worker<L> {
                 self.owed.merge(&ends);
             }
             Taken::Rebalance => self.rebalance()?,
+            Taken::Nothing if self.begun.is_some() => self.finish_commit()?,
             Taken::Nothing => self.commit_owed()?,
         }
         Ok(None)
     }
 
     fn rebalance(&mut self) -> Result<(), Fault> {
+        self.finish_commit()?;
         let assignment = self.link.rebalance()?;
         self.assign(&assignment);
         Ok(())
@@ -250,16 +294,16 @@ impl<L: Link> Worker<L> {
         let owed = std::mem::take(&mut self.owed);
         self.open.clear();
         self.link.begin()?;
-        self.link.commit(&owed)?;
-        self.committed(owed);
-        Ok(())
+        self.start_commit(owed)?;
+        self.finish_commit()
     }
 
     /// The ends that a batch reached are progress, unless a record before them still waits, or its partition was
     /// moved back to one meanwhile.
     fn note_ends(&self, cursor: &Cursor<L::Batch>, progress: &mut Progress) {
         for (partition, end) in cursor.batch.ends() {
-            let at = self.committed.get(*partition).max(progress.get(*partition));
+            let begun = self.begun.as_ref().and_then(|begun| begun.progress.get(*partition));
+            let at = self.committed.get(*partition).max(begun).max(progress.get(*partition));
             let waits = self.held.contains_key(partition) || cursor.void.contains(partition);
             if at < Some(*end) && !waits {
                 progress.reach(*partition, *end);
@@ -288,17 +332,6 @@ impl<L: Link> Worker<L> {
         Ok(())
     }
 
-    fn committed(&mut self, progress: Progress) {
-        self.committed.merge(&progress);
-        self.stage.committed(&progress);
-        self.careful = self.careful.saturating_sub(self.open.records);
-        if self.careful == 0 {
-            self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);
-        }
-        self.open.clear();
-        self.trouble.end();
-    }
-
     /// Everything known of partitions before is void.
     fn assign(&mut self, assignment: &Assignment) {
         self.rest = None;
@@ -313,6 +346,11 @@ impl<L: Link> Worker<L> {
 
     /// After a fault: back to what is committed, or how it ended.
     fn survive(&mut self, fault: Fault) -> Option<Ended> {
+        // The commit before may be done all the same, and then it counts.
+        let open = std::mem::take(&mut self.open);
+        let undone = self.finish_commit().is_err();
+        self.open = open;
+        let undone = undone || self.open.suspects().0 > 0;
         self.stage.aborted();
         self.rest = None;
         if let Fault::Refused(why) = &fault
@@ -324,7 +362,7 @@ impl<L: Link> Worker<L> {
         if let Fault::TimedOut(_) = &fault {
             self.shrink();
         }
-        match self.trouble.survive(&mut self.link, fault, self.open.suspects().0 > 0) {
+        match self.trouble.survive(&mut self.link, fault, undone) {
             Ok(assignment) => {
                 self.assign(&assignment);
                 None

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod breaker;
 #[path = "../support/command.rs"]
 mod command;
 mod delivery;
@@ -10,6 +11,7 @@ mod ending;
 mod files;
 mod full;
 mod growing;
+mod isolation;
 #[path = "../support/process.rs"]
 mod process;
 mod standby;

@@ -56,7 +56,7 @@ impl fmt::Display for Arm {
 impl Local {
     /// Builds the programs, and makes an empty log.
     pub(super) fn set_up() -> Result<Local> {
-        let built = [process::build_host()?, process::build_beside("plain")?, guests::build()?.join("upper.wasm")];
+        let built = [process::build_host()?, process::build_beside("plain")?, guests::build()?.join("pass.wasm")];
         let folder = Scratch::new("bench")?;
         let [host, plain, guest] = process::copies(built, folder.path())?;
         Ok(Local { host, plain, guest, folder, jobs: Cell::new(0) })

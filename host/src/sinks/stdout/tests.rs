@@ -3,9 +3,9 @@
 use super::*;
 use crate::{
     clock::SystemClock,
-    manifest::OnError,
+    manifest::{OnError, Policy},
     record::Header,
-    stage::{Retry, Stage, StageSettings},
+    stage::{Stage, StageSettings},
     transport::{Assignment, Batch, Incoming, Link, NextOffset, Offset, Outgoing, Partition, Progress, Taken},
     worker::{Ended, Worker, WorkerSettings},
 };
@@ -131,8 +131,7 @@ fn run<W: Write + 'static>(to: W, batches: &[&[&'static str]], story: &Story) ->
         module: String::new(),
         inputs: inputs.clone(),
         outputs: Vec::new(),
-        on_error: OnError::Stop,
-        retry: Retry::default(),
+        on_error: OnError::all(Policy::Stop),
     };
     let clock = Rc::new(SystemClock::new(control.clone()));
     let sink = Stdout::to(to, OutputFormat::Value, inputs, run.clone());

@@ -4,7 +4,7 @@ use super::{
     LocalBatch, LocalLog,
     locks::GroupLock,
     reader::Reader,
-    scribe::{self, Job, Scribe},
+    scribe::{self, Answer, Job, Scribe},
     writer::Writer,
 };
 use crate::{
@@ -12,7 +12,10 @@ use crate::{
     transport::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken},
 };
 use std::{
-    sync::{Arc, mpsc::RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,13 @@ pub struct LocalLink {
     settings: Arc<LinkSettings>,
     /// The group is this process's, as long as one of its workers lives.
     lock: Option<Arc<GroupLock>>,
+    /// A commit that has no answer yet.
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    answer: Receiver<Answer>,
+    progress: Progress,
 }
 
 struct Parts {
@@ -40,7 +50,7 @@ struct Parts {
 impl LocalLink {
     /// A link that is not connected yet: its first [`Link::recover`] connects it.
     pub fn new(log: LocalLog, settings: LinkSettings) -> LocalLink {
-        LocalLink { parts: None, log, settings: Arc::new(settings), lock: None }
+        LocalLink { parts: None, log, settings: Arc::new(settings), lock: None, begun: None }
     }
 
     fn parts(&mut self) -> Result<&mut Parts, Fault> {
@@ -90,13 +100,27 @@ impl Link for LocalLink {
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
-        let (lock, control) = (self.lock.clone(), self.settings.control.clone());
+        self.start_commit(progress)?;
+        self.finish_commit()
+    }
+
+    fn start_commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        // One step of the group goes from where the one before came to.
+        self.finish_commit()?;
+        let lock = self.lock.clone();
         let Parts { reader, writer, scribe, admitted } = self.parts()?;
         let (appends, steps) = (writer.finish(), reader.steps(progress)?);
-        if appends.is_empty() && steps.is_empty() {
-            return Ok(());
+        if !appends.is_empty() || !steps.is_empty() {
+            let answer = scribe.submit(Job { appends, steps, writer: admitted.clone(), _lock: lock })?;
+            self.begun = Some(Begun { answer, progress: progress.clone() });
         }
-        let answer = scribe.submit(Job { appends, steps, writer: admitted.clone(), _lock: lock })?;
+        Ok(())
+    }
+
+    fn finish_commit(&mut self) -> Result<(), Fault> {
+        let Some(Begun { answer, progress }) = self.begun.take() else { return Ok(()) };
+        let control = self.settings.control.clone();
+        let reader = &mut self.parts()?.reader;
         let mut reads_ahead = true;
         loop {
             // While the disk is at work, there is time to read what comes next.
@@ -104,17 +128,16 @@ impl Link for LocalLink {
             match answer.recv_timeout(if reads_ahead { Duration::ZERO } else { STEP }) {
                 Ok(answer) => {
                     answer?;
-                    break;
+                    return reader.committed(&progress);
                 }
                 Err(RecvTimeoutError::Timeout) if !control.out_of_patience() => {}
                 Err(_) => return Err(Fault::Unknown("there was no answer to the commit".into())),
             }
         }
-        reader.committed(progress)
     }
 
     fn recover(&mut self) -> Result<Assignment, Fault> {
-        self.parts = None;
+        (self.parts, self.begun) = (None, None);
         if self.lock.is_none() {
             self.lock = self.log.share(&self.settings.group)?;
         }

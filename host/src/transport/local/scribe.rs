@@ -73,7 +73,7 @@ pub(super) struct Append {
 }
 
 /// Where the records of each [`Append`] begin, or why nothing was written.
-type Answer = Result<Vec<u64>, Trouble>;
+pub(super) type Answer = Result<Vec<u64>, Trouble>;
 
 enum Order {
     Write(Job, SyncSender<Answer>),

@@ -39,7 +39,7 @@ impl Audit {
         let outcome = |text| (text, Outcome { topic: MAIN, seen: 0 });
         Audit {
             delivery: settings.delivery,
-            on_error: settings.on_error,
+            on_error: settings.on_error.clone(),
             source: settings.source.is_some(),
             audited: settings.audited,
             records: 0,
@@ -60,7 +60,7 @@ impl Audit {
     /// A record stands in an input for good: from now on its outcomes are due.
     pub(super) fn expect(&mut self, text: &str) {
         self.records += 1;
-        for (topic, text) in records::outcomes(text, self.on_error) {
+        for (topic, text) in records::outcomes(text, &self.on_error) {
             self.outcomes.insert(text, Outcome { topic, seen: 0 });
         }
     }
@@ -108,7 +108,7 @@ impl Audit {
                 self.blame(format!("progress in {place} is {next}, behind its end"));
             }
             for (offset, data) in log.read(before.0).take_while(|(o, _)| *o < next.0) {
-                for (_, text) in records::outcomes(data.text(), self.on_error) {
+                for (_, text) in records::outcomes(data.text(), &self.on_error) {
                     if self.outcomes.get(&text).is_none_or(|o| o.seen == 0) {
                         self.blame(format!(
                             "lost: progress in {place} is {next}, but {text} of offset {offset} is not there"

@@ -6,10 +6,11 @@
 
 use super::{
     faults::{Event, Moment, Strike},
-    scene::{Scene, failed, settings},
+    scene::{Scene, failed, on_error, settings},
+    world::Settings,
 };
 use crate::{
-    manifest::{Delivery, OnError, Start},
+    manifest::{Delivery, Policy, Start, StopWhen},
     worker::Ended,
 };
 use std::time::Duration;
@@ -161,12 +162,109 @@ fn a_dead_letter_that_is_refused_ends_the_worker() {
 fn a_stage_that_stops_at_errors_commits_what_came_before() {
     let mut settings = settings();
     settings.strict = false;
-    settings.on_error = OnError::Stop;
+    settings.on_error = on_error(Policy::Stop);
     let scene = Scene::with("0/0: pass reject pass", settings);
     let a = scene.worker("a");
     assert!(failed(&scene.end_of(&a)).starts_with("0/0@1: reject"));
     scene.passes(Duration::from_secs(1));
     assert_eq!(scene.outputs(), "main: 0/0#0");
+}
+
+#[test]
+fn each_kind_of_failure_has_a_policy_of_its_own() {
+    let mut settings = settings();
+    settings.strict = false;
+    settings.on_error.reject = Policy::Skip;
+    settings.on_error.limit = Policy::Stop;
+    let scene = Scene::with("0/0: reject fault pass limit pass", settings);
+    let a = scene.worker("a");
+    assert!(failed(&scene.end_of(&a)).starts_with("0/0@3: limit"));
+    scene.passes(Duration::from_secs(1));
+    assert_eq!(scene.outputs(), "main: 0/0#2; letters: 0/0#1");
+}
+
+/// What asks for it again is tried again for twelve seconds.
+fn with_an_end() -> Settings {
+    let mut settings = settings();
+    settings.on_error.retry.give_up_after = Duration::from_secs(12);
+    settings.on_error.retry_then = Policy::DeadLetter;
+    settings
+}
+
+#[test]
+fn a_record_that_is_tried_in_vain_is_given_up_when_its_time_is_over() {
+    let scene = Scene::comes_to_a("0/0: tired pass; 0/1: pass pass", with_an_end());
+    let begun = scene.now();
+    scene.ends_with("main: 0/1#0 0/1#1 0/0#1; letters: 0/0#0");
+    // It wishes for five seconds each time; the last time there are only two left.
+    assert_eq!([scene.letter("kind"), scene.letter("attempts")], ["retry", "4"]);
+    assert!((12..13).contains(&(scene.now() - begun).as_secs()), "{:?}", scene.now() - begun);
+}
+
+#[test]
+fn what_is_given_up_in_a_transaction_that_is_aborted_is_not_tried_for_as_long_again() {
+    let scene = Scene::comes_to_a("0/0: tired pass", with_an_end());
+    let begun = scene.now();
+    scene.until("its time is almost over", |scene| scene.now() - begun > Duration::from_secs(11));
+    scene.strike("a", Moment::End, Strike::Fail);
+    scene.ends_with("main: 0/0#1; letters: 0/0#0");
+    assert!(scene.happened(Event::UnknownLost));
+    assert_eq!(scene.retries(), 3, "it went on where it was");
+}
+
+/// A stage that stops when three of so many records died.
+fn three_of(of: u64) -> Settings {
+    let mut settings = settings();
+    settings.strict = false;
+    settings.on_error.stop_when = Some(StopWhen { dead_letters: 3, of });
+    settings
+}
+
+#[test]
+fn a_stage_most_of_whose_records_die_stops_in_front_of_the_next_one() {
+    let scene = Scene::with("0/0: reject pass fault pass pass pass reject reject limit pass", three_of(5));
+    let a = scene.worker("a");
+    let end = scene.end_of(&a);
+    let why =
+        "stopped in front of 0/0@8: 3 of the last 5 records failed, this one with limit limit: 0/0#8 said so. What";
+    assert!(failed(&end).starts_with(why), "{end:?}");
+    scene.passes(Duration::from_secs(1));
+    assert_eq!(scene.outputs(), "main: 0/0#1 0/0#3 0/0#4 0/0#5; letters: 0/0#0 0/0#2 0/0#6 0/0#7");
+}
+
+#[test]
+fn what_died_in_a_transaction_that_is_done_again_died_once() {
+    let mut settings = three_of(10);
+    settings.strict = true;
+    let scene = Scene::comes_to_a("0/0: reject fault pass pass", settings);
+    scene.strike("a", Moment::Offsets, Strike::Fail);
+    scene.ends_with("main: 0/0#2 0/0#3; letters: 0/0#0 0/0#1");
+}
+
+#[test]
+fn the_workers_of_a_stage_count_together_what_died() {
+    let mut scene = Scene::with("", three_of(1000));
+    let seats = [scene.worker("a"), scene.worker("b")];
+    scene.until("they have begun", |scene| scene.is_known(4));
+    for (number, place) in ["0/0", "0/1", "1/0"].iter().enumerate() {
+        scene.come(&format!("{place}: reject"));
+        if number < 2 {
+            scene.until("it died", |scene| scene.outputs().matches('#').count() > number);
+        }
+    }
+    scene.until("one of them stops", |_| seats.iter().any(|seat| seat.ended.borrow().is_some()));
+    scene.passes(Duration::from_secs(1));
+    assert_eq!(scene.outputs(), "letters: 0/0#0 0/1#0");
+}
+
+#[test]
+fn of_what_is_skipped_only_rejects_may_be_meant() {
+    let mut settings = three_of(1000);
+    settings.on_error.reject = Policy::Skip;
+    settings.on_error.fault = Policy::Skip;
+    let scene = Scene::with("0/0: reject reject reject reject fault fault pass fault", settings);
+    let a = scene.worker("a");
+    assert!(failed(&scene.end_of(&a)).starts_with("stopped in front of 0/0@7: 3 of the last 8 records"));
 }
 
 #[test]

@@ -142,6 +142,7 @@ pub(super) enum Event {
     SendFailed,
     FlushFailed,
     TooLarge,
+    ToldLate,
     OffsetsRefused,
     RecordRefused,
     BeginFailed,
@@ -163,7 +164,7 @@ pub(super) enum Event {
 
 impl Event {
     /// Every kind.
-    pub(super) const ALL: [Event; 39] = [
+    pub(super) const ALL: [Event; 40] = [
         Event::Committed,
         Event::Aborted,
         Event::CommittedLate,
@@ -186,6 +187,7 @@ impl Event {
         Event::SendFailed,
         Event::FlushFailed,
         Event::TooLarge,
+        Event::ToldLate,
         Event::OffsetsRefused,
         Event::RecordRefused,
         Event::BeginFailed,

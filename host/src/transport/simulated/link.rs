@@ -25,6 +25,8 @@ pub(super) struct SimulatedLink {
     pub(super) reader: Option<Reader>,
     pub(super) writer: Option<Writer>,
     faulted: bool,
+    /// What became of a commit, until somebody asks.
+    begun: Option<Result<(), Fault>>,
 }
 
 impl SimulatedLink {
@@ -43,7 +45,8 @@ impl SimulatedLink {
     ) -> SimulatedLink {
         let writes_as = shared.map_or_else(|| name.clone(), str::to_owned);
         let shared = shared.is_some();
-        SimulatedLink { simulation, name, writes_as, shared, process, reader: None, writer: None, faulted: false }
+        let (reader, writer, begun) = (None, None, None);
+        SimulatedLink { simulation, name, writes_as, shared, process, reader, writer, faulted: false, begun }
     }
 
     /// One call of the seam. What is dead does nothing.
@@ -122,6 +125,20 @@ impl SimulatedLink {
 
     pub(super) fn count(&self, event: Event) {
         self.simulation.world.borrow_mut().count(event);
+    }
+
+    /// True when the last commit has failed, and nobody was told: nothing that is sent now leaves the client.
+    fn fails_later(&self) -> bool {
+        self.begun.as_ref().is_some_and(Result::is_err)
+    }
+
+    fn end(&mut self, progress: &Progress) -> Result<(), Fault> {
+        match self.delivery() {
+            Delivery::ExactlyOnce => self.commit_transaction(progress)?,
+            Delivery::AtLeastOnce => self.commit_at_least_once(progress)?,
+        }
+        self.writer()?.state = State::Closed;
+        Ok(())
     }
 
     fn delivery(&self) -> Delivery {
@@ -299,6 +316,9 @@ impl Link for SimulatedLink {
             if link.fails_at(Moment::Begin, Event::BeginFailed)? {
                 return Err(Fault::Aborted("no transaction could be opened".into()));
             }
+            if link.fails_later() {
+                return Ok(());
+            }
             if link.writer.is_none() && link.simulation.fences_late() {
                 link.open_writer()?;
             }
@@ -310,6 +330,9 @@ impl Link for SimulatedLink {
 
     fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&SimulatedBatch, usize)>) -> Result<(), Fault> {
         self.call("send", |link| {
+            if link.fails_later() {
+                return Ok(());
+            }
             let fails = link.fails_at(Moment::Send, Event::SendFailed)?;
             let (at_once, now) = (link.flip(), link.flip());
             let simulation = link.simulation.clone();
@@ -333,18 +356,36 @@ impl Link for SimulatedLink {
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
-        self.call("commit", |link| {
-            match link.delivery() {
-                Delivery::ExactlyOnce => link.commit_transaction(progress)?,
-                Delivery::AtLeastOnce => link.commit_at_least_once(progress)?,
+        self.call("commit", |link| link.end(progress))
+    }
+
+    fn start_commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        if !self.simulation.world.borrow().settings.tells_late {
+            return self.commit(progress);
+        }
+        self.call("start_commit", |link| {
+            if link.begun.is_some() {
+                let blame = format!("{} began a commit before it knew of the one before", link.name);
+                link.simulation.world.borrow_mut().audit.blame(blame);
             }
-            link.writer()?.state = State::Closed;
+            link.begun = Some(link.end(progress));
             Ok(())
         })
     }
 
+    fn finish_commit(&mut self) -> Result<(), Fault> {
+        let Some(outcome) = self.begun.take() else { return Ok(()) };
+        self.alive()?;
+        if let Err(fault) = &outcome {
+            self.faulted = true;
+            self.count(Event::ToldLate);
+            self.simulation.world.borrow_mut().note(|| format!("{}: finish_commit: {fault:?}", self.name));
+        }
+        outcome
+    }
+
     fn recover(&mut self) -> Result<Assignment, Fault> {
-        self.faulted = false;
+        (self.faulted, self.begun) = (false, None);
         self.call("recover", |link| {
             if let Some(writer) = link.writer.take() {
                 link.settle(&writer)?;

@@ -5,7 +5,7 @@
 
 use super::simulation::Simulation;
 use crate::{
-    manifest::OnError,
+    manifest::{OnError, Policy},
     record::{HeaderEdit, Later, Reason, Record},
     stage::guest::{Failed, Guest, InHand},
 };
@@ -33,16 +33,23 @@ pub(super) fn draw_word(rng: &mut Rng) -> &'static str {
 }
 
 /// What is to come of a record: texts, each with the output that it goes to.
-pub(super) fn outcomes(text: &str, on_error: OnError) -> Vec<(usize, String)> {
+pub(super) fn outcomes(text: &str, on_error: &OnError) -> Vec<(usize, String)> {
     let (word, id) = split(text);
     match word.trim_end_matches(char::is_numeric) {
         "drop" => Vec::new(),
         "fan" => vec![(MAIN, format!("{id}>0")), (LARGE, format!("{id}>1"))],
-        "reject" | "fault" | "limit" | "sour" | "poison" if on_error == OnError::DeadLetter => {
-            vec![(LETTERS, text.to_owned())]
-        }
-        "reject" | "fault" | "limit" | "sour" | "poison" => Vec::new(),
+        "reject" | "sour" => given_up(text, on_error.reject),
+        "fault" | "poison" => given_up(text, on_error.fault),
+        "limit" => given_up(text, on_error.limit),
+        "tired" => given_up(text, on_error.retry_then),
         _ => vec![(MAIN, format!("{id}>0"))],
+    }
+}
+
+fn given_up(text: &str, policy: Policy) -> Vec<(usize, String)> {
+    match policy {
+        Policy::DeadLetter => vec![(LETTERS, text.to_owned())],
+        Policy::Skip | Policy::Stop => Vec::new(),
     }
 }
 
@@ -113,6 +120,7 @@ impl Guest for Obedient {
             "retry" | "sour" if again => {
                 Err(Failed::Retry(Later { after_ms: (id.len() % 2 == 0).then_some(30), reason: reason("retry") }))
             }
+            "tired" => Err(Failed::Retry(Later { after_ms: Some(5_000), reason: reason("retry") })),
             "sour" => Err(Failed::Reject(reason("sour"))),
             "poison" | "cursed" => Ok(vec![main(format!("{id}>0!"))]),
             _ => {

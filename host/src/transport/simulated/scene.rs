@@ -2,15 +2,16 @@
 
 use super::{
     faults::{Event, Moment, Strike},
-    records::OUTPUTS,
+    records::{LETTERS, OUTPUTS},
     schedule::record,
     simulation::{Seat, Simulation},
     sources::Numbers,
     world::{Rule, Settings},
 };
 use crate::{
-    manifest::{Delivery, OnError, OnLostOffset, Start},
+    manifest::{Delivery, OnError, OnLostOffset, Policy, Start},
     source::SourceState,
+    stage::Retry,
     worker::Ended,
 };
 use fastrand::Rng;
@@ -29,7 +30,7 @@ pub(super) struct Scene {
 pub(super) fn settings() -> Settings {
     Settings {
         delivery: Delivery::ExactlyOnce,
-        on_error: OnError::DeadLetter,
+        on_error: on_error(Policy::DeadLetter),
         from: Start::Earliest,
         on_lost_offset: OnLostOffset::Stop,
         commit_interval: Duration::from_millis(50),
@@ -38,11 +39,22 @@ pub(super) fn settings() -> Settings {
         join_patience: Duration::from_secs(20),
         transaction_timeout: Duration::from_secs(10),
         most_in_time: usize::MAX,
+        tells_late: false,
         prompt: true,
         strict: true,
         audited: true,
         source: None,
     }
+}
+
+/// A policy for every failure, and what may pass is tried again for ever.
+pub(super) fn on_error(policy: Policy) -> OnError {
+    let retry = Retry {
+        backoff: Duration::from_millis(50),
+        max_backoff: Duration::from_secs(2),
+        give_up_after: Duration::from_secs(1_000_000),
+    };
+    OnError { retry, stop_when: None, ..OnError::all(policy) }
 }
 
 impl Scene {
@@ -81,9 +93,14 @@ impl Scene {
     pub(super) fn comes_to_a(records: &str, settings: Settings) -> Scene {
         let mut scene = Scene::with("", settings);
         scene.worker("a");
-        scene.until("a has every partition", |scene| scene.simulation.world.borrow().group.committed.len() == 4);
+        scene.until("a has every partition", |scene| scene.is_known(4));
         scene.come(records);
         scene
+    }
+
+    /// True when the group knows where to begin in so many partitions.
+    pub(super) fn is_known(&self, partitions: usize) -> bool {
+        self.simulation.world.borrow().group.committed.len() == partitions
     }
 
     /// Records come.
@@ -214,6 +231,21 @@ impl Scene {
             }
         }
         topics.join("; ")
+    }
+
+    /// How often a record was put off.
+    pub(super) fn retries(&self) -> u64 {
+        self.simulation.tally.retries()
+    }
+
+    /// What the first dead letter says of its failure under this name.
+    pub(super) fn letter(&self, name: &str) -> String {
+        let world = self.simulation.world.borrow();
+        let (_, letter) = world.outputs[LETTERS][0].read(0).next().expect("a dead letter");
+        let name = format!("millstream.error.{name}");
+        let header = letter.headers.iter().find(|(key, _)| *key == name.as_bytes());
+        let value = header.and_then(|(_, value)| value.clone()).unwrap_or_else(|| panic!("no {name}"));
+        String::from_utf8_lossy(&value).into_owned()
     }
 
     /// A worker's end, when it comes.

@@ -5,12 +5,13 @@ use super::{
     faults::{Event, Odds},
     log::Data,
     records,
+    scene::on_error,
     simulation::Simulation,
     transactions::WriterId,
     world::Settings,
 };
 use crate::{
-    manifest::{Delivery, OnError, OnLostOffset, Start},
+    manifest::{Delivery, OnError, OnLostOffset, Policy, Start},
     transport::mutants::Mutant,
 };
 use fastrand::Rng;
@@ -64,10 +65,7 @@ impl Schedule {
                 0 => Delivery::AtLeastOnce,
                 _ => Delivery::ExactlyOnce,
             },
-            on_error: match rng.u8(0..5) {
-                0 => OnError::Skip,
-                _ => OnError::DeadLetter,
-            },
+            on_error: draw_on_error(&mut rng),
             from: Start::Earliest,
             on_lost_offset: OnLostOffset::Stop,
             commit_interval: Duration::from_millis([5, 50, 50, 300][rng.usize(0..4)]),
@@ -76,6 +74,7 @@ impl Schedule {
             join_patience: Duration::from_secs(20),
             transaction_timeout: Duration::from_secs(10),
             most_in_time: [usize::MAX, usize::MAX, 40, 8][rng.usize(0..4)],
+            tells_late: rng.bool(),
             prompt: false,
             strict: mutant.is_none(),
             audited: true,
@@ -252,6 +251,16 @@ impl Schedule {
         if exactly && taken > world.audit.records() {
             world.audit.blame(format!("{taken} records were counted, more than there were"));
         }
+    }
+}
+
+/// Now and then everything is skipped, or one kind of failure.
+fn draw_on_error(rng: &mut Rng) -> OnError {
+    match rng.u8(0..10) {
+        0 | 1 => on_error(Policy::Skip),
+        2 => OnError { reject: Policy::Skip, ..on_error(Policy::DeadLetter) },
+        3 => OnError { fault: Policy::DeadLetter, ..on_error(Policy::Skip) },
+        _ => on_error(Policy::DeadLetter),
     }
 }
 

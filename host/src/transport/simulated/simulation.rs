@@ -11,9 +11,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    manifest::OnError,
     source::SourceState,
-    stage::{Output, Retry, Stage, StageSettings, Tally},
+    stage::{Output, Stage, StageSettings, Tally},
     transport::{
         Link,
         mutants::{Broken, Mutant},
@@ -342,22 +341,14 @@ fn stage_settings(settings: &Settings, (inputs, outputs): (&[u32], &[u32])) -> S
         compacted: false,
         ahead: None,
     };
-    let count = match settings.on_error {
-        OnError::DeadLetter => OUTPUTS.len(),
-        OnError::Skip | OnError::Stop => LETTERS,
-    };
+    let count = if settings.on_error.has_dead_letters() { OUTPUTS.len() } else { LETTERS };
     StageSettings {
         pipeline: "simulated".into(),
         stage: "stage".into(),
         module: "obedient".into(),
         inputs: (0..inputs.len()).map(|input| input.to_string()).collect(),
         outputs: outputs.iter().enumerate().take(count).map(output).collect(),
-        on_error: settings.on_error,
-        retry: Retry {
-            backoff: Duration::from_millis(50),
-            max_backoff: Duration::from_secs(2),
-            give_up_after: Duration::from_secs(1_000_000),
-        },
+        on_error: settings.on_error.clone(),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    manifest::{Delivery, OnError, OnLostOffset, Start},
+    manifest::{Delivery, OnError, OnLostOffset, Policy, Start},
     record::{HeaderEdit, Later, Polled, Reason, Record},
     source::{
         Source, SourceSettings,
@@ -172,7 +172,7 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
     let every = Duration::from_millis([0, 5, 40][rng.usize(0..3)]);
     let settings = Settings {
         delivery: Delivery::ExactlyOnce,
-        on_error: OnError::Stop,
+        on_error: OnError::all(Policy::Stop),
         from: Start::Earliest,
         on_lost_offset: OnLostOffset::Stop,
         commit_interval: Duration::from_millis([5, 50, 50, 300][rng.usize(0..4)]),
@@ -181,6 +181,7 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
         join_patience: Duration::from_secs(20),
         transaction_timeout: Duration::from_secs(10),
         most_in_time: [usize::MAX, usize::MAX, 40][rng.usize(0..3)],
+        tells_late: false,
         prompt: false,
         strict: mutant.is_none(),
         audited: true,

@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub(super) transaction_timeout: Duration,
     /// The most records that can be written in a transaction's time.
     pub(super) most_in_time: usize,
+    /// What became of a commit is told when the next transaction ends.
+    pub(super) tells_late: bool,
     /// Whatever there is comes at once: no luck in what a take brings.
     pub(super) prompt: bool,
     /// A worker that calls on after a fault is to be blamed.

@@ -25,6 +25,38 @@ pub(crate) fn what_was_sent_is_seen_by_nobody_before_the_commit<L: Log>() {
     member.leave();
 }
 
+pub(crate) fn the_next_transaction_is_worked_on_while_one_is_committed<L: Log>() {
+    let log = L::with(&[1], &[1]);
+    log.put(partition(0, 0), &rows("a b"));
+    let mut member = Member::join(&log, settings());
+    member.reads(2);
+    member.link.begin().unwrap();
+    member.link.send(&out("A"), None).unwrap();
+    member.link.start_commit(&progress(&[(0, 1)])).unwrap();
+    member.link.begin().unwrap();
+    member.link.send(&out("B"), None).unwrap();
+    member.link.finish_commit().unwrap();
+    sees(&log, 0, "0: A");
+    stands(&log, partition(0, 0), 1);
+    member.link.start_commit(&progress(&[(0, 2)])).unwrap();
+    member.link.finish_commit().unwrap();
+    sees(&log, 0, "0: A B");
+    stands(&log, partition(0, 0), 2);
+    member.leave();
+}
+
+pub(crate) fn a_commit_that_has_begun_is_done_without_its_link<L: Log>() {
+    let log = L::with(&[1], &[1]);
+    log.put(partition(0, 0), &rows("a b"));
+    let mut member = Member::join(&log, settings());
+    member.reads(2);
+    member.link.begin().unwrap();
+    member.link.send(&out("A"), None).unwrap();
+    member.link.start_commit(&progress(&[(0, 1)])).unwrap();
+    drop(member);
+    goes_on_behind(&log);
+}
+
 /// A link of the same name goes on where the last commit was.
 fn goes_on_behind<L: Log>(log: &L) {
     let mut next = Member::join(log, settings());

@@ -87,6 +87,8 @@ macro_rules! behaviours {
                 progress_alone_can_be_committed
                 nothing_at_all_can_be_committed
                 a_transaction_of_many_records_is_seen_whole
+                the_next_transaction_is_worked_on_while_one_is_committed
+                a_commit_that_has_begun_is_done_without_its_link
                 at_least_once_records_and_progress_are_committed_too
                 a_double_gets_nothing_in_once_its_name_is_taken
                 a_shared_writer_is_fenced_by_whoever_takes_over

@@ -2,7 +2,7 @@
 
 use super::{Log, one_of_two, partition, rows, settings, stands};
 use millstream::{
-    manifest::{OnError, Start},
+    manifest::{OnError, Policy, Start},
     record::{HeaderEdit, Record},
     stage::{
         self,
@@ -43,15 +43,13 @@ fn worker<L: Log>(log: &L, link: LinkSettings) -> Worker<L::Link> {
         compacted: false,
         ahead: None,
     };
-    let second = Duration::from_secs(1);
     let stage = stage::StageSettings {
         pipeline: "p".into(),
         stage: "s".into(),
         module: "echo".into(),
         inputs: vec!["in".into()],
         outputs: vec![output],
-        on_error: OnError::Stop,
-        retry: stage::Retry { backoff: second, max_backoff: second, give_up_after: second },
+        on_error: OnError::all(Policy::Stop),
     };
     let clock = log.clock();
     let stage = stage::Stage::new(stage.into(), Box::new(Echo), clock.clone(), std::sync::Arc::default());

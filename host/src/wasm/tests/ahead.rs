@@ -118,6 +118,62 @@ fn every_byte_comes_back_from_among_others() {
 }
 
 #[test]
+fn every_length_comes_back() {
+    let bytes: Vec<u8> = (0..600_u32).map(|at| (at * 31 % 251) as u8).collect();
+    let lengths = [0..100, 500..600].into_iter().flatten();
+    let sized =
+        |size: usize| One { key: Some(bytes[size..].to_vec()), value: Some(bytes[..size].to_vec()), ..One::of("") };
+    let batch = Rc::new(Several(lengths.map(sized).collect()));
+    let mut trial = Stage::trial();
+    for (index, record) in batch.0.iter().enumerate() {
+        let given = turn(&batch, index, &mut trial.0).unwrap();
+        assert_eq!((&given[0].key, &given[0].value), (&record.key, &record.value));
+    }
+}
+
+/// One that asks for nothing is not followed from record to record, until something happens.
+#[test]
+fn a_guest_that_asks_for_nothing_fails_for_what_it_does_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let compiled = written(
+        folder.path(),
+        r#"(module
+            (import "millstream:stage/log@0.1.0" "write" (func $write (param i32 i32 i32)))
+            (memory (export "memory") 1)
+            (data (i32.const 16) "seen")
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 4096)
+            (func (export "cabi_post_millstream:stage/transformer@0.1.0#transform") (param i32))
+            (func (export "millstream:stage/transformer@0.1.0#transform")
+                (param i32 i32 i32 i32 i32 i32) (result i32)
+                (if (i32.eq (i32.load8_u (local.get 4)) (i32.const 120)) (then unreachable))
+                (if (i32.eq (i32.load8_u (local.get 4)) (i32.const 108))
+                    (then (call $write (i32.const 2) (i32.const 16) (i32.const 4))))
+                (i32.const 256)))"#,
+    );
+    let compiled = compiled.unwrap();
+    assert!(compiled.batches() && !compiled.asks());
+    let mut instance = Instance::new(&compiled, setup()).unwrap();
+    let bad = [0, 5, 6, 60, 199];
+    let talks = [9, 61, 150];
+    let value = |at| {
+        if bad.contains(&at) {
+            "x"
+        } else if talks.contains(&at) {
+            "l"
+        } else {
+            "a"
+        }
+    };
+    let values: Vec<_> = (0..200).map(value).collect();
+    let (said, lines) = lines(|| Several::of(&values).say(&mut instance));
+    for (at, said) in said.iter().enumerate() {
+        assert_eq!(said.starts_with("fault(trap)"), bad.contains(&at), "{at}: {said}");
+    }
+    let expected = talks.map(|at| format!("INFO seen stage=trial topic=orders-prod partition=3 offset={at}"));
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn a_failure_is_that_records_alone() {
     let time = Duration::from_millis(100);
     let limits = Limits { memory: 8 << 20, time, outputs: 5, output_bytes: 1 << 20 };
