@@ -93,7 +93,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
             say(&format!("compiling {name}, once…\n"));
         }
     };
-    let engine = Engine::new().context("the wasm engine cannot be started")?;
+    let engine = Engine::compiling_apart().context("the wasm engine cannot be started")?;
     let mut modules = BTreeMap::new();
     let mut found = Vec::new();
     for named in reading.modules.iter().filter(|named| chosen(&named.name)) {
@@ -187,7 +187,9 @@ fn compile(
 ) -> Result<Compiled, Diagnostic> {
     let (section, name) = (told.kind.key(), told.name);
     let at = || reading.places.of(&[section, name, "module"]);
-    let compiled = engine.compile(module, cache, slow).map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
+    let compiled = engine
+        .compile_within(setup.limits.compile, module, cache, slow)
+        .map_err(|error| Diagnostic::mistake(at(), error.to_string()))?;
     // With values that are made up it would be refused for what was reported already.
     if ["config", "limits"].iter().all(|key| reading.is_sound(&[section, name, key])) {
         let opened = match compiled.kind() {

@@ -21,7 +21,10 @@ mod test;
 mod topics;
 mod r#try;
 
-use crate::lines::{InputFormat, OutputFormat};
+use crate::{
+    lines::{InputFormat, OutputFormat},
+    wasm,
+};
 use clap::{
     Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     builder::{BoolishValueParser, Resettable},
@@ -106,6 +109,9 @@ fn wrong(why: impl Into<String>) -> anyhow::Error {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
+    if let Some(exit) = wasm::started_to_compile() {
+        return exit;
+    }
     let arguments = parse().unwrap_or_else(|mut error| {
         // To take an unknown flag for a value is never what was meant.
         error.remove(ContextKind::Suggested);

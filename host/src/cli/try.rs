@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let input = arguments.input.input()?;
     supervisor::start_log(Format::Text, false, false);
     // Its clock ends the calls that take too long.
-    let engine = Engine::new().context("the wasm engine cannot be started")?;
+    let engine = Engine::compiling_apart().context("the wasm engine cannot be started")?;
     let (digest, guest) = open(&engine, arguments)?;
     let stdin = io::stdin();
     if stdin.is_terminal() {

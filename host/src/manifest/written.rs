@@ -256,7 +256,7 @@ pub(super) enum Access {
     Write,
 }
 
-/// What one record may cost.
+/// What one record may cost, and the making of the module.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{memory: 64MiB, time: 250ms}`")]
 pub(super) struct Limits {
@@ -268,6 +268,10 @@ pub(super) struct Limits {
     pub(super) outputs: Option<Count<1, 1_000_000>>,
     /// How large they may be together, from `1KiB` to `1GiB`. Default: `8MiB`.
     pub(super) output_bytes: Option<Bytes<1024, { 1 << 30 }>>,
+    /// CPU time that compiling the module may take, from `1s` to `1h`. Default: `5m`.
+    pub(super) compile_time: Option<Millis<1000, 3_600_000>>,
+    /// Memory that compiling the module may take, from `512MiB` to `64GiB`. Default: `2GiB`.
+    pub(super) compile_memory: Option<Bytes<{ 512 * MIB }, { 64 << 30 }>>,
 }
 
 const MIB: u64 = 1 << 20;
@@ -281,6 +285,10 @@ impl Limits {
             time: self.time.map_or(default.time, Duration::from),
             outputs: self.outputs.map_or(default.outputs, Count::get),
             output_bytes: self.output_bytes.map_or(default.output_bytes, |size| size.0),
+            compile: wasm::CompileLimits {
+                time: self.compile_time.map_or(default.compile.time, Duration::from),
+                memory: self.compile_memory.map_or(default.compile.memory, |size| size.0),
+            },
         }
     }
 }

@@ -1,18 +1,20 @@
 //! The compiler and the clock that all modules of the process share.
 
 use super::{
+    apart::{self, Failed},
     batcher,
-    cache::Cache,
+    cache::{self, Cache},
     failure::one_line,
     imports::{self, Host},
     interface::Kind,
+    limits::CompileLimits,
     load::{LoadError, Module},
 };
 use crate::record::{SourceWorldPre, StageWorldPre};
 use std::{
     io,
     panic::resume_unwind,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -40,21 +42,34 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<Host>,
     ticks: Ticks,
+    /// The program that compiles, when this one does not.
+    compiler: Option<PathBuf>,
+}
+
+/// What machine code is made for, whichever process makes it.
+pub(super) fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false) // its data structures cost 260 ns a call, and nothing here is asynchronous
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        .wasm_backtrace_max_frames(None); // a stripped guest's frames say nothing to its author
+    config
 }
 
 impl Engine {
     /// Starts the engine and its clock, which ends when the engine and all that was compiled by it are gone.
     pub fn new() -> io::Result<Self> {
-        let mut config = Config::new();
-        config
-            .concurrency_support(false) // its data structures cost 260 ns a call, and nothing here is asynchronous
-            .epoch_interruption(true)
-            .max_wasm_stack(STACK)
-            .wasm_backtrace_max_frames(None); // a stripped guest's frames say nothing to its author
-        let engine = wasmtime::Engine::new(&config).map_err(io::Error::other)?;
+        let engine = wasmtime::Engine::new(&config()).map_err(io::Error::other)?;
         let linker = imports::linker(&engine).map_err(io::Error::other)?;
         let ticks = Ticks::start(&engine)?;
-        Ok(Self { engine, linker, ticks })
+        Ok(Self { engine, linker, ticks, compiler: None })
+    }
+
+    /// The same, which has a process of its own compile each module, within its limits. Only in a program that begins
+    /// with [`started_to_compile`](super::started_to_compile).
+    pub fn compiling_apart() -> io::Result<Self> {
+        Ok(Self { compiler: Some(apart::program()?), ..Self::new()? })
     }
 
     /// Compiles a module, or takes what the cache kept of an earlier time. `on_slow` is called once, with the file's
@@ -65,10 +80,21 @@ impl Engine {
         cache: &Cache,
         on_slow: &mut dyn FnMut(&str),
     ) -> Result<Compiled, LoadError> {
+        self.compile_within(CompileLimits::default(), module, cache, on_slow)
+    }
+
+    /// The same, with these limits.
+    pub fn compile_within(
+        &self,
+        limits: CompileLimits,
+        module: &Module,
+        cache: &Cache,
+        on_slow: &mut dyn FnMut(&str),
+    ) -> Result<Compiled, LoadError> {
         let component = match cache.find(&self.engine, module) {
             Some(component) => component,
             None => {
-                let component = self.translate(module, on_slow)?;
+                let component = self.translate(limits, module, on_slow)?;
                 tracing::debug!("compiled {}", module.name());
                 cache.keep(&self.engine, module, &component);
                 component
@@ -88,18 +114,40 @@ impl Engine {
         Ok(Compiled(Arc::new(Parts { module: module.clone(), pre, open, batches, ticks: self.ticks.clone() })))
     }
 
-    fn translate(&self, module: &Module, on_slow: &mut dyn FnMut(&str)) -> Result<Component, LoadError> {
+    fn translate(
+        &self,
+        limits: CompileLimits,
+        module: &Module,
+        on_slow: &mut dyn FnMut(&str),
+    ) -> Result<Component, LoadError> {
         let compile = || {
             // With a module that turns out not to take the batcher, there are plain calls alone.
             let batched = match module.kind() {
                 Kind::Stage => batcher::put_into(module.component()),
                 Kind::Source => None,
             };
-            let compile = |component: &[u8]| Component::new(&self.engine, component);
-            batched.and_then(|batched| compile(&batched).ok()).map_or_else(|| compile(module.component()), Ok)
+            let compile = |component: &[u8]| self.translate_one(component, limits);
+            match batched.map(|batched| compile(&batched)) {
+                None | Some(Err(Failed::NotValid(_))) => compile(module.component()),
+                Some(done) => done,
+            }
         };
-        let compiled = watched(SLOW, || on_slow(&module.name()), compile);
-        compiled.map_err(|error| LoadError::Invalid { path: module.path().into(), why: one_line(&error) })
+        let path = || module.path().into();
+        watched(SLOW, || on_slow(&module.name()), compile).map_err(|failed| match failed {
+            Failed::NotValid(why) => LoadError::Invalid { path: path(), why },
+            Failed::Time => LoadError::SlowToCompile { path: path(), limit: limits.time },
+            Failed::Memory => LoadError::LargeToCompile { path: path(), limit: limits.memory },
+            Failed::Process(why) => LoadError::NoCompiler { path: path(), why },
+        })
+    }
+
+    fn translate_one(&self, component: &[u8], limits: CompileLimits) -> Result<Component, Failed> {
+        let Some(program) = &self.compiler else {
+            return Component::new(&self.engine, component).map_err(|error| Failed::NotValid(one_line(&error)));
+        };
+        let compiled = apart::compile(program, component, limits)?;
+        cache::deserialize(&self.engine, &compiled)
+            .ok_or_else(|| Failed::Process(io::Error::other("what it makes is of no use to this program")))
     }
 }
 

@@ -31,11 +31,35 @@ pub struct Limits {
     pub outputs: u32,
     /// Bytes of keys, values and headers in all that comes of one record.
     pub output_bytes: u64,
+    /// What it may cost to compile the module.
+    pub compile: CompileLimits,
+}
+
+/// Bounds on the compilation of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// CPU time, in whole seconds.
+    pub time: Duration,
+    /// Bytes of memory of the process that compiles.
+    pub memory: u64,
+}
+
+/// Several times what an interpreter takes that is compiled to WebAssembly, as Python's is, on a slow machine.
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self { time: Duration::from_mins(5), memory: 2 << 30 }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 64 << 20, time: Duration::from_millis(250), outputs: 1000, output_bytes: 8 << 20 }
+        Self {
+            memory: 64 << 20,
+            time: Duration::from_millis(250),
+            outputs: 1000,
+            output_bytes: 8 << 20,
+            compile: CompileLimits::default(),
+        }
     }
 }
 

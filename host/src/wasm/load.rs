@@ -14,6 +14,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -75,6 +76,12 @@ pub enum LoadError {
     Neither { path: PathBuf, wanted: Kind, exports: Vec<String> },
     #[error("{} is not valid WebAssembly ({why}): build the module again", .path.display())]
     Invalid { path: PathBuf, why: String },
+    #[error("{} takes more than {limit:?} of CPU time to compile: what it was made of has very large functions; `limits: {{compile-time: …}}` gives it more", .path.display())]
+    SlowToCompile { path: PathBuf, limit: Duration },
+    #[error("{} needs more than {} of memory to compile: what it was made of has very large functions; `limits: {{compile-memory: …}}` gives it more", .path.display(), Bytes(*.limit))]
+    LargeToCompile { path: PathBuf, limit: u64 },
+    #[error("{} cannot be compiled: that is done in a process of its own, which does not start ({why})", .path.display())]
+    NoCompiler { path: PathBuf, why: io::Error },
     #[error("{} does not fit millstream:stage@{VERSION} ({why}): build it with an SDK of this version", .path.display())]
     Unfit { path: PathBuf, why: String },
 }

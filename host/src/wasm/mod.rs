@@ -4,6 +4,7 @@
 //! [`Cache`] keeps what came of it. A worker makes an [`Instance`] of what is [`Compiled`] and hands it records, or a
 //! [`SourceInstance`] and polls it; the [`Limits`] bound what one call may cost. What a guest may ask of the host is in `imports`.
 
+mod apart;
 mod batcher;
 #[allow(unsafe_code, reason = "compiled modules of our own are loaded as they are")]
 mod cache;
@@ -29,12 +30,13 @@ pub(crate) mod fixture;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use apart::started_to_compile;
 pub use cache::Cache;
 pub use engine::{Compiled, Engine};
 pub use http::{Site, Sites};
 pub use instance::{Input, OpenError, Setup};
 pub use interface::Kind;
-pub use limits::Limits;
+pub use limits::{CompileLimits, Limits};
 pub use load::{LoadError, Module};
 pub use source::SourceInstance;
 pub use stage::Instance;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod allow;
+mod bomb;
 mod build;
 mod cases;
 mod clients;

@@ -176,7 +176,7 @@ fn a_guest_that_asks_for_nothing_fails_for_what_it_does_alone() {
 #[test]
 fn a_failure_is_that_records_alone() {
     let time = Duration::from_millis(100);
-    let limits = Limits { memory: 8 << 20, time, outputs: 5, output_bytes: 1 << 20 };
+    let limits = Limits { memory: 8 << 20, time, outputs: 5, output_bytes: 1 << 20, ..Limits::default() };
     for (fails, words) in [
         ("panic", "fault(trap) panicked at "),
         ("fault", "fault(asked) asked for a fault"),

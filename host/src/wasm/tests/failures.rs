@@ -52,6 +52,23 @@ fn an_answer_that_lies_outside_its_memory_is_its_fault() {
 }
 
 #[test]
+fn words_that_are_no_text_are_its_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    // It rejects, with a message of two bytes at 600.
+    let body = r"(i32.store8 (i32.const 512) (i32.const 1))
+        (i32.store (i32.const 540) (i32.const 600))
+        (i32.store (i32.const 544) (i32.const 2))
+        (i32.store16 (i32.const 600) (i32.const 0xfeff))
+        i32.const 512";
+    let garbled = written(folder.path(), &transform(body)).unwrap();
+    let failed = show(&One::of("").hand_to(&mut Instance::new(&garbled, setup()).unwrap()));
+    assert!(failed.starts_with("fault(trap) ") && failed.to_lowercase().contains("utf-8"), "{failed}");
+    // The same with two letters is its own word.
+    let plain = written(folder.path(), &transform(&body.replace("0xfeff", "0x6b6f"))).unwrap();
+    assert_eq!(show(&One::of("").hand_to(&mut Instance::new(&plain, setup()).unwrap())), "reject ok");
+}
+
+#[test]
 fn a_fresh_instance_follows_a_trap_and_a_fault() {
     let mut trial = Stage::trial();
     assert_eq!(trial.says("calls"), "k=1");
