@@ -4,14 +4,14 @@
 //! The process is this very program under a command that no user sees: it reads a component, and writes its machine code.
 
 use super::{engine, failure::one_line, limits::CompileLimits};
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::{
     env,
     ffi::OsStr,
     io::{self, Read, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, ExitStatus, Stdio},
+    process::{Command, ExitCode, Stdio},
     thread,
     time::Duration,
 };
@@ -20,6 +20,8 @@ use std::{
 const COMMAND: &str = "compile-apart";
 /// It says that the component is not valid, and why.
 const NOT_VALID: u8 = 2;
+/// What a program of Rust's ends with when it panics.
+const PANIC: i32 = 101;
 /// Without this much more until it is killed, it would not be told that its time is over.
 const AFTER: u64 = 2;
 
@@ -45,7 +47,7 @@ pub(super) fn program() -> io::Result<PathBuf> {
 pub(super) fn compile(program: &Path, component: &[u8], limits: CompileLimits) -> Result<Vec<u8>, Failed> {
     let mut child = Command::new(program)
         .arg(COMMAND)
-        .args([limits.time.as_secs(), limits.memory].map(|limit| limit.to_string()))
+        .args([limits.time.as_millis().div_ceil(1000), limits.memory.into()].map(|limit| limit.to_string()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -63,14 +65,11 @@ pub(super) fn compile(program: &Path, component: &[u8], limits: CompileLimits) -
         Some(code) if code == i32::from(NOT_VALID) => {
             Err(Failed::NotValid(String::from_utf8_lossy(&output.stderr).into_owned()))
         }
-        _ if was_late(output.status) => Err(Failed::Time),
-        // An allocation that fails ends a process, one way or another.
-        _ => Err(Failed::Memory),
+        None if output.status.signal() == Some(Signal::XCPU.as_raw()) => Err(Failed::Time),
+        // An allocation that fails ends a process, by a signal or by a panic.
+        None | Some(PANIC) => Err(Failed::Memory),
+        Some(_) => Err(Failed::Process(io::Error::other(output.status.to_string()))),
     }
-}
-
-fn was_late(status: ExitStatus) -> bool {
-    status.signal() == Some(Signal::XCPU.as_raw())
 }
 
 /// Whether this process was started to compile, and how it did.
@@ -95,10 +94,16 @@ pub fn started_to_compile() -> Option<ExitCode> {
 /// From here on this process has so much.
 fn bound(limits: CompileLimits) -> io::Result<()> {
     let seconds = limits.time.as_secs();
-    setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: Some(seconds + AFTER) })?;
-    setrlimit(Resource::As, Rlimit { current: Some(limits.memory), maximum: Some(limits.memory) })?;
+    lower(Resource::Cpu, seconds, seconds + AFTER)?;
+    lower(Resource::As, limits.memory, limits.memory)?;
     // That it ends is expected: nobody wants its memory on a disk.
-    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
+    lower(Resource::Core, 0, 0)
+}
+
+/// Where the user has set less already, that holds.
+fn lower(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+    let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    Ok(setrlimit(resource, Rlimit { current: Some(current.min(most)), maximum: Some(maximum.min(most)) })?)
 }
 
 fn translate() -> io::Result<Result<(), String>> {
