@@ -99,7 +99,10 @@ pub(crate) struct Said {
 impl Said {
     fn of(words: &str, output: Output) -> Said {
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        let (out, err) = (text(output.stdout), text(output.stderr));
+        let (out, mut err) = (text(output.stdout), text(output.stderr));
+        // Said of what takes longer than a second, and that is the machine's affair.
+        let is_slow = |line: &str| line.starts_with("compiling ") && line.trim_end().ends_with(", once…");
+        err = err.split_inclusive('\n').filter(|line| !is_slow(line)).collect();
         let code = output.status.code().unwrap_or_else(|| panic!("{words}: {}\n{err}", output.status));
         Said { words: words.to_owned(), code, out, err }
     }
