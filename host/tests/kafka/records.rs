@@ -204,7 +204,7 @@ fn what_an_output_would_refuse_is_seen_before_it_is_sent() {
     let kafka = Kafka::shared();
     let pipeline = Pipeline::new(&kafka, TRIAL);
     let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
-    kafka.make(&input, 2, &[]);
+    kafka.make(&input, 1, &[]);
     kafka.make(&output, 1, &[("cleanup.policy", "compact"), ("max.message.bytes", "2000")]);
     let large = "x".repeat(3000);
     let records = vec![Sent { key: None, ..value("no key") }, value(&large), value("at 99999999999999"), value("good")];
