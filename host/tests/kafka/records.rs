@@ -275,3 +275,24 @@ fn outputs_of_one_record_keep_their_order() {
     let expected: Vec<_> = (0..3000).flat_map(|n| (0..3).map(move |part| format!("{n}/{part}"))).collect();
     assert_eq!(texts(&seen), expected);
 }
+
+/// It is tried once more on a fresh instance, and both together take longer than the group waits for a member that does
+/// not ask for records.
+#[test]
+fn a_guest_that_takes_longer_than_max_poll_interval_loses_and_doubles_nothing() {
+    let manifest = format!("{TRIAL}    limits: {{time: 4s}}\n    properties: {{max.poll.interval.ms: 6000}}\n");
+    let (_, seen, letters) = pass(&manifest, ["first", "loop", "last"].map(value).into());
+    assert_eq!((texts(&seen), texts(&letters)), (vec!["first".into(), "last".into()], vec!["loop".into()]));
+    assert_eq!(letters[0].header("millstream.error.code").as_deref(), Some("time-limit"));
+}
+
+/// One record gives ten times as many as the client's queue takes.
+#[test]
+fn a_full_queue_of_the_producer_is_waited_for() {
+    let manifest = format!("{TRIAL}    properties: {{queue.buffering.max.messages: 10}}\n");
+    let texts_in: Vec<_> = (0..30).map(|number| format!("burst 100 {number}")).collect();
+    let (_, seen, letters) = pass(&manifest, texts_in.iter().map(|text| value(text)).collect());
+    assert_eq!(letters, []);
+    let expected: Vec<_> = (0..30).flat_map(|n| (0..100).map(move |part| format!("{n}/{part}"))).collect();
+    assert_eq!(texts(&seen), expected);
+}
