@@ -11,7 +11,7 @@ fn odd_modules(manifest: &str) -> Folder {
         .file("empty.wasm", "")
         .module("core.wasm", "(module)")
         .module("other-world.wasm", r#"(component (core module $m) (export "m" (core module $m)))"#)
-        .module("greedy.wasm", r#"(component (import "wasi:http/types@0.2.0" (instance)))"#)
+        .module("greedy.wasm", r#"(component (import "wasi:keyvalue/store@0.2.0" (instance)))"#)
         .file("folder/x", "")
         .trial("trial.wasm")
 }
