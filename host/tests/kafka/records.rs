@@ -276,16 +276,6 @@ fn outputs_of_one_record_keep_their_order() {
     assert_eq!(texts(&seen), expected);
 }
 
-/// It is tried once more on a fresh instance, and both together take longer than the group waits for a member that does
-/// not ask for records.
-#[test]
-fn a_guest_that_takes_longer_than_max_poll_interval_loses_and_doubles_nothing() {
-    let manifest = format!("{TRIAL}    limits: {{time: 4s}}\n    properties: {{max.poll.interval.ms: 6000}}\n");
-    let (_, seen, letters) = pass(&manifest, ["first", "loop", "last"].map(value).into());
-    assert_eq!((texts(&seen), texts(&letters)), (vec!["first".into(), "last".into()], vec!["loop".into()]));
-    assert_eq!(letters[0].header("millstream.error.code").as_deref(), Some("time-limit"));
-}
-
 /// One record gives ten times as many as the client's queue takes.
 #[test]
 fn a_full_queue_of_the_producer_is_waited_for() {
