@@ -170,8 +170,8 @@ fn damaged(path: &Path) -> Option<Component> {
 #[expect(unsafe_code, reason = "a compiled module is machine code: the one place that has to trust some")]
 pub(super) fn deserialize(engine: &Engine, compiled: &[u8]) -> Option<Component> {
     // SAFETY: these bytes come from `Component::serialize`, or `Engine::precompile_component`. Either they came through a
-    // pipe from this very program, started once more to compile; or they were written by `write` into a folder that this user
-    // owns and that nobody else can write to, and what lay there when others could was removed; the file's name holds the hash of the compiler that made them, and their digest shows
-    // that they are still those that were written.
+    // pipe from this very program, started once more to compile; or they were written by `write` into a folder that this
+    // user owns and that nobody else can write to, and what lay there when others could was removed; the file's name
+    // holds the hash of the compiler that made them, and their digest shows that they are still those that were written.
     unsafe { Component::deserialize(engine, compiled) }.ok()
 }

@@ -26,15 +26,8 @@ pub(crate) fn what_was_sent_is_seen_by_nobody_before_the_commit<L: Log>() {
 }
 
 pub(crate) fn the_next_transaction_is_worked_on_while_one_is_committed<L: Log>() {
-    let log = L::with(&[1], &[1]);
-    log.put(partition(0, 0), &rows("a b"));
-    let mut member = Member::join(&log, settings());
-    member.reads(2);
-    member.link.begin().unwrap();
-    member.link.send(&out("A"), None).unwrap();
-    member.link.start_commit(&progress(&[(0, 1)])).unwrap();
-    member.link.begin().unwrap();
-    member.link.send(&out("B"), None).unwrap();
+    let (log, mut member) = with_a_commit_that_has_begun::<L>();
+    member.write("B").unwrap();
     member.link.finish_commit().unwrap();
     sees(&log, 0, "0: A");
     stands(&log, partition(0, 0), 1);
@@ -46,15 +39,20 @@ pub(crate) fn the_next_transaction_is_worked_on_while_one_is_committed<L: Log>()
 }
 
 pub(crate) fn a_commit_that_has_begun_is_done_without_its_link<L: Log>() {
+    let (log, member) = with_a_commit_that_has_begun::<L>();
+    drop(member);
+    goes_on_behind(&log);
+}
+
+/// The first of two records is being committed.
+fn with_a_commit_that_has_begun<L: Log>() -> (L, Member<L>) {
     let log = L::with(&[1], &[1]);
     log.put(partition(0, 0), &rows("a b"));
     let mut member = Member::join(&log, settings());
     member.reads(2);
-    member.link.begin().unwrap();
-    member.link.send(&out("A"), None).unwrap();
+    member.write("A").unwrap();
     member.link.start_commit(&progress(&[(0, 1)])).unwrap();
-    drop(member);
-    goes_on_behind(&log);
+    (log, member)
 }
 
 /// A link of the same name goes on where the last commit was.
@@ -75,8 +73,7 @@ fn with_an_open_transaction<L: Log>() -> (L, Member<L>) {
     let mut member = Member::join(&log, settings());
     member.reads(2);
     member.deliver("A", &progress(&[(0, 1)])).unwrap();
-    member.link.begin().unwrap();
-    member.link.send(&out("never"), None).unwrap();
+    member.write("never").unwrap();
     (log, member)
 }
 

@@ -313,12 +313,16 @@ impl<L: Log> Member<L> {
         shown(of_first.map(|came| (came.partition.number, &came.row)))
     }
 
+    /// Writes values in a transaction, which stays open.
+    pub(crate) fn write(&mut self, values: &str) -> Result<(), Fault> {
+        self.link.begin()?;
+        let mut values = values.split(' ').filter(|value| !value.is_empty());
+        values.try_for_each(|value| self.link.send(&out(value), None))
+    }
+
     /// Writes values and progress in one transaction.
     pub(crate) fn deliver(&mut self, values: &str, done: &Progress) -> Result<(), Fault> {
-        self.link.begin()?;
-        for value in values.split(' ').filter(|value| !value.is_empty()) {
-            self.link.send(&out(value), None)?;
-        }
+        self.write(values)?;
         self.link.commit(done)
     }
 
