@@ -105,7 +105,7 @@ impl Scanner for Member {
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<bool> {
-        match self.reader.commit(progress) {
+        match self.reader.membership().commit(&self.reader.offsets(progress)) {
             Ok(()) => Ok(true),
             Err(Fault::Aborted(why) | Fault::Unavailable(why)) => {
                 tracing::debug!("{why}");

@@ -1,7 +1,9 @@
 //! Kafka behind the seam. Raw librdkafka types, and bare numbers for offsets, stay in this folder.
 
+mod ahead;
 #[allow(unsafe_code, reason = "messages of librdkafka, without a copy")]
 mod batch;
+mod commit;
 mod groups;
 mod health;
 mod member;
@@ -30,6 +32,7 @@ pub use topics::KafkaTopics;
 
 use super::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken};
 use crate::manifest::Delivery;
+use commit::Undone;
 use reader::Reader;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use writer::Writer;
@@ -43,8 +46,9 @@ pub struct KafkaLink {
     cluster: Cluster,
     settings: Arc<LinkSettings>,
     health: Arc<Health>,
-    reader: Option<Reader>,
+    // In this order: a commit that is under way ends before the group is left.
     writer: Option<Writer>,
+    reader: Option<Reader>,
     /// Partitions whose offsets are gone, for the next reader to know.
     lost: BTreeSet<Partition>,
 }
@@ -115,18 +119,37 @@ impl Link for KafkaLink {
         sent.map_err(|fault| judge(&self.health, fault))
     }
 
+    fn is_full(&self) -> bool {
+        self.writer.as_ref().is_some_and(Writer::is_full)
+    }
+
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
-        let (Some(reader), Some(writer)) = (self.reader.as_mut(), self.writer.as_mut()) else {
+        self.start_commit(progress)?;
+        self.finish_commit()
+    }
+
+    fn start_commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        self.finish_commit()?;
+        let (Some(reader), Some(writer)) = (self.reader.as_ref(), self.writer.as_mut()) else {
             return Err(unconnected());
         };
-        let committed = self.health.watch_over(|| match self.settings.delivery {
+        let (offsets, membership) = (reader.offsets(progress), reader.membership());
+        let started = match self.settings.delivery {
             // The group's metadata is taken afresh: with an old generation the broker refuses, as it should.
-            Delivery::ExactlyOnce => {
-                reader.membership().and_then(|group| writer.commit(&reader.offsets(progress), &group))
-            }
-            Delivery::AtLeastOnce => writer.flush().and_then(|()| reader.commit(progress)),
-        });
-        committed.map_err(|fault| judge(&self.health, fault))
+            Delivery::ExactlyOnce => membership
+                .metadata()
+                .and_then(|group| writer.start_commit(move |ending| ending.commit(&offsets, &group))),
+            Delivery::AtLeastOnce => writer.start_commit(move |ending| {
+                ending.flush()?;
+                membership.commit(&offsets).map_err(Undone::Group)
+            }),
+        };
+        started.map_err(|fault| judge(&self.health, fault))
+    }
+
+    fn finish_commit(&mut self) -> Result<(), Fault> {
+        let finished = self.writer.as_mut().map_or(Ok(()), Writer::finish_commit);
+        finished.map_err(|fault| judge(&self.health, fault))
     }
 
     fn recover(&mut self) -> Result<Assignment, Fault> {

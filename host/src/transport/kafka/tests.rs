@@ -1,6 +1,6 @@
 //! What the clients make of a broker's answers, shown on librdkafka's own mock of one.
 
-use super::{KafkaLink, health::Health, reader::Reader, settings::Cluster, writer::Writer};
+use super::{KafkaLink, commit::Ending, health::Health, reader::Reader, settings::Cluster, writer::Writer};
 use crate::{
     manifest::{Delivery, OnLostOffset, Start},
     transport::{Batch, Fault, Link, LinkSettings, Outgoing, Taken},
@@ -149,7 +149,7 @@ fn a_missing_right_to_read_is_said_again_until_it_is_given() {
 fn who_is_no_member_has_no_membership_to_commit_with() {
     let mock = mock();
     let reader = mock.reader();
-    let fault = reader.membership().err().unwrap();
+    let fault = reader.membership().metadata().err().unwrap();
     assert!(matches!(fault, Fault::Aborted(_)), "{fault:?}");
 }
 
@@ -166,7 +166,8 @@ fn an_end_before_what_is_there_is_not_believed() {
     let mut writer = mock.writer().unwrap();
     for _ in 0..2 {
         writer.send(&RECORD, None).unwrap();
-        writer.flush().unwrap();
+        writer.start_commit(Ending::flush).unwrap();
+        writer.finish_commit().unwrap();
     }
     // A broker that knows of the first record alone tells its end.
     mock.broker.partition_leader("in", 0, Some(1)).unwrap();

@@ -1,7 +1,9 @@
 //! The producing half of a link: one transactional writer, or, at least once, an idempotent one.
 
 use super::{
+    ahead::Ahead,
     batch::Queued,
+    commit::{Commit, Ending, STEP, Undone},
     health::Health,
     raw::{self, Answer, End, Headers, Parts, Topic},
     reader::notice,
@@ -12,26 +14,17 @@ use crate::transport::{Fault, LinkSettings, Outgoing};
 use rdkafka::{
     client::ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::ConsumerGroupMetadata,
     error::{KafkaError, RDKafkaErrorCode},
     message::{DeliveryResult, Message},
     producer::{BaseProducer, Producer, ProducerContext},
-    topic_partition_list::TopicPartitionList,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// A step of a call whose outcome is waited for: between two steps failed deliveries are served.
-const STEP: Duration = Duration::from_millis(100);
 /// How long one question to the cluster may take.
 const QUESTION: Duration = Duration::from_secs(2);
-/// How long the group's coordinator may take for a transaction's progress: the library aborts the transaction when it
-/// takes longer.
-const PROGRESS: Duration = Duration::from_secs(5);
-/// How long an outcome is waited for before it counts as unknown.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a writer that is given up tries to abort what it had open.
 const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a new writer asks to be let in before the worker is told that there is no answer.
@@ -41,6 +34,17 @@ const INIT_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Reports {
     failed: Mutex<Option<(RDKafkaErrorCode, String)>>,
     health: Arc<Health>,
+}
+
+impl Reports {
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// True when a record was not delivered.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
 }
 
 impl ClientContext for Reports {
@@ -80,12 +84,25 @@ enum State {
     Doubtful,
 }
 
+/// A commit, from its beginning until its outcome is asked for.
+enum Last {
+    /// There is none.
+    Told,
+    UnderWay(Commit),
+    Known(Result<(), Fault>),
+}
+
 pub(super) struct Writer {
-    // In this order: the handles go before their client.
+    // In this order: the handles go before their client, and the commit that is under way before both.
+    last: Last,
     topics: Vec<Topic>,
-    producer: BaseProducer<Reports>,
+    producer: Arc<BaseProducer<Reports>>,
     settings: Arc<LinkSettings>,
     state: State,
+    /// The transaction behind the one that is being committed was begun.
+    has_next: bool,
+    /// Its records, until it can be opened.
+    ahead: Ahead,
     /// It was let in.
     ready: bool,
     begun: Instant,
@@ -98,22 +115,25 @@ impl Writer {
         let producer: BaseProducer<Reports> = BaseProducer::from_config_and_context(&cluster.writer(settings), reports)
             .map_err(|error| Fault::Fatal(error.to_string()))?;
         let mut writer = Writer {
+            last: Last::Told,
             topics: settings
                 .outputs
                 .iter()
                 .map(|name| Topic::new(&producer, name).ok_or_else(|| Fault::Fatal(format!("{name}: no such topic"))))
                 .collect::<Result<_, _>>()?,
-            producer,
+            producer: Arc::new(producer),
             settings: settings.clone(),
             state: State::Closed,
+            has_next: false,
+            ahead: Ahead::default(),
             ready: false,
             begun: Instant::now(),
         };
+        // The library asks for a number to write under: at once, when it has reached no broker, and then after half a
+        // second; but also when it learns of a topic. What keeps it from that, shows below.
+        let first = settings.outputs.first().map(String::as_str);
+        writer.producer.client().fetch_metadata(first, QUESTION).ok();
         if settings.delivery == Delivery::ExactlyOnce {
-            // The library looks for a broker to be let in by at once, when it has reached none, and then after half a
-            // second; but also when it learns of a topic. What keeps it from that, shows below.
-            let first = settings.outputs.first().map(String::as_str);
-            writer.producer.client().fetch_metadata(first, QUESTION).ok();
             writer.init()?;
         }
         writer.ready = true;
@@ -159,7 +179,19 @@ impl Writer {
         }
     }
 
+    /// Begins a transaction. While the last one's commit is under way, its records wait here.
     pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        self.look();
+        match self.last {
+            Last::Told => self.open_transaction(),
+            Last::UnderWay(_) | Last::Known(_) => {
+                self.has_next = true;
+                self.catch_up()
+            }
+        }
+    }
+
+    fn open_transaction(&mut self) -> Result<(), Fault> {
         self.begun = Instant::now();
         if self.settings.delivery == Delivery::ExactlyOnce {
             match self.producer.begin_transaction() {
@@ -172,21 +204,73 @@ impl Writer {
         Ok(())
     }
 
+    /// Notes the outcome of the commit that is under way, when there is one already.
+    fn look(&mut self) {
+        if matches!(&self.last, Last::UnderWay(commit) if commit.is_known()) {
+            self.await_outcome();
+        }
+    }
+
+    fn await_outcome(&mut self) {
+        if let Last::UnderWay(commit) = std::mem::replace(&mut self.last, Last::Told) {
+            let outcome = match commit.outcome() {
+                Ok(()) => {
+                    self.state = State::Closed;
+                    Ok(())
+                }
+                Err(Undone::Answered(answer)) => Err(self.fault(answer)),
+                Err(Undone::Group(fault)) => Err(fault),
+                Err(Undone::Silence) => Err(Fault::Unknown("there was no answer to the commit".into())),
+            };
+            self.last = Last::Known(outcome);
+        }
+    }
+
+    /// Opens the next transaction and sends what waited for that, if the commit before it is done.
+    fn catch_up(&mut self) -> Result<(), Fault> {
+        if !self.has_next || !matches!(self.last, Last::Told | Last::Known(Ok(()))) {
+            return Ok(());
+        }
+        self.has_next = false;
+        self.open_transaction()?;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let sent = ahead.drain(|output, parts| self.produce(output, parts));
+        self.ahead = ahead;
+        sent
+    }
+
     pub(super) fn send(&mut self, record: &Outgoing<'_>, origin: Option<&Queued>) -> Result<(), Fault> {
         let mut headers = origin.filter(|_| record.keep_headers).and_then(Headers::copy_of);
         if !record.headers.is_empty() {
             let list = headers.get_or_insert_with(Headers::new);
             record.headers.iter().for_each(|header| list.push(&header.name, header.value.as_deref()));
         }
-        let mut parts = Parts {
+        let parts = Parts {
             partition: record.partition,
             key: record.key,
             value: record.value,
             timestamp: record.timestamp,
             headers,
         };
+        self.look();
+        self.catch_up()?;
+        if self.has_next {
+            self.ahead.push(record.output, parts);
+            return Ok(());
+        }
+        self.produce(record.output, parts)
+    }
+
+    /// True when what waits for the last commit has grown so large that it is to be waited for; or when that will never
+    /// be sent.
+    pub(super) fn is_full(&self) -> bool {
+        self.has_next && (self.ahead.is_full() || matches!(self.last, Last::Known(Err(_))))
+    }
+
+    /// Hands a record to the client.
+    fn produce(&mut self, output: usize, mut parts: Parts<'_>) -> Result<(), Fault> {
         loop {
-            match raw::produce(&self.producer, &self.topics[record.output], &mut parts) {
+            match raw::produce(&self.producer, &self.topics[output], &mut parts) {
                 Ok(()) => return Ok(()),
                 // Back-pressure: the client takes more when it has sent some.
                 Err(RDKafkaErrorCode::QueueFull) => {
@@ -204,59 +288,33 @@ impl Writer {
                 }
                 // Not counted by the library: were we to go on, the commit would succeed without this record.
                 Err(code) => {
-                    let topic = &self.settings.outputs[record.output];
+                    let topic = &self.settings.outputs[output];
                     return Err(refusal(code, topic).unwrap_or_else(|| Fault::Aborted(format!("{topic}: {code}"))));
                 }
             }
         }
     }
 
-    /// Progress and commit, in the transaction.
-    pub(super) fn commit(&mut self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), Fault> {
-        if offsets.count() > 0 {
-            self.until_known(|writer| match writer.producer.send_offsets_to_transaction(offsets, group, PROGRESS) {
-                Ok(()) => Answer::Done,
-                Err(KafkaError::Transaction(error)) => raw::answer(&error),
-                Err(error) => Answer::Fatal(error.to_string()),
-            })?;
-        }
+    /// Begins a commit, as `end` says, behind everything that was sent.
+    pub(super) fn start_commit(
+        &mut self,
+        end: impl FnOnce(&Ending) -> Result<(), Undone> + Send + 'static,
+    ) -> Result<(), Fault> {
+        self.catch_up()?;
+        let ending = Ending { producer: self.producer.clone(), control: self.settings.control.clone() };
+        let commit = Commit::start(ending, end)
+            .map_err(|error| Fault::Unavailable(format!("the system gives no thread to commit with: {error}")))?;
         self.state = State::Doubtful;
-        self.until_known(|writer| raw::end_transaction(&writer.producer, End::Commit, STEP))?;
-        self.state = State::Closed;
+        self.last = Last::UnderWay(commit);
         Ok(())
     }
 
-    /// Waits until everything sent is acknowledged, outside of transactions.
-    pub(super) fn flush(&mut self) -> Result<(), Fault> {
-        self.until_known(|writer| {
-            let done = raw::flush(&writer.producer, STEP);
-            raw::serve(&writer.producer);
-            let failed = writer.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-            match (failed, done) {
-                (true, _) => Answer::Abort("a record was not delivered".into()),
-                (false, true) => Answer::Done,
-                (false, false) => Answer::Pending,
-            }
-        })?;
-        self.state = State::Closed;
-        Ok(())
-    }
-
-    /// Calls until the outcome is known, serving the client's events between two calls: it waits for them itself.
-    fn until_known(&mut self, call: impl Fn(&Writer) -> Answer) -> Result<(), Fault> {
-        let since = Instant::now();
-        loop {
-            let answer = call(self);
-            raw::serve(&self.producer);
-            match answer {
-                Answer::Done => return Ok(()),
-                Answer::Pending if since.elapsed() > PATIENCE || self.settings.control.out_of_patience() => {
-                    self.state = State::Doubtful;
-                    return Err(Fault::Unknown("there was no answer to the commit".into()));
-                }
-                Answer::Pending => {}
-                other => return Err(self.fault(other)),
-            }
+    /// Waits for the outcome of the commit that was begun, if one was.
+    pub(super) fn finish_commit(&mut self) -> Result<(), Fault> {
+        self.await_outcome();
+        match std::mem::replace(&mut self.last, Last::Told) {
+            Last::Known(outcome) => outcome,
+            Last::Told | Last::UnderWay(_) => Ok(()),
         }
     }
 
@@ -315,6 +373,7 @@ impl Writer {
     /// Gives the writer up. What is known never to be committed is aborted now, so that readers and the next writer
     /// need not wait for it; what is in doubt is left to the next writer, whose start settles it.
     pub(super) fn settle(mut self) {
+        self.await_outcome();
         if self.state == State::Open && self.settings.delivery == Delivery::ExactlyOnce {
             let since = Instant::now();
             while let Answer::Pending = raw::end_transaction(&self.producer, End::Abort, STEP) {

@@ -4,6 +4,7 @@
 //! two transactions.
 
 pub(super) mod instead;
+mod membership;
 mod starts;
 
 use super::{
@@ -14,10 +15,11 @@ use super::{
 };
 use crate::transport::{Assignment, Fault, LinkSettings, NextOffset, Partition, Progress, Taken};
 use instead::Instead;
+use membership::Membership;
 use rdkafka::{
     client::ClientContext,
     config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::{Offset, TopicPartitionList},
     types::RDKafkaRespErr,
@@ -371,47 +373,14 @@ impl Reader {
         &self.settings.inputs[partition.input]
     }
 
-    /// What a transaction needs to know of the group, as it is now.
-    pub(super) fn membership(&self) -> Result<ConsumerGroupMetadata, Fault> {
-        let group = self.consumer.group_metadata().ok_or_else(|| Fault::Fatal("the consumer has no group".into()))?;
-        // Afterwards: what was lost before it was asked for shows now, and nothing comes back before the next poll.
-        self.check_member()?;
-        Ok(group)
-    }
-
-    /// A member that was thrown out has no generation any more, and must not commit without one: a group that is
-    /// empty by now would accept it.
-    fn check_member(&self) -> Result<(), Fault> {
-        match raw::has_generation(&self.consumer) && !raw::assignment_lost(&self.consumer) {
-            true => Ok(()),
-            false => Err(Fault::Aborted("the group has given the partitions to others".into())),
-        }
-    }
-
     /// Progress as the library takes it.
     pub(super) fn offsets(&self, progress: &Progress) -> TopicPartitionList {
         places::offsets(&self.settings.inputs, progress)
     }
 
-    /// Commits progress without a transaction.
-    pub(super) fn commit(&self, progress: &Progress) -> Result<(), Fault> {
-        // The library takes an empty list for an error.
-        if progress.is_empty() {
-            return Ok(());
-        }
-        self.check_member()?;
-        match self.consumer.commit(&self.offsets(progress), CommitMode::Sync) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(match error.rdkafka_error_code() {
-                Some(
-                    RDKafkaErrorCode::IllegalGeneration
-                    | RDKafkaErrorCode::UnknownMemberId
-                    | RDKafkaErrorCode::FencedInstanceId
-                    | RDKafkaErrorCode::RebalanceInProgress,
-                ) => Fault::Aborted(error.to_string()),
-                _ => Fault::Unavailable(error.to_string()),
-            }),
-        }
+    /// What commits progress for this member.
+    pub(super) fn membership(&self) -> Membership {
+        Membership(self.consumer.clone())
     }
 
     /// True when only a new reader can go on.
