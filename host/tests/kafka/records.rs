@@ -109,6 +109,23 @@ fn what_a_guest_knows_of_its_record() {
 }
 
 #[test]
+fn a_member_with_a_record_that_takes_longer_than_the_poll_interval_stays_one() {
+    let kafka = Kafka::shared();
+    // Kafka takes a member of such an interval for dead after six seconds, and this record takes seven, twice.
+    let manifest = format!("{TRIAL}    limits: {{time: 7s}}\n    properties: {{max.poll.interval.ms: 6000}}\n");
+    let pipeline = Pipeline::new(&kafka, &manifest);
+    let (input, group) = (pipeline.topic("in"), format!("{}.trial", pipeline.name));
+    kafka.make(&input, 2, &[]);
+    let host = pipeline.run(&[]);
+    host.until("it is a member", Duration::from_secs(60), || kafka.is_shared_by(&group, 1));
+    let member = kafka.members(&group);
+    kafka.send(&input, [value("loop")]);
+    host.wait_until_said("dead letter: ");
+    host.until("it is done", Duration::from_secs(60), || kafka.lag(&group, &input) == 0);
+    assert_eq!(kafka.members(&group), member);
+}
+
+#[test]
 fn a_record_that_fails_becomes_a_dead_letter_and_the_others_go_on() {
     let failing =
         ["reject", "fault", "panic", "loop", "memory", "recurse", "many 5000", "to nowhere x", "partition 99"];

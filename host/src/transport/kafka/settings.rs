@@ -8,6 +8,12 @@ use crate::{
 use rdkafka::config::ClientConfig;
 use std::{collections::BTreeMap, fmt};
 
+/// How long a member may be at work without a word to its group.
+const SILENCE: &str = "max.poll.interval.ms";
+/// What the library allows between two polls, in milliseconds, when nobody says anything, and the most that it does.
+const POLL_INTERVAL: u128 = 300_000;
+const DAY: u128 = 86_400_000;
+
 /// Which log it is, and how to reach it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -40,7 +46,10 @@ impl Cluster {
             // A broker that comes back is found within a second, not within ten.
             .set("reconnect.backoff.max.ms", "1000");
         for (name, value) in &self.properties {
-            config.set(name, value);
+            // How long a worker may be silent is the reader's alone to say.
+            if name != SILENCE {
+                config.set(name, value);
+            }
         }
         // A topic that is gone is not to come back by itself, with the broker's defaults in place of its own shape.
         config.set("allow.auto.create.topics", "false");
@@ -65,6 +74,10 @@ impl Cluster {
             // A follower may not know the last position yet.
             config.set("client.rack", "");
         }
+        // Else a member that is at work on a slow record is taken for dead, and whoever gets its partitions as well.
+        let written = self.properties.get(SILENCE).and_then(|text| text.parse().ok());
+        let needed = 2 * settings.transaction_timeout.as_millis();
+        config.set(SILENCE, needed.max(written.unwrap_or(POLL_INTERVAL)).min(DAY).to_string());
         config
     }
 
@@ -135,5 +148,29 @@ impl Cluster {
 fn default(config: &mut ClientConfig, name: &str, value: &str) {
     if config.get(name).is_none() {
         config.set(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_member_may_be_silent_for_longer_than_a_transaction_may_take() {
+        let interval = |written: Option<&str>, transaction: u64| {
+            let properties = written.map(|written| ("max.poll.interval.ms".to_owned(), written.to_owned()));
+            let cluster = Cluster { brokers: String::new(), properties: properties.into_iter().collect() };
+            let settings = LinkSettings {
+                transaction_timeout: Duration::from_secs(transaction),
+                ..LinkSettings::of_reader("group", "topic", crate::manifest::Start::Earliest)
+            };
+            cluster.reader(&settings).get("max.poll.interval.ms").map(str::to_owned)
+        };
+        assert_eq!(interval(None, 10), Some("300000".to_owned()));
+        assert_eq!(interval(None, 400), Some("800000".to_owned()));
+        assert_eq!(interval(Some("600000"), 10), Some("600000".to_owned()));
+        assert_eq!(interval(Some("6000"), 10), Some("20000".to_owned()));
+        assert_eq!(interval(None, 100_000), Some("86400000".to_owned()));
     }
 }

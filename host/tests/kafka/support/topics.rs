@@ -150,9 +150,24 @@ impl Kafka {
 
     /// Whether so many members have a group's partitions among them, and none is still to get its own.
     pub fn is_shared_by(&self, group: &str, members: usize) -> bool {
+        self.group(group).groups().iter().any(|group| group.state() == "Stable" && group.members().len() == members)
+    }
+
+    /// The members of a group, under the names that they got when they joined.
+    pub fn members(&self, group: &str) -> Vec<String> {
+        let found = self.group(group);
+        found.groups().iter().flat_map(|group| group.members()).map(|member| member.id().to_owned()).collect()
+    }
+
+    fn group(&self, name: &str) -> rdkafka::groups::GroupList {
         let client: BaseConsumer = self.config().create().unwrap();
-        let found = client.fetch_group_list(Some(group), Duration::from_secs(30)).unwrap();
-        found.groups().iter().any(|group| group.state() == "Stable" && group.members().len() == members)
+        let mut found = None;
+        // A coordinator that has become one a moment ago does not know yet.
+        super::until("the group's coordinator answers", Duration::from_secs(60), || {
+            found = client.fetch_group_list(Some(name), Duration::from_secs(30)).ok();
+            found.is_some()
+        });
+        found.unwrap()
     }
 }
 
