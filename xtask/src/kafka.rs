@@ -32,11 +32,22 @@ pub struct Setup {
     pub default_timeouts: bool,
     /// For measurements: the full compiler, which a short test does not pay back.
     pub fast: bool,
+    /// Another way to the one broker that there is.
+    pub second: Option<Second>,
+}
+
+/// A listener of a broker's whose clients are sent elsewhere: there somebody stands between the two.
+#[derive(Clone, Copy, Debug)]
+pub struct Second {
+    /// Where it listens.
+    pub behind: u16,
+    /// Where its clients find it.
+    pub front: u16,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { brokers: 1, properties: Vec::new(), default_timeouts: false, fast: false }
+        Setup { brokers: 1, properties: Vec::new(), default_timeouts: false, fast: false, second: None }
     }
 }
 
@@ -287,7 +298,7 @@ fn properties(home: &Path, number: usize, port: u16, controller: u16, setup: &Se
     let mut lines = vec![
         ("node.id", number.to_string()),
         ("controller.quorum.voters", format!("{CONTROLLER}@127.0.0.1:{controller}")),
-        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,SECOND:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
         ("controller.listener.names", "CONTROLLER".into()),
         ("log.dirs", home.join("data").display().to_string()),
         ("num.network.threads", "2".into()),
@@ -309,7 +320,8 @@ fn properties(home: &Path, number: usize, port: u16, controller: u16, setup: &Se
             .extend([("process.roles", "controller".into()), ("listeners", format!("CONTROLLER://127.0.0.1:{port}"))]),
         _ => lines.extend([
             ("process.roles", "broker".into()),
-            ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            ("listeners", listeners(port, setup.second.map(|second| second.behind))),
+            ("advertised.listeners", listeners(port, setup.second.map(|second| second.front))),
             ("inter.broker.listener.name", "PLAINTEXT".into()),
         ]),
     }
@@ -328,4 +340,9 @@ fn properties(home: &Path, number: usize, port: u16, controller: u16, setup: &Se
     }
     let own = setup.properties.iter().map(|(key, value)| (key.as_str(), value.clone()));
     lines.into_iter().chain(own).map(|(key, value)| format!("{key}={value}\n")).collect()
+}
+
+fn listeners(first: u16, second: Option<u16>) -> String {
+    let second = second.map_or_else(String::new, |port| format!(",SECOND://127.0.0.1:{port}"));
+    format!("PLAINTEXT://127.0.0.1:{first}{second}")
 }

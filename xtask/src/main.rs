@@ -16,6 +16,8 @@ const HELP: &str = "cargo xtask COMMAND
   test [FILTER]      everything that CI runs: format, lints, and all tests: of the host, on a real Kafka too, of the SDK,
                      and of new projects in every language; with a filter only those tests of the host
   soak [FILTER…]     the tests that have full counts, with these; takes long
+  soak --minutes N [--seed S]
+                     faults of every kind at random, under load, for so long
   guests             build the guests of this repository
   kafka [PORT]       run a Kafka from Maven Central (9092), with its data in the target folder, until Ctrl-C
   bench passthrough  the host beside native code on one broker; `bench` alone says how
@@ -30,7 +32,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words[..] {
         ["test", ref rest @ ..] => test(rest),
-        ["soak", ref rest @ ..] => soak(rest),
+        ["soak", "--minutes", minutes] => storm(minutes, "1"),
+        ["soak", "--minutes", minutes, "--seed", seed] => storm(minutes, seed),
+        ["soak", ref rest @ ..] if !rest.iter().any(|word| word.starts_with('-')) => soak(rest),
         ["bench", ref rest @ ..] => bench::run(rest),
         ["guests"] => guests::build().map(|folder| println!("{}", folder.display())),
         ["kafka"] => run_kafka(9092),
@@ -107,6 +111,16 @@ fn soak(filter: &[&str]) -> Result<()> {
     // The modules with tests that ask whether they soak.
     arguments.extend(if filter.is_empty() { &["delivery::", "sources::"] } else { filter });
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])
+}
+
+fn storm(minutes: &str, seed: &str) -> Result<()> {
+    for number in [minutes, seed] {
+        number.parse::<u64>().with_context(|| format!("{number} is no whole number"))?;
+    }
+    guests::build()?;
+    kafka::fetch()?;
+    let arguments = ["test", "--test", "kafka", "--", "--nocapture", "storm::"];
+    cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK_MINUTES", minutes), ("MILLSTREAM_SOAK_SEED", seed)])
 }
 
 fn run_kafka(port: u16) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Exactly once, shown by harm: hosts and brokers are killed again and again, and every record is counted at the far
 //! end by a reader that watches all along.
 
-use crate::support::{Host, Kafka, Pipeline, Seen, Sent, Watch, broken_host, read_all, soak, until};
+use crate::support::{Answers, Host, Kafka, Pipeline, Proxied, Seen, Sent, Watch, broken_host, read_all, soak, until};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -181,6 +181,47 @@ fn delivery_is_exactly_once_while_coordinators_move() {
     let setup = Setup { brokers: 3, ..Setup::default() };
     let found = harm(&counts, &setup, |pipeline| pipeline.run(&[]));
     assert_eq!(found, Vec::<String>::new());
+}
+
+/// Answers come late, or never, those to commits among them: what became of each is found out.
+#[test]
+fn delivery_is_exactly_once_while_answers_are_late_or_lost() {
+    let found = with_answers_late_or_lost(|pipeline| pipeline.run(&[]));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+fn with_answers_late_or_lost(start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let Proxied { cluster: _cluster, direct, through, proxy } = Proxied::start(folder.path(), &Setup::default());
+    let pipeline = Pipeline::new(&through, COPY);
+    let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
+    direct.make(&input, 4, &[]);
+    direct.make(&output, 4, &[]);
+    let watch = Watch::start(&direct, &output);
+    let records = 6_000;
+    let sending = send_slowly(&direct, &input, records, Duration::from_secs(35));
+    let mut hosts = [start(&pipeline), start(&pipeline)];
+    hosts[0].until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
+    // Longer than a request is waited for, than a session, and, once, than a transaction may take.
+    let longest = if soak() { 70_000 } else { 13_000 };
+    for (round, held) in [300, 7_500, 400, 600, longest, 200].into_iter().enumerate() {
+        proxy.let_answers_be(Answers::HeldBack);
+        thread::sleep(Duration::from_millis(held));
+        // What was held back arrives, or is lost.
+        if round % 2 == 0 {
+            proxy.cut();
+        }
+        proxy.let_answers_be(Answers::Late(Duration::from_millis(20)));
+        thread::sleep(Duration::from_millis(1700));
+    }
+    proxy.let_answers_be(Answers::Prompt);
+    sending.join().unwrap();
+    for host in &mut hosts {
+        assert!(host.is_running(), "the host ended by itself:\n{}", host.said());
+        host.kill();
+    }
+    pipeline.drain();
+    problems(&direct, &input, &watch, records)
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod refusals;
 mod same;
 mod seam;
 mod sources;
+mod storm;
 #[path = "../../src/transport/suite/mod.rs"]
 mod suite;
 mod support;

@@ -29,7 +29,7 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
     CALLS.set(calls);
     let text = value.as_deref().and_then(|value| str::from_utf8(value).ok()).unwrap_or_default();
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let number = rest.parse::<usize>();
+    let number = rest.split(' ').next().unwrap_or_default().parse::<usize>();
     let one = |value: String| Ok(vec![record(key.clone(), value)]);
 
     match word {

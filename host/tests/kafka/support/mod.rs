@@ -3,6 +3,7 @@
 mod host;
 #[path = "../../support/process.rs"]
 mod process;
+mod proxy;
 #[allow(unsafe_code, reason = "header names that are not text, which the wrapper does not let through")]
 pub mod raw;
 mod topics;
@@ -10,6 +11,7 @@ mod watch;
 
 pub use host::Pipeline;
 pub(crate) use process::{Host, broken_host, guests, soak};
+pub use proxy::{Answers, Proxied, Proxy};
 pub use topics::{Kafka, Sent, send_one, unique};
 pub use watch::{Seen, Watch, read_all};
 

@@ -70,7 +70,12 @@ impl Watch {
 
     /// Everything seen so far.
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen_from(0)
+    }
+
+    /// The same without so many at its beginning.
+    pub fn seen_from(&self, first: usize) -> Vec<Seen> {
+        self.seen.lock().unwrap()[first..].to_vec()
     }
 }
 
