@@ -6,13 +6,11 @@
 //! that is not what was written is not used.
 
 use super::{batcher, load::Module};
-use crate::text::hex;
 use rustix::process::geteuid;
-use sha2::{Digest, Sha256};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     hash::{DefaultHasher, Hash, Hasher},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
@@ -21,8 +19,12 @@ use std::{
 };
 use wasmtime::{Engine, component::Component};
 
-/// Each file begins with the SHA-256 of the rest.
-const DIGEST_BYTES: usize = 32;
+/// Each file ends with the CRC-32C of what stands before: a disk that was full or failed may have left something else.
+const CHECKSUM_BYTES: usize = 4;
+/// Which way of keeping them this is.
+const FORMAT: u32 = 2;
+/// How much is read at once.
+const PIECE: usize = 1 << 18;
 /// What was not used for so long is not kept longer.
 const UNUSED: Duration = Duration::from_hours(30 * 24);
 
@@ -54,15 +56,13 @@ impl Cache {
     pub(super) fn find(&self, engine: &Engine, module: &Module) -> Option<Component> {
         let folder = self.folder()?;
         let path = folder.join(file_name(engine, module));
-        let file = fs::read(&path).ok()?;
-        let Some((digest, compiled)) = file.split_first_chunk::<DIGEST_BYTES>() else {
-            return damaged(&path);
-        };
-        if digest[..] != Sha256::digest(compiled)[..] {
-            return damaged(&path);
+        match is_whole(&path) {
+            Ok(true) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Ok(false) | Err(_) => return damaged(&path),
         }
         note_use(&path);
-        deserialize(engine, compiled).or_else(|| damaged(&path))
+        deserialize_file(engine, &path).or_else(|| damaged(&path))
     }
 
     /// Keeps a compiled module. Without success the next run compiles it again, and that is all.
@@ -127,19 +127,39 @@ fn file_name(engine: &Engine, module: &Module) -> String {
     let mut compiler = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut compiler);
     batcher::MODULE.hash(&mut compiler);
-    format!("{}-{:016x}", hex(&Sha256::digest(module.component())), compiler.finish())
+    FORMAT.hash(&mut compiler);
+    format!("{}-{:016x}", module.component_digest(), compiler.finish())
 }
 
 /// Under a name of its own first: a file with the final name is always whole, whoever else writes it.
 fn write(folder: &Path, name: &str, compiled: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!("{name}.{}.{:016x}", process::id(), fastrand::u64(..)));
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
-        file.write_all(&Sha256::digest(compiled))?;
-        file.write_all(compiled)
+        file.write_all(compiled)?;
+        file.write_all(&crc32c::crc32c(compiled).to_le_bytes())
     });
     written.and_then(|()| fs::rename(&temporary, folder.join(name))).inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// True when a file is what was written.
+fn is_whole(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let Some(mut left) = usize::try_from(file.metadata()?.len()).ok().and_then(|all| all.checked_sub(CHECKSUM_BYTES))
+    else {
+        return Ok(false);
+    };
+    let (mut piece, mut found) = (vec![0; PIECE], 0);
+    while left > 0 {
+        let piece = &mut piece[..left.min(PIECE)];
+        file.read_exact(piece)?;
+        found = crc32c::crc32c_append(found, piece);
+        left -= piece.len();
+    }
+    let mut kept = [0; CHECKSUM_BYTES];
+    file.read_exact(&mut kept)?;
+    Ok(found == u32::from_le_bytes(kept))
 }
 
 /// That it is in use shows in its time, a day or less behind. Without the right to say so it is compiled again one day.
@@ -167,11 +187,20 @@ fn damaged(path: &Path) -> Option<Component> {
     None
 }
 
-#[expect(unsafe_code, reason = "a compiled module is machine code: the one place that has to trust some")]
+/// What a process of this very program compiled.
+#[expect(unsafe_code, reason = "a compiled module is machine code, which has to be trusted")]
 pub(super) fn deserialize(engine: &Engine, compiled: &[u8]) -> Option<Component> {
-    // SAFETY: these bytes come from `Component::serialize`, or `Engine::precompile_component`. Either they came through a
-    // pipe from this very program, started once more to compile; or they were written by `write` into a folder that this
-    // user owns and that nobody else can write to, and what lay there when others could was removed; the file's name
-    // holds the hash of the compiler that made them, and their digest shows that they are still those that were written.
+    // SAFETY: these bytes come from `Engine::precompile_component`, through a pipe from this very program, started once
+    // more to compile.
     unsafe { Component::deserialize(engine, compiled) }.ok()
+}
+
+/// The same from a file, of which only those pages are read that are used.
+#[expect(unsafe_code, reason = "a compiled module is machine code, which has to be trusted")]
+fn deserialize_file(engine: &Engine, path: &Path) -> Option<Component> {
+    // SAFETY: the file was written by `write`, of what `Component::serialize` gave, into a folder that this user owns and
+    // that nobody else can write to, and what lay there when others could was removed; its name holds the hash of the
+    // compiler that made it, and its checksum shows that it is still what was written. Nothing is written to a file that
+    // has its final name: another one takes its place.
+    unsafe { Component::deserialize_file(engine, path) }.ok()
 }

@@ -40,6 +40,7 @@ struct Parts {
     imports: Vec<String>,
     exports: Vec<String>,
     component: Vec<u8>,
+    component_digest: String,
 }
 
 /// Why a file is no module for this host.
@@ -93,11 +94,12 @@ impl Module {
         let path = path.to_path_buf();
         let digest = hex(&Sha256::digest(&bytes));
         let interface = interface(&path, &bytes)?;
-        let (interface, component) = if interface.component {
-            (interface, bytes)
+        let (interface, component, component_digest) = if interface.component {
+            (interface, bytes, digest.clone())
         } else {
             let component = encode(&path, &interface, bytes, kind)?;
-            (self::interface(&path, &component)?, component)
+            let digest = hex(&Sha256::digest(&component));
+            (self::interface(&path, &component)?, component, digest)
         };
 
         let fit = interface.fits(kind);
@@ -111,7 +113,9 @@ impl Module {
         }
         let Interface { imports, exports, .. } = interface;
         match fit {
-            Fit::Fits => Ok(Self(Arc::new(Parts { kind, path, digest, imports, exports, component }))),
+            Fit::Fits => {
+                Ok(Self(Arc::new(Parts { kind, path, digest, imports, exports, component, component_digest })))
+            }
             Fit::OtherVersion(version) => Err(other_version(&path, &version)),
             Fit::Other | Fit::Unknown => Err(LoadError::Neither { path, wanted: kind, exports }),
         }
@@ -155,6 +159,11 @@ impl Module {
     /// The names of what it exports.
     pub fn exports(&self) -> &[String] {
         &self.0.exports
+    }
+
+    /// The component's SHA-256 in hexadecimal: the file's own, unless it was made of what is there.
+    pub(super) fn component_digest(&self) -> &str {
+        &self.0.component_digest
     }
 
     /// The component: the file itself, or what was made of a core module.

@@ -124,16 +124,16 @@ impl Weather {
 fn harm_hosts(pipeline: &Pipeline, mut rng: Rng, weather: &Weather, faults: &Faults) -> Vec<Host> {
     let mut hosts: Vec<_> = (0..HOSTS).map(|_| pipeline.run(&[])).collect();
     while !weather.is_over() {
-        weather.wait(rng.u64(500..4000));
+        weather.wait(rng.u64(300..2500));
         let host = &mut hosts[rng.usize(0..HOSTS)];
         assert!(host.is_running(), "the host ended by itself:\n{}", host.said());
-        match rng.u32(0..10) {
-            0..6 => {
+        match rng.u32(0..20) {
+            0..14 => {
                 host.kill();
                 faults.note("hosts killed");
                 *host = pipeline.run(&[]);
             }
-            6..8 => {
+            14..18 => {
                 host.signal("TERM");
                 let status = host.wait(Duration::from_secs(20));
                 assert!(status.success(), "{status} after SIGTERM:\n{}", host.said());
