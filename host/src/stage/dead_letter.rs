@@ -1,6 +1,6 @@
 //! Dead letters: the record as it came, and why it failed.
 
-use super::{Failure, Output, StageSettings};
+use super::{Failure, Output, StageSettings, letter::PREFIX};
 use crate::{
     clock::Clock,
     record::Header,
@@ -72,7 +72,7 @@ fn headers(
 }
 
 fn header(name: &str, value: String) -> Header {
-    Header { name: format!("millstream.error.{name}"), value: Some(value.into_bytes()) }
+    Header { name: format!("{PREFIX}{name}"), value: Some(value.into_bytes()) }
 }
 
 /// At most so many bytes of a text, and no half character.

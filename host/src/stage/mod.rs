@@ -3,11 +3,13 @@
 mod breaker;
 mod dead_letter;
 pub mod guest;
+mod letter;
 mod output;
 mod retry;
 mod tally;
 
 pub use dead_letter::HEADROOM as LETTER_HEADROOM;
+pub use letter::{Choice, Letter};
 pub use output::Output;
 pub(crate) use output::{Router, outgoing};
 pub use retry::Retry;

@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 23] = [
     "",
     "new",
     "build",
@@ -21,6 +21,9 @@ const COMMANDS: [&str; 20] = [
     "offsets",
     "offsets show",
     "offsets set",
+    "dead-letters",
+    "dead-letters list",
+    "dead-letters show",
     "schema",
     "completions",
 ];
