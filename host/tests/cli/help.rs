@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "",
     "new",
     "build",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 23] = [
     "dead-letters",
     "dead-letters list",
     "dead-letters show",
+    "dead-letters retry",
     "schema",
     "completions",
 ];

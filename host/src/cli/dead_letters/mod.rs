@@ -1,7 +1,9 @@
 //! `dead-letters`: the records that failed, counted, shown one by one, and tried again.
 
+mod dry;
 mod list;
 mod read;
+mod retry;
 mod show;
 
 use super::{
@@ -20,11 +22,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What is said where there is nothing to show.
 const NONE: &str = "no dead letters wait\n";
 
-/// List and show the records that failed
+/// List and show the records that failed, and try them again
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   millstream dead-letters list
   millstream dead-letters show price --kind reject -n 5
+  millstream dead-letters retry price --module mended.wasm --dry-run
 
 A record that fails goes to its stage's dead-letter topic, with the reason.")]
 pub(super) struct Arguments {
@@ -69,6 +72,22 @@ its headers.")]
         #[arg(short = 'n', long, value_name = "N", env = "MILLSTREAM_COUNT")]
         count: Option<u64>,
     },
+    /// Try dead letters again, exactly once
+    #[command(after_help = "Examples:
+  millstream dead-letters retry price
+  millstream dead-letters retry price --kind reject --module mended.wasm --dry-run
+  millstream dead-letters retry price --code unknown-currency -n 100
+
+They go through the stage in their order, beside a host that runs or without
+one: what comes of them goes to the stage's outputs, in one transaction with
+the note that they are done. What was done is not done again, also after a
+crash. One that fails again is a dead letter again, with one attempt more;
+those that are not meant are left as they are. Both go to the end of their
+topic, and wait there for the next time.
+
+Exit codes: 0 done, whatever became of them, 1 failed while running, 2 what was
+asked is wrong, 3 some failed again (with --fail-on-dead-letter)")]
+    Retry(retry::Arguments),
 }
 
 /// Which letters are meant.
@@ -101,9 +120,10 @@ struct Reach {
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let Arguments { command, log: which, json } = arguments;
-    let manifest = which.manifest()?;
     match command {
+        Command::Retry(arguments) => retry::run(arguments, &which.source(), json),
         Command::List { stage, filter, reach } => {
+            let manifest = which.manifest()?;
             let stages = match &stage {
                 Some(name) => vec![find(&manifest, name)?],
                 None => manifest.stages.iter().collect(),
@@ -116,6 +136,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
             listed.print(json)
         }
         Command::Show { stage, filter, reach, count } => {
+            let manifest = which.manifest()?;
             let stage = find(&manifest, &stage)?;
             let most = count.unwrap_or(u64::MAX);
             let shown = match existing(&manifest)? {

@@ -2,11 +2,11 @@
 
 use super::group;
 use crate::{
-    manifest::{Manifest, Stage},
+    manifest::{Manifest, Stage, Start},
     record::Header,
     stage::Letter,
     transport::{
-        Batch, Incoming, Partition, Taken,
+        Batch, Incoming, Partition, Progress, Taken,
         log::{From, Log, Scan},
     },
 };
@@ -57,19 +57,32 @@ pub(super) fn each(
         let committed = lags.into_iter().map(|((_, number), lag)| (number, lag.committed.unwrap_or(0)));
         retried.push((*stage, committed.collect::<BTreeMap<_, _>>()));
     }
-    let mut found = |batch: &dyn Batch, index: usize| {
-        let (record, headers) = (batch.get(index), batch.headers(index));
-        let mut found = Found { letter: Letter::read(&headers), record, headers, waits: true };
-        let owner = retried.iter().find(|(stage, _)| found.is_of(manifest, stage));
-        let behind = owner.and_then(|(_, committed)| committed.get(&record.partition.number));
-        found.waits = behind.is_none_or(|next| record.offset.0 >= *next);
-        see(&found)
-    };
-    scan(log, topic, &mut found)
+    scan(log, topic, &mut |batch, ends| {
+        for index in 0..batch.len() {
+            let (record, headers) = (batch.get(index), batch.headers(index));
+            if ends.get(record.partition).is_none_or(|end| record.offset.next() > end) {
+                continue;
+            }
+            let mut found = Found { letter: Letter::read(&headers), record, headers, waits: true };
+            let owner = retried.iter().find(|(stage, _)| found.is_of(manifest, stage));
+            let behind = owner.and_then(|(_, committed)| committed.get(&record.partition.number));
+            found.waits = behind.is_none_or(|next| record.offset.0 >= *next);
+            if !see(&found)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
 }
 
-fn scan(log: &Log, topic: &str, see: &mut dyn FnMut(&dyn Batch, usize) -> Result<bool>) -> Result<()> {
-    let from = From::Start(crate::manifest::Start::Earliest);
+/// Hands over a topic's records in batches, until it hears false or each partition has come to where it ended at the
+/// start, which is told beside them: a batch may go beyond.
+pub(super) fn scan(
+    log: &Log,
+    topic: &str,
+    see: &mut dyn FnMut(Box<dyn Batch>, &Progress) -> Result<bool>,
+) -> Result<()> {
+    let from = From::Start(Start::Earliest);
     let scan = Scan { topic: topic.to_owned(), partition: None, from, group: None, uncommitted: false };
     let mut scanner = log.scanner(&scan)?;
     let mut open: Option<BTreeSet<Partition>> = None;
@@ -81,21 +94,16 @@ fn scan(log: &Log, topic: &str, see: &mut dyn FnMut(&dyn Batch, usize) -> Result
                 open = Some(starts.iter().filter(|at| is_open(*at)).map(|(partition, _)| partition).collect());
             }
             Taken::Records(batch) => {
-                let Some(open) = &mut open else { continue };
-                for index in 0..batch.len() {
-                    let Incoming { partition, offset, .. } = batch.get(index);
-                    let end = scanner.ends().get(partition);
-                    if end.is_some_and(|end| offset.next() <= end) && !see(&*batch, index)? {
-                        return Ok(());
-                    }
-                    if end.is_none_or(|end| offset.next() >= end) {
+                let lasts = (0..batch.len()).map(|index| batch.get(index)).map(|r| (r.partition, r.offset.next()));
+                for (partition, next) in lasts.chain(batch.ends().iter().copied()) {
+                    if let Some(open) =
+                        open.as_mut().filter(|_| scanner.ends().get(partition).is_none_or(|end| next >= end))
+                    {
                         open.remove(&partition);
                     }
                 }
-                for (partition, next) in batch.ends() {
-                    if scanner.ends().get(*partition).is_none_or(|end| *next >= end) {
-                        open.remove(partition);
-                    }
+                if !see(batch, scanner.ends())? {
+                    return Ok(());
                 }
             }
             Taken::Nothing => {}
