@@ -7,10 +7,7 @@ use crate::{
     lines::{OutputFormat, Shown},
     plan::{Part, Plan, Work},
     stage::{Counts, Stage},
-    transport::{
-        Batch, Incoming, Outgoing, Role,
-        log::{Lag, Log},
-    },
+    transport::{Batch, Incoming, Outgoing, Role, log::Log},
     wasm::Instance,
     worker::control::Control,
 };
@@ -23,7 +20,7 @@ use std::{
 };
 
 /// Runs the letters of a plan through its stage, and prints what comes of them; what became of them.
-pub(super) fn run(plan: Plan, log: &Log, lags: &BTreeMap<(String, u32), Lag>) -> Result<Counts> {
+pub(super) fn run(plan: Plan, log: &Log, stands: &BTreeMap<u32, u64>) -> Result<Counts> {
     let part = plan.parts.into_iter().next();
     let Some(Part { link, again: Some(again), work: Work::Stage { compiled, setup, settings }, .. }) = part else {
         return Err(anyhow!("a defect of the host: nothing is to be tried again"));
@@ -38,8 +35,7 @@ pub(super) fn run(plan: Plan, log: &Log, lags: &BTreeMap<(String, u32), Lag>) ->
         let letters = Rc::new(again.read(batch));
         for index in 0..letters.len() {
             let Incoming { partition, offset, .. } = letters.get(index);
-            let lag = lags.get(&(topic.clone(), partition.number));
-            if lag.and_then(|lag| lag.committed).is_some_and(|next| offset.0 < next) {
+            if stands.get(&partition.number).is_some_and(|next| offset.0 < *next) {
                 continue;
             }
             if again.most.is_some_and(|most| counts.tried() >= most) {

@@ -2,6 +2,7 @@
 
 use super::group;
 use crate::{
+    cli::say,
     manifest::{Manifest, Stage, Start},
     record::Header,
     stage::Letter,
@@ -14,13 +15,17 @@ use anyhow::Result;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// How many records are taken at once.
 const TOGETHER: usize = 10_000;
 /// Between two looks at what has come.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a broker may take to end the transaction of somebody who was killed.
+const LEFT_OPEN: Duration = Duration::from_secs(30);
 
 /// A record of a dead-letter topic.
 pub(super) struct Found<'a> {
@@ -42,6 +47,29 @@ impl Found<'_> {
     }
 }
 
+/// Where a group stands in each partition of a topic. A transaction that somebody left open hides it until its time is
+/// over.
+pub(super) fn stands(log: &Log, group: &str, topic: &str) -> Result<BTreeMap<u32, u64>> {
+    let (since, mut is_said) = (Instant::now(), false);
+    let offsets = log.offsets(group, &[topic.to_owned()])?;
+    loop {
+        match offsets.ask() {
+            Ok(lags) => {
+                let at = lags.into_iter().map(|((_, number), lag)| (number, lag.committed.unwrap_or(0).max(lag.start)));
+                return Ok(at.collect());
+            }
+            Err(error) if since.elapsed() > LEFT_OPEN => return Err(error.context(format!("group {group}"))),
+            Err(_) if !std::mem::replace(&mut is_said, true) => {
+                say(&format!(
+                    "group {group} does not tell yet where it stands: waiting, as it may have just been killed\n"
+                ));
+            }
+            Err(_) => {}
+        }
+        thread::sleep(LOOK);
+    }
+}
+
 /// Shows each record of a topic that is there, those of a partition in their order; goes on for as long as it hears
 /// true. `stages` are those whose dead letters lie in it.
 pub(super) fn each(
@@ -53,9 +81,7 @@ pub(super) fn each(
 ) -> Result<()> {
     let mut retried = Vec::new();
     for stage in stages {
-        let lags = log.offsets(&group(manifest, stage), &[topic.to_owned()])?.ask()?;
-        let committed = lags.into_iter().map(|((_, number), lag)| (number, lag.committed.unwrap_or(0)));
-        retried.push((*stage, committed.collect::<BTreeMap<_, _>>()));
+        retried.push((*stage, stands(log, &group(manifest, stage), topic)?));
     }
     scan(log, topic, &mut |batch, ends| {
         for index in 0..batch.len() {

@@ -1,6 +1,6 @@
 //! `dead-letters retry`: a stage's dead letters go through it once more, as `run` would do it.
 
-use super::{Filter, NONE, dry, find, group};
+use super::{Filter, NONE, dry, find, group, read::stands};
 use crate::{
     cli::{
         Exit,
@@ -13,13 +13,13 @@ use crate::{
     stage::Counts,
     supervisor::{self, Format, Options},
     text::{count, grouped},
-    transport::log::{Lag, Log, Rules, TopicFacts},
+    transport::log::{Log, PartitionFacts, Rules, TopicFacts},
     wasm::{self, Module},
     worker::control::Control,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
-use std::{collections::BTreeMap, fmt::Write, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// Which letters are tried again, and how.
 #[derive(clap::Args)]
@@ -55,43 +55,51 @@ pub(super) fn run(arguments: Arguments, source: &Source, json: bool) -> Result<E
     let loaded = load(source, &Wishes { only, module: arguments.module.clone(), ..Wishes::default() })?;
     say(&loaded.warnings);
     let fails = arguments.fail_on_dead_letter;
-    let Some(log) = existing(&loaded.manifest)? else { return nothing(json) };
-    let done = retry(arguments, &loaded, &log, json).map_err(explain(&log))?;
-    let Some((failed, is_orderly)) = done else { return nothing(json) };
-    Ok(match failed {
-        _ if !is_orderly => Exit::Failed,
-        true if fails => Exit::DeadLetters,
+    let name = arguments.stage.clone();
+    let done = match existing(&loaded.manifest)? {
+        Some(log) => retry(arguments, &loaded, &log).map_err(explain(&log))?,
+        None => Done::default(),
+    };
+    done.tell(&name, json)?;
+    Ok(match done {
+        Done { is_orderly: false, .. } => Exit::Failed,
+        Done { counts, .. } if fails && counts.dead_letters > 0 => Exit::DeadLetters,
         _ => Exit::Done,
     })
 }
 
-fn nothing(json: bool) -> Result<Exit> {
-    if !json {
-        print(NONE)?;
-    }
-    Ok(Exit::Done)
+/// How it went.
+struct Done {
+    counts: Counts,
+    /// Only what would be was looked at.
+    is_dry: bool,
+    /// It came to the last letter that was meant.
+    is_whole: bool,
+    /// Nothing went wrong.
+    is_orderly: bool,
 }
 
-/// Whether some failed again, and whether all went as it should; nothing when there are none that wait.
-fn retry(arguments: Arguments, loaded: &Loaded, log: &Log, json: bool) -> Result<Option<(bool, bool)>> {
+/// There was nothing to do.
+impl Default for Done {
+    fn default() -> Self {
+        Done { counts: Counts::default(), is_dry: false, is_whole: true, is_orderly: true }
+    }
+}
+
+fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
     let Loaded { manifest, compiled, .. } = loaded;
     let stage = find(manifest, &arguments.stage)?;
-    let Some(facts) = topics(stage, log)? else { return Ok(None) };
-    let lags = log.offsets(&group(manifest, stage), std::slice::from_ref(&stage.dead_letter))?.ask()?;
-    if lags.values().all(Lag::is_none) {
-        return Ok(None);
-    }
+    let Some(facts) = topics(stage, log)? else { return Ok(Done::default()) };
     refuse_overtaking(stage, &facts, arguments.yes || arguments.dry_run)?;
-    let ends: BTreeMap<_, _> = lags.iter().map(|((_, number), lag)| (*number, lag.end)).collect();
+    let ends = ends(&stage.dead_letter, log)?;
     let (choice, most) = (arguments.filter.choice(), arguments.count);
     let letters = Letters { stage, group: group(manifest, stage), choice, most, ends };
     let plan = Plan::again(manifest, log, compiled, &facts, &letters)
         .ok_or_else(|| wrong(format!("{} has no module", stage.name)))?;
     supervisor::start_log(Format::Text, false, false);
     if arguments.dry_run {
-        let counts = dry::run(plan, log, &lags)?;
-        say(&format!("{}\n", summary(&stage.name, &counts, "would be ", true)));
-        return Ok(Some((counts.dead_letters > 0, true)));
+        let counts = dry::run(plan, log, &stands(log, &letters.group, &stage.dead_letter)?)?;
+        return Ok(Done { counts, is_dry: true, ..Done::default() });
     }
     refuse_another(manifest, stage, log)?;
     let control = Arc::new(Control::default());
@@ -100,18 +108,54 @@ fn retry(arguments: Arguments, loaded: &Loaded, log: &Log, json: bool) -> Result
     let outcome = supervisor::run(plan, &control, &options)?;
     let counts = outcome.counts.first().copied().unwrap_or_default();
     let is_whole = most.is_some_and(|most| counts.tried() >= most) || is_at(&letters, log)?;
-    let text = match json {
-        true => {
-            let Counts { sent, dead_letters, left, foreign, .. } = counts;
-            let retried = counts.tried();
-            let all = json!({"stage": stage.name, "retried": retried, "through": retried - dead_letters, "sent": sent,
-                             "failed": dead_letters, "left": left, "foreign": foreign, "complete": is_whole});
-            all.to_string()
+    Ok(Done { counts, is_dry: false, is_whole, is_orderly: outcome.failures.is_empty() })
+}
+
+impl Done {
+    /// Says it; what would be is no result, as the records are that would come.
+    fn tell(&self, stage: &str, json: bool) -> Result<()> {
+        let text = if json { self.json(stage) } else { self.words(stage) };
+        if self.is_dry {
+            say(&text);
+            return Ok(());
         }
-        false => summary(&stage.name, &counts, "", is_whole),
-    };
-    print(&format!("{text}\n"))?;
-    Ok(Some((counts.dead_letters > 0, outcome.failures.is_empty())))
+        print(&text)
+    }
+
+    fn json(&self, stage: &str) -> String {
+        let Counts { sent, dead_letters, left, foreign, .. } = self.counts;
+        let retried = self.counts.tried();
+        let all = json!({"stage": stage, "retried": retried, "through": retried - dead_letters, "sent": sent,
+                         "failed": dead_letters, "left": left, "foreign": foreign, "complete": self.is_whole});
+        format!("{all}\n")
+    }
+
+    /// `price: 12 dead letters retried: 10 went through, 2 failed again; 3 left`.
+    fn words(&self, stage: &str) -> String {
+        let Counts { taken, dead_letters, left, foreign, .. } = self.counts;
+        if taken == 0 && self.is_whole && self.is_orderly {
+            return NONE.into();
+        }
+        let (retried, failed) = (count(self.counts.tried(), "dead letter"), grouped(dead_letters));
+        let through = grouped(self.counts.tried() - dead_letters);
+        let mut text = match self.is_dry {
+            true => {
+                format!("{stage}: {retried} would be retried: {through} would go through, {failed} would fail again")
+            }
+            false => format!("{stage}: {retried} retried: {through} went through, {failed} failed again"),
+        };
+        if left > 0 {
+            text.push_str(&format!("; {} left", grouped(left)));
+        }
+        if foreign > 0 {
+            text.push_str(&format!("; {} of others passed over", grouped(foreign)));
+        }
+        if !self.is_whole {
+            text.push_str("; it ended before the last one, and the same command goes on there");
+        }
+        text.push('\n');
+        text
+    }
 }
 
 /// What is known of the topics that it takes; nothing when the stage has had no dead letter yet.
@@ -126,6 +170,18 @@ fn topics(stage: &Stage, log: &Log) -> Result<Option<BTreeMap<String, TopicFacts
         Some(missing) => Err(wrong(format!("there is no topic {missing}: `run` makes it, or `topics create`"))),
         None => Ok(Some(facts)),
     }
+}
+
+/// Where each partition of a topic ends now.
+fn ends(topic: &str, log: &Log) -> Result<BTreeMap<u32, u64>> {
+    let partitions = log.topics()?.partitions(topic)?.unwrap_or_default();
+    let end = |facts: PartitionFacts| {
+        let number = facts.number;
+        let end =
+            facts.end.with_context(|| format!("{topic}/{number} does not tell where it ends: try again later"))?;
+        Ok((number, end))
+    };
+    partitions.into_iter().map(end).collect()
 }
 
 /// Of a compacted topic the last value of a key is what counts.
@@ -156,29 +212,6 @@ fn refuse_another(manifest: &Manifest, stage: &Stage, log: &Log) -> Result<()> {
 
 /// True when the group has come to where it was to.
 fn is_at(letters: &Letters<'_>, log: &Log) -> Result<bool> {
-    let lags = log.offsets(&letters.group, std::slice::from_ref(&letters.stage.dead_letter))?.ask()?;
-    Ok(lags.iter().all(|((_, number), lag)| {
-        lag.committed.unwrap_or(lag.start).max(lag.start) >= letters.ends.get(number).copied().unwrap_or(0)
-    }))
-}
-
-/// `price: 12 dead letters retried: 10 went through, 2 are dead letters again; 3 left`.
-fn summary(stage: &str, counts: &Counts, would: &str, is_whole: bool) -> String {
-    let Counts { dead_letters, left, foreign, .. } = *counts;
-    let through = grouped(counts.tried() - dead_letters);
-    let mut text = format!("{stage}: {} {would}retried", count(counts.tried(), "dead letter"));
-    match would {
-        "" => write!(text, ": {through} went through, {} failed again", grouped(dead_letters)).ok(),
-        _ => write!(text, ": {through} would go through, {} would fail again", grouped(dead_letters)).ok(),
-    };
-    if left > 0 {
-        write!(text, "; {} left", grouped(left)).ok();
-    }
-    if foreign > 0 {
-        write!(text, "; {} of others passed over", grouped(foreign)).ok();
-    }
-    if !is_whole {
-        text.push_str("; it ended before the last one, and the same command goes on there");
-    }
-    text
+    let stands = stands(log, &letters.group, &letters.stage.dead_letter)?;
+    Ok(stands.iter().all(|(number, next)| *next >= letters.ends.get(number).copied().unwrap_or(0)))
 }
