@@ -6,7 +6,7 @@ mod wanted;
 
 pub(crate) use parts::output;
 pub use parts::{setup, source_setup};
-pub use wanted::Wanted;
+pub use wanted::{Wanted, position_topic};
 
 use crate::{
     lines::OutputFormat,
@@ -77,6 +77,9 @@ pub struct Letters<'a> {
     pub most: Option<u64>,
     /// Where each partition of their topic ends: what comes behind is left for another time.
     pub ends: BTreeMap<u32, u64>,
+    /// The topic in which it is noted how far they were tried, and what is noted there; nothing where a group's offsets
+    /// are kept for good.
+    pub notes: Option<(String, BTreeMap<u32, u64>)>,
 }
 
 /// One part of a plan: a source, a stage or a sink with all of its workers.

@@ -4,10 +4,10 @@ use super::{Letters, Part, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
     source::SourceSettings,
-    stage::{Again, Output, Retry, StageSettings},
+    stage::{Again, Notes, Output, Retry, StageSettings},
     text::hex,
     transport::{
-        LinkSettings, NextOffset, Partition,
+        LinkSettings, NextOffset, Partition, Progress,
         log::{Log, Rules, TopicFacts},
     },
     wasm::{Allowed, Compiled, Input, Limits, Setup},
@@ -99,7 +99,10 @@ impl Surroundings<'_> {
     /// dead letter again: what was kept once is not given up by a second try, and one that waits holds up no other for
     /// long.
     pub(super) fn again(&self, letters: &Letters<'_>) -> Option<Part> {
-        let Letters { stage, group, choice, most, ends } = letters;
+        let Letters { stage, group, choice, most, ends, notes } = letters;
+        let progress = |at: &BTreeMap<u32, u64>| -> Progress {
+            at.iter().map(|(number, next)| (Partition { input: 0, number: *number }, NextOffset(*next))).collect()
+        };
         let retry = Retry {
             give_up_after: stage.on_error.retry.give_up_after.min(LONGEST_OUTAGE),
             together: true,
@@ -115,11 +118,14 @@ impl Surroundings<'_> {
             output: stage.outputs.len(),
             choice: choice.clone(),
             most: *most,
-            ends: ends
-                .iter()
-                .map(|(number, end)| (Partition { input: 0, number: *number }, NextOffset(*end)))
-                .collect(),
+            ends: progress(ends),
+            notes: notes.as_ref().map(|(_, known)| Notes {
+                output: part.link.outputs.len(),
+                topic: stage.dead_letter.clone(),
+                known: progress(known),
+            }),
         };
+        let notes = notes.iter().map(|(topic, _)| topic.clone());
         let inputs = vec![stage.dead_letter.clone()];
         let link = LinkSettings {
             group: group.clone(),
@@ -127,6 +133,7 @@ impl Surroundings<'_> {
             on_lost_offset: OnLostOffset::Earliest,
             inputs_digest: self.inputs_digest(&inputs),
             inputs,
+            outputs: part.link.outputs.into_iter().chain(notes).collect(),
             ..part.link
         };
         let name = format!("{}.dead-letter.retry", stage.name);

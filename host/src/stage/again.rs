@@ -29,6 +29,25 @@ pub struct Again {
     pub most: Option<u64>,
     /// Where the topic ended at the start: what comes behind is not read.
     pub ends: Progress,
+    /// Where it is noted how far they were tried, beside the group's offsets: a Kafka forgets those of a group that has
+    /// not been at work for some days, and then all would be tried again.
+    pub notes: Option<Notes>,
+}
+
+/// How far a stage's dead letters were tried, in a topic of its own.
+#[derive(Clone, Debug)]
+pub struct Notes {
+    /// Which of the link's outputs that is.
+    pub output: usize,
+    /// The dead letters' topic.
+    pub topic: String,
+    /// What was noted when this began.
+    pub known: Progress,
+}
+
+/// What a note is filed under: the last one of each counts.
+pub fn note_key(topic: &str, partition: u32) -> String {
+    format!("{topic}/{partition}")
 }
 
 /// Dead letters as the records that they were.
@@ -101,7 +120,8 @@ impl Again {
             origin: (from, Offset(letter.offset)),
             timestamp: letter.timestamp,
             headers,
-            attempts: letter.attempts,
+            // Whoever wrote it: a record that is tried again was tried before.
+            attempts: letter.attempts.max(1),
         }))
     }
 }
@@ -166,6 +186,42 @@ impl<L: Link> LetterLink<L> {
     }
 }
 
+impl<L: Link> LetterLink<L> {
+    /// Notes progress in the transaction that commits it.
+    fn note(&mut self, progress: &Progress) -> Result<(), Fault> {
+        let Some(Notes { output, topic, .. }) = &self.again.notes else { return Ok(()) };
+        for (partition, next) in progress.iter() {
+            let (key, value) = (note_key(topic, partition.number), next.to_string());
+            let note = Outgoing {
+                output: *output,
+                partition: Some(0),
+                key: Some(key.as_bytes()),
+                value: Some(value.as_bytes()),
+                timestamp: None,
+                keep_headers: false,
+                headers: &[],
+            };
+            self.link.send(&note, None)?;
+        }
+        Ok(())
+    }
+
+    /// Where the group has no offset any more, it goes on where it is noted that it was.
+    fn go_on(&mut self, mut assignment: Assignment) -> Result<Assignment, Fault> {
+        let Some(notes) = &self.again.notes else { return Ok(assignment) };
+        for (partition, start) in assignment.chosen.clone().iter() {
+            let end = self.again.ends.get(partition);
+            // A place behind the end is another topic's of this name.
+            if let Some(noted) = notes.known.get(partition).filter(|noted| *noted > start && Some(*noted) <= end) {
+                self.link.release(partition, noted)?;
+                assignment.starts.reach(partition, noted);
+                assignment.chosen.reach(partition, noted);
+            }
+        }
+        Ok(assignment)
+    }
+}
+
 impl<L: Link> Link for LetterLink<L> {
     type Batch = Letters<L::Batch>;
 
@@ -178,7 +234,8 @@ impl<L: Link> Link for LetterLink<L> {
     }
 
     fn rebalance(&mut self) -> Result<Assignment, Fault> {
-        self.link.rebalance()
+        let assignment = self.link.rebalance()?;
+        self.go_on(assignment)
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
@@ -215,10 +272,12 @@ impl<L: Link> Link for LetterLink<L> {
     }
 
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        self.note(progress)?;
         self.link.commit(progress)
     }
 
     fn start_commit(&mut self, progress: &Progress) -> Result<(), Fault> {
+        self.note(progress)?;
         self.link.start_commit(progress)
     }
 
@@ -227,7 +286,8 @@ impl<L: Link> Link for LetterLink<L> {
     }
 
     fn recover(&mut self) -> Result<Assignment, Fault> {
-        self.link.recover()
+        let assignment = self.link.recover()?;
+        self.go_on(assignment)
     }
 
     fn close(self) {
@@ -274,6 +334,7 @@ mod tests {
             output: 1,
             choice: Choice { kinds: vec!["reject".into()], ..Choice::default() },
             most: None,
+            notes: None,
             ends: Progress::from_iter([(FIRST, NextOffset(end))]),
         };
         again.read(Entries::new(letters))

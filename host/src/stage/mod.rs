@@ -9,7 +9,7 @@ mod output;
 mod retry;
 mod tally;
 
-pub use again::{Again, LetterLink, Letters};
+pub use again::{Again, LetterLink, Letters, Notes, note_key};
 pub use dead_letter::HEADROOM as LETTER_HEADROOM;
 pub use letter::{Choice, Letter};
 pub use output::Output;

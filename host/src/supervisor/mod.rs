@@ -49,6 +49,8 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// All dead letters of the run.
     pub dead_letters: u64,
+    /// It ended as nothing was left to do.
+    pub is_idle: bool,
     /// What became of the records of each part, in the plan's order.
     pub counts: Vec<Counts>,
 }
@@ -90,6 +92,7 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
     }
     let mut status = Status::new(options.quiet, &running, health);
     let mut failures = Vec::new();
+    let mut is_idle = false;
     let mut deadline = None;
     while running.iter().any(|stage| stage.workers > 0) {
         deadline = deadline.or_else(|| Some(Instant::from_std(control.stopped_at()? + END_WITHIN)));
@@ -112,7 +115,10 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
                     }
                 }
             }
-            Ok(Some(Event::Idle)) => control.stop(),
+            Ok(Some(Event::Idle)) => {
+                is_idle = true;
+                control.stop();
+            }
             Ok(None) => break,
             Err(_) if deadline.is_some_and(|end| Instant::now() >= end) => {
                 failures.push("a worker did not end in time: what it had not committed will be done again".into());
@@ -125,7 +131,7 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
     status.clear();
     summarize(&running, options.quiet);
     let counts: Vec<_> = running.iter().map(|stage| stage.tally.counts()).collect();
-    Ok(Outcome { failures, dead_letters: counts.iter().map(|counts| counts.dead_letters).sum(), counts })
+    Ok(Outcome { failures, dead_letters: counts.iter().map(|counts| counts.dead_letters).sum(), is_idle, counts })
 }
 
 /// Starts the difference between what runs, which is nothing, and the plan.

@@ -6,9 +6,10 @@ use crate::{
     process::{Host, broken_host, soak},
     support::{MILLSTREAM, Pipeline},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    fs::{self, File},
     thread,
     time::{Duration, Instant},
 };
@@ -153,4 +154,24 @@ fn letters_are_tried_again_beside_a_host_that_makes_more_of_them() {
     values.dedup();
     assert_eq!((rejects.len(), values.len()), (500 + 25, 500 + 25));
     assert_eq!(pipeline.values("out").len(), 450);
+}
+
+#[test]
+fn a_signal_ends_the_command_in_order_and_the_next_one_goes_on_there() {
+    let records = 12_000;
+    let pipeline = dead(records);
+    let output = pipeline.path("first");
+    let mut command = pipeline.command(MILLSTREAM, &format!("{RETRY} --json"));
+    let mut command = pipeline.start(command.stdout(File::create(&output).unwrap()));
+    command.wait_until_said("again a dead letter");
+    command.signal("INT");
+    assert!(command.wait(Duration::from_secs(30)).success(), "{}", command.said());
+    let first = &json_lines(&fs::read_to_string(&output).unwrap())[0];
+    let next = pipeline.given("", &format!("{RETRY} --json"));
+    let second = &json_lines(&next.out)[0];
+    assert_eq!((&first["complete"], &second["complete"]), (&json!(false), &json!(true)));
+    let through = [first, second].map(|said| said["through"].as_u64().unwrap());
+    assert!(through[0] > 0, "{first}");
+    assert_eq!(through[0] + through[1], records as u64 * 18 / 20);
+    assert_eq!(problems(&pipeline, records), Vec::<String>::new());
 }

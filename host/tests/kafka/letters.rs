@@ -2,7 +2,11 @@
 
 use crate::{
     command::{MILLSTREAM, Running, Said, json_lines},
-    support::{Host, Kafka, Pipeline, Seen, Sent, broken_host, read_all},
+    support::{Host, Kafka, Pipeline, Seen, Sent, broken_host, read_all, until},
+};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
 };
 use std::{
     collections::BTreeMap,
@@ -86,6 +90,9 @@ fn harm(records: usize, kills: u64, start: impl Fn(&Pipeline, u64) -> Host) -> V
         host.kill();
     }
     says(&pipeline, "dead-letters retry price --kind fault,limit");
+    // As after some days without a member.
+    forget(&kafka, &format!("{}.price.dead-letter.retry", pipeline.name));
+    says(&pipeline, "dead-letters retry price --kind fault,limit");
     // A reader finds nothing twice, and nothing too little.
     let mut problems = Vec::new();
     let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -111,6 +118,17 @@ fn harm(records: usize, kills: u64, start: impl Fn(&Pipeline, u64) -> Host) -> V
         problems.push(format!("{} letters wait in place of {}", waits.len(), due.len()));
     }
     problems
+}
+
+/// Has the cluster forget where a group stands.
+fn forget(kafka: &Kafka, group: &str) {
+    let admin: AdminClient<DefaultClientContext> = kafka.config().create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    // Until the member of a command that was killed is given up, the group is at work.
+    until("the group is deleted", Duration::from_secs(60), || {
+        let deleted = runtime.block_on(admin.delete_groups(&[group], &AdminOptions::new())).unwrap();
+        deleted.iter().all(Result::is_ok)
+    });
 }
 
 fn retry(pipeline: &Pipeline, run: u64, binary: &str, environment: &[(&str, &str)]) -> Host {

@@ -83,7 +83,8 @@ one: what comes of them goes to the stage's outputs, in one transaction with
 the note that they are done. What was done is not done again, also after a
 crash. One that fails again is a dead letter again, with one attempt more;
 those that are not meant are left as they are. Both go to the end of their
-topic, and wait there for the next time.
+topic, and wait there for the next time. A dry run calls the module, too: what
+it sends by HTTP is sent.
 
 Exit codes: 0 done, whatever became of them, 1 failed while running, 2 what was
 asked is wrong, 3 some failed again (with --fail-on-dead-letter)")]

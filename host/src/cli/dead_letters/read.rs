@@ -5,10 +5,10 @@ use crate::{
     cli::say,
     manifest::{Manifest, Stage, Start},
     record::Header,
-    stage::Letter,
+    stage::{Letter, note_key},
     transport::{
         Batch, Incoming, Partition, Progress, Taken,
-        log::{From, Log, Scan},
+        log::{From, Lag, Log, Scan},
     },
 };
 use anyhow::Result;
@@ -55,8 +55,15 @@ pub(super) fn stands(log: &Log, group: &str, topic: &str) -> Result<BTreeMap<u32
     loop {
         match offsets.ask() {
             Ok(lags) => {
-                let at = lags.into_iter().map(|((_, number), lag)| (number, lag.committed.unwrap_or(0).max(lag.start)));
-                return Ok(at.collect());
+                let noted = match lags.values().all(|lag| lag.committed.is_some()) {
+                    true => BTreeMap::new(),
+                    false => notes(log, group, topic)?,
+                };
+                let at = |number, lag: Lag| {
+                    let noted = noted.get(&number).copied().filter(|noted| *noted <= lag.end);
+                    lag.committed.or(noted).unwrap_or(0).max(lag.start)
+                };
+                return Ok(lags.into_iter().map(|((_, number), lag)| (number, at(number, lag))).collect());
             }
             Err(error) if since.elapsed() > LEFT_OPEN => return Err(error.context(format!("group {group}"))),
             Err(_) if !std::mem::replace(&mut is_said, true) => {
@@ -68,6 +75,30 @@ pub(super) fn stands(log: &Log, group: &str, topic: &str) -> Result<BTreeMap<u32
         }
         thread::sleep(LOOK);
     }
+}
+
+/// What is noted of how far the letters of a topic were tried: in a topic that is called as the group that tries them.
+pub(super) fn notes(log: &Log, group: &str, topic: &str) -> Result<BTreeMap<u32, u64>> {
+    let mut noted = BTreeMap::new();
+    let Log::Kafka(_) = log else { return Ok(noted) };
+    if !log.topics()?.find(&[group])?.contains_key(group) {
+        return Ok(noted);
+    }
+    scan(log, group, &mut |batch, _| {
+        for index in 0..batch.len() {
+            let Incoming { key, value, .. } = batch.get(index);
+            let text = |bytes: Option<&[u8]>| str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default().to_owned();
+            let (key, next) = (text(key), text(value).parse::<u64>().ok());
+            let number = key.rsplit_once('/').and_then(|(_, number)| number.parse().ok());
+            if let Some((number, next)) = number.zip(next)
+                && key == note_key(topic, number)
+            {
+                noted.insert(number, next);
+            }
+        }
+        Ok(true)
+    })?;
+    Ok(noted)
 }
 
 /// Shows each record of a topic that is there, those of a partition in their order; goes on for as long as it hears

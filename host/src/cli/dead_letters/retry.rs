@@ -1,6 +1,9 @@
 //! `dead-letters retry`: a stage's dead letters go through it once more, as `run` would do it.
 
-use super::{Filter, NONE, dry, find, group, read::stands};
+use super::{
+    Filter, NONE, dry, find, group,
+    read::{notes, stands},
+};
 use crate::{
     cli::{
         Exit,
@@ -8,8 +11,8 @@ use crate::{
         log::{existing, explain},
         print, say, wrong,
     },
-    manifest::{Manifest, Stage},
-    plan::{Letters, Plan},
+    manifest::Stage,
+    plan::{Letters, Plan, position_topic},
     stage::Counts,
     supervisor::{self, Format, Options},
     text::{count, grouped},
@@ -93,7 +96,13 @@ fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
     refuse_overtaking(stage, &facts, arguments.yes || arguments.dry_run)?;
     let ends = ends(&stage.dead_letter, log)?;
     let (choice, most) = (arguments.filter.choice(), arguments.count);
-    let letters = Letters { stage, group: group(manifest, stage), choice, most, ends };
+    let group = group(manifest, stage);
+    let notes = match log {
+        // An embedded log forgets nothing.
+        Log::Local(_) => None,
+        Log::Kafka(_) => Some((group.clone(), notes(log, &group, &stage.dead_letter)?)),
+    };
+    let letters = Letters { stage, group, choice, most, ends, notes };
     let plan = Plan::again(manifest, log, compiled, &facts, &letters)
         .ok_or_else(|| wrong(format!("{} has no module", stage.name)))?;
     supervisor::start_log(Format::Text, false, false);
@@ -101,13 +110,16 @@ fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
         let counts = dry::run(plan, log, &stands(log, &letters.group, &stage.dead_letter)?)?;
         return Ok(Done { counts, is_dry: true, ..Done::default() });
     }
-    refuse_another(manifest, stage, log)?;
+    refuse_another(&letters, log)?;
+    if let Some((topic, _)) = &letters.notes {
+        make(topic, log)?;
+    }
     let control = Arc::new(Control::default());
     supervisor::listen_to_signals(control.clone())?;
     let options = Options { until_idle: Some(Duration::ZERO), ..Options::default() };
     let outcome = supervisor::run(plan, &control, &options)?;
     let counts = outcome.counts.first().copied().unwrap_or_default();
-    let is_whole = most.is_some_and(|most| counts.tried() >= most) || is_at(&letters, log)?;
+    let is_whole = most.is_some_and(|most| counts.tried() >= most) || outcome.is_idle;
     Ok(Done { counts, is_dry: false, is_whole, is_orderly: outcome.failures.is_empty() })
 }
 
@@ -184,6 +196,15 @@ fn ends(topic: &str, log: &Log) -> Result<BTreeMap<u32, u64>> {
     partitions.into_iter().map(end).collect()
 }
 
+/// Makes the topic for the notes, when it is missing.
+fn make(topic: &str, log: &Log) -> Result<()> {
+    let topics = log.topics()?;
+    if !topics.find(&[topic])?.contains_key(topic) {
+        topics.create(&position_topic(topic))?;
+    }
+    Ok(())
+}
+
 /// Of a compacted topic the last value of a key is what counts.
 fn refuse_overtaking(stage: &Stage, facts: &BTreeMap<String, TopicFacts>, is_wanted: bool) -> Result<()> {
     let is_compacted = |topic: &&str| facts.get(*topic).is_some_and(|facts| Rules::of(facts).compacted);
@@ -200,18 +221,12 @@ fn refuse_overtaking(stage: &Stage, facts: &BTreeMap<String, TopicFacts>, is_wan
 }
 
 /// On an embedded log one process has a group; where another one has it, there would be nothing to do but wait.
-fn refuse_another(manifest: &Manifest, stage: &Stage, log: &Log) -> Result<()> {
+fn refuse_another(letters: &Letters<'_>, log: &Log) -> Result<()> {
     match log {
-        Log::Local(_) if log.groups().members(&group(manifest, stage))? > 0 => {
-            let name = &stage.name;
+        Log::Local(_) if log.groups().members(&letters.group)? > 0 => {
+            let name = &letters.stage.name;
             Err(wrong(format!("another `dead-letters retry {name}` is at work on this log: wait for its end")))
         }
         _ => Ok(()),
     }
-}
-
-/// True when the group has come to where it was to.
-fn is_at(letters: &Letters<'_>, log: &Log) -> Result<bool> {
-    let stands = stands(log, &letters.group, &letters.stage.dead_letter)?;
-    Ok(stands.iter().all(|(number, next)| *next >= letters.ends.get(number).copied().unwrap_or(0)))
 }
