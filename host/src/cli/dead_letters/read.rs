@@ -132,13 +132,12 @@ pub(super) fn each(
     })
 }
 
+/// Takes records, and where each partition ended at the start; says whether to go on.
+type See<'a> = &'a mut dyn FnMut(Box<dyn Batch>, &Progress) -> Result<bool>;
+
 /// Hands over a topic's records in batches, until it hears false or each partition has come to where it ended at the
 /// start, which is told beside them: a batch may go beyond.
-pub(super) fn scan(
-    log: &Log,
-    topic: &str,
-    see: &mut dyn FnMut(Box<dyn Batch>, &Progress) -> Result<bool>,
-) -> Result<()> {
+pub(super) fn scan(log: &Log, topic: &str, see: See<'_>) -> Result<()> {
     let from = From::Start(Start::Earliest);
     let scan = Scan { topic: topic.to_owned(), partition: None, from, group: None, uncommitted: false };
     let mut scanner = log.scanner(&scan)?;
