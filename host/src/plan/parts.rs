@@ -105,7 +105,6 @@ impl Surroundings<'_> {
         };
         let retry = Retry {
             give_up_after: stage.on_error.retry.give_up_after.min(LONGEST_OUTAGE),
-            together: true,
             ..stage.on_error.retry.clone()
         };
         let on_error =

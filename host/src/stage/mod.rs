@@ -118,9 +118,11 @@ impl Stage {
         }
     }
 
-    /// Tells its worker to end when so many records are tried, all of its stage's workers together.
-    pub fn with_quota(mut self, most: u64, control: Arc<Control>) -> Stage {
-        self.quota = Some(Quota { most, control });
+    /// The same for dead letters that somebody has tried again, and waits for: its worker is told to end when so many are
+    /// tried, and what is to pass is waited for once, and not for each.
+    pub fn for_letters(mut self, most: Option<u64>, control: &Arc<Control>) -> Stage {
+        self.retries.wait_together();
+        self.quota = most.map(|most| Quota { most, control: control.clone() });
         self
     }
 

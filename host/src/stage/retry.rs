@@ -12,8 +12,6 @@ pub struct Retry {
     pub max_backoff: Duration,
     /// How long a record is tried before it is given up.
     pub give_up_after: Duration,
-    /// That time is for all records together: what one waits for, the others wait for too.
-    pub together: bool,
 }
 
 impl Default for Retry {
@@ -22,7 +20,6 @@ impl Default for Retry {
             backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(10),
             give_up_after: Duration::from_secs(15 * 60),
-            together: false,
         }
     }
 }
@@ -50,11 +47,18 @@ pub(super) struct Retries {
     waiting: BTreeMap<Partition, Waiting>,
     /// When a record was put off for the first time.
     first: Option<Duration>,
+    /// The time to give up after is for all records together.
+    together: bool,
 }
 
 impl Retries {
     pub(super) fn new(rules: Retry) -> Retries {
-        Retries { rules, waiting: BTreeMap::new(), first: None }
+        Retries { rules, waiting: BTreeMap::new(), first: None, together: false }
+    }
+
+    /// From here on the time to give up after is for all records together: what one waits for, the others wait for too.
+    pub(super) fn wait_together(&mut self) {
+        self.together = true;
     }
 
     /// When the record may be tried again, if it was tried before.
@@ -71,7 +75,7 @@ impl Retries {
     pub(super) fn again(&mut self, at: (Partition, Offset), after_ms: Option<u64>, now: Duration) -> Option<Duration> {
         let (attempts, since) = self.find(at).map_or((1, now), |waiting| (waiting.attempts + 1, waiting.since));
         let first = *self.first.get_or_insert(now);
-        let begun = if self.rules.together { first } else { since };
+        let begun = if self.together { first } else { since };
         let left = self.rules.give_up_after.saturating_sub(now.saturating_sub(begun));
         if left.is_zero() {
             return None;

@@ -112,7 +112,9 @@ impl Group {
     fn is_at_end(&self, number: u32, lag: &Lag) -> bool {
         let Some(again) = &self.again else { return lag.is_none() };
         let end = again.ends.get(Partition { input: 0, number });
-        lag.committed.unwrap_or(lag.start).max(lag.start) >= end.map_or(0, |end| end.0)
+        // A place behind the end is one in another topic that had this name.
+        let at = lag.committed.filter(|next| *next <= lag.end).unwrap_or(lag.start);
+        at.max(lag.start) >= end.map_or(0, |end| end.0)
     }
 
     fn ask(&mut self) -> Result<BTreeMap<(String, u32), Lag>> {

@@ -72,9 +72,6 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
     };
     let stage = Stage::new(settings.clone(), guest, clock.clone(), place.tally.clone());
     let Some(again) = &part.again else { return Worker::new(link, stage, clock, on).run() };
-    let stage = match again.most {
-        Some(most) => stage.with_quota(most, control.clone()),
-        None => stage,
-    };
+    let stage = stage.for_letters(again.most, control);
     Worker::new(LetterLink::new(link, again.clone()), stage, clock, on).run()
 }

@@ -60,8 +60,10 @@ pub(super) fn stands(log: &Log, group: &str, topic: &str) -> Result<BTreeMap<u32
                     false => notes(log, group, topic)?,
                 };
                 let at = |number, lag: Lag| {
-                    let noted = noted.get(&number).copied().filter(|noted| *noted <= lag.end);
-                    lag.committed.or(noted).unwrap_or(0).max(lag.start)
+                    // A place behind the end is one in another topic that had this name.
+                    let is_here = |next: &u64| *next <= lag.end;
+                    let noted = noted.get(&number).copied().filter(is_here);
+                    lag.committed.filter(is_here).or(noted).unwrap_or(0).max(lag.start)
                 };
                 return Ok(lags.into_iter().map(|((_, number), lag)| (number, at(number, lag))).collect());
             }

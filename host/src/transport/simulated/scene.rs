@@ -53,7 +53,6 @@ pub(super) fn on_error(policy: Policy) -> OnError {
         backoff: Duration::from_millis(50),
         max_backoff: Duration::from_secs(2),
         give_up_after: Duration::from_secs(1_000_000),
-        together: false,
     };
     OnError { retry, stop_when: None, ..OnError::all(policy) }
 }
