@@ -7,7 +7,7 @@ use super::{
     client, say, terminal, wrong,
 };
 use crate::{
-    manifest::{self, Diagnostic, Kind, Manifest, NamedModule, Reading, Secret, Span},
+    manifest::{self, AsWritten, Diagnostic, Kind, Manifest, NamedModule, Reading, Secret, Span},
     plan,
     text::{hex, nearest},
     wasm::{self, Cache, Compiled, Engine, Instance, LoadError, Module, OpenError, Setup, SourceInstance},
@@ -53,6 +53,8 @@ pub(super) struct Wishes {
     pub(super) only: Vec<String>,
     /// Build the modules first.
     pub(super) build: bool,
+    /// This module in place of those that are chosen.
+    pub(super) module: Option<PathBuf>,
     /// Say nothing of what is done meanwhile.
     pub(super) quiet: bool,
 }
@@ -70,6 +72,12 @@ pub(super) fn read(source: &Source) -> Result<Reading> {
 pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     let path = &source.manifest;
     let mut reading = read(source)?;
+    if let Some(path) = &wishes.module {
+        let path = AsWritten { value: path.clone(), written: path.display().to_string() };
+        for named in reading.modules.iter_mut().filter(|named| wishes.only.contains(&named.name)) {
+            named.module = manifest::Module { path: path.clone(), sha256: None, build: None };
+        }
+    }
     let terminal = terminal();
     if let Some(draft) = reading.draft() {
         let known: Vec<_> = draft.parts().map(|(_, name)| name).collect();

@@ -36,19 +36,36 @@ pub(super) struct Which {
 impl Which {
     /// The log, or all [`Mistakes`] of the manifest that should say which.
     pub(super) fn open(&self) -> Result<Log> {
-        // In the folder of a pipeline its log is what is meant.
+        match (self.path(), &self.kafka) {
+            (Some(path), _) => open(&self.read(path)?),
+            (None, Some(brokers)) => Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new()))),
+            (None, None) => Err(wrong("no log is given: add `--kafka HOST:PORT`, or `--manifest FILE`")),
+        }
+    }
+
+    /// The manifest, where more of it is needed than its log; or all of its [`Mistakes`].
+    pub(super) fn manifest(&self) -> Result<Manifest> {
+        self.read(self.source().manifest)
+    }
+
+    /// The manifest's file, and the brokers that stand over its own.
+    pub(super) fn source(&self) -> Source {
+        let manifest = self.manifest.clone().unwrap_or_else(|| PathBuf::from(MANIFEST));
+        Source { manifest, kafka: self.kafka.clone() }
+    }
+
+    /// In the folder of a pipeline its log is what is meant, unless brokers are named.
+    fn path(&self) -> Option<PathBuf> {
         let here = || (self.kafka.is_none() && Path::new(MANIFEST).is_file()).then(|| PathBuf::from(MANIFEST));
-        let Some(path) = &self.manifest.clone().or_else(here) else {
-            let Some(brokers) = &self.kafka else {
-                return Err(wrong("no log is given: add `--kafka HOST:PORT`, or `--manifest FILE`"));
-            };
-            return Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new())));
-        };
-        let mut reading = read(&Source { manifest: path.clone(), kafka: self.kafka.clone() })?;
+        self.manifest.clone().or_else(here)
+    }
+
+    fn read(&self, path: PathBuf) -> Result<Manifest> {
+        let mut reading = read(&Source { manifest: path, kafka: self.kafka.clone() })?;
         let found = reading.draft().map(|draft| client::check(draft, &reading)).unwrap_or_default();
         found.into_iter().for_each(|mistake| reading.report.add(mistake));
         let (manifest, _) = reading.finish().map_err(|report| Mistakes(report.render(terminal())))?;
-        open(&manifest)
+        Ok(manifest)
     }
 }
 

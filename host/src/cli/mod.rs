@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod completions;
 mod consume;
+mod dead_letters;
 mod input;
 mod load;
 mod log;
@@ -61,6 +62,8 @@ enum Command {
     Produce(produce::Arguments),
     Consume(consume::Arguments),
     Offsets(offsets::Arguments),
+    #[command(visible_alias = "dlq")]
+    DeadLetters(dead_letters::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
         Command::Offsets(arguments) => offsets::run(arguments),
+        Command::DeadLetters(arguments) => dead_letters::run(arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };

@@ -65,7 +65,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let wishes = Wishes { only: arguments.only, build: arguments.build, quiet: arguments.quiet };
+    let wishes = Wishes { only: arguments.only, build: arguments.build, quiet: arguments.quiet, ..Wishes::default() };
     let loaded = load(&arguments.source, &wishes)?;
     say(&loaded.warnings);
     supervisor::start_log(arguments.log_format, arguments.quiet, arguments.scratch);

@@ -6,13 +6,13 @@ mod wanted;
 
 pub(crate) use parts::output;
 pub use parts::{setup, source_setup};
-pub use wanted::Wanted;
+pub use wanted::{Wanted, position_topic};
 
 use crate::{
     lines::OutputFormat,
-    manifest::{Delivery, Manifest},
+    manifest::{self, Delivery, Manifest},
     source::SourceSettings,
-    stage::StageSettings,
+    stage::{Again, Choice, StageSettings},
     text::count,
     transport::{
         LinkSettings,
@@ -65,6 +65,23 @@ pub enum Work {
     },
 }
 
+/// Dead letters that are to be tried again.
+pub struct Letters<'a> {
+    /// Whose they are.
+    pub stage: &'a manifest::Stage,
+    /// The group that tries them.
+    pub group: String,
+    /// Those that are meant.
+    pub choice: Choice,
+    /// So many of them; all, when nothing is said.
+    pub most: Option<u64>,
+    /// Where each partition of their topic ends: what comes behind is left for another time.
+    pub ends: BTreeMap<u32, u64>,
+    /// The topic in which it is noted how far they were tried, and what is noted there; nothing where a group's offsets
+    /// are kept for good.
+    pub notes: Option<(String, BTreeMap<u32, u64>)>,
+}
+
 /// One part of a plan: a source, a stage or a sink with all of its workers.
 pub struct Part {
     /// Its name.
@@ -77,6 +94,8 @@ pub struct Part {
     pub log: Log,
     /// How its workers are connected, and how many they are; each has a name, a place and a control of its own.
     pub link: LinkSettings,
+    /// What is tried again, when its input are a stage's dead letters.
+    pub again: Option<Arc<Again>>,
 }
 
 impl Plan {
@@ -94,6 +113,20 @@ impl Plan {
         let sinks = manifest.sinks.iter().map(|sink| around.sink(sink));
         let parts = sources.chain(stages).chain(sinks).collect();
         Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), log: log.clone(), parts }
+    }
+
+    /// The same for some of the dead letters of one stage, and nothing else; nothing when its module was not compiled.
+    pub fn again(
+        manifest: &Manifest,
+        log: &Log,
+        compiled: &BTreeMap<String, Compiled>,
+        topics: &BTreeMap<String, TopicFacts>,
+        letters: &Letters<'_>,
+    ) -> Option<Plan> {
+        // The run's own control is over that of its only part.
+        let around = Surroundings { manifest, log, compiled, topics, control: &Arc::default() };
+        let parts = vec![around.again(letters)?];
+        Some(Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), log: log.clone(), parts })
     }
 }
 

@@ -1,13 +1,13 @@
 //! The parts of a plan, made of what the manifest says and what is known of the log.
 
-use super::{Part, Work};
+use super::{Letters, Part, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
     source::SourceSettings,
-    stage::{Output, Retry, StageSettings},
+    stage::{Again, Notes, Output, Retry, StageSettings},
     text::hex,
     transport::{
-        LinkSettings,
+        LinkSettings, NextOffset, Partition, Progress,
         log::{Log, Rules, TopicFacts},
     },
     wasm::{Allowed, Compiled, Input, Limits, Setup},
@@ -26,6 +26,9 @@ const SINK_INTERVAL: Duration = Duration::from_millis(20);
 const PROGRESS_EVERY: u64 = 1000;
 /// How long a transaction may take, unless limits need more.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long dead letters that are tried again wait, all together, for what is to pass: whoever asked for it waits too.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(60);
 
 /// What is known when a plan is made.
 pub(super) struct Surroundings<'a> {
@@ -92,6 +95,50 @@ impl Surroundings<'_> {
         Some(self.part(&stage.name, work, stage.commit_interval, &stage.properties, link))
     }
 
+    /// A stage whose input are its own dead letters; nothing when its module was not compiled. Whatever fails again is a
+    /// dead letter again: what was kept once is not given up by a second try, and one that waits holds up no other for
+    /// long.
+    pub(super) fn again(&self, letters: &Letters<'_>) -> Option<Part> {
+        let Letters { stage, group, choice, most, ends, notes } = letters;
+        let progress = |at: &BTreeMap<u32, u64>| -> Progress {
+            at.iter().map(|(number, next)| (Partition { input: 0, number: *number }, NextOffset(*next))).collect()
+        };
+        let retry = Retry {
+            give_up_after: stage.on_error.retry.give_up_after.min(LONGEST_OUTAGE),
+            ..stage.on_error.retry.clone()
+        };
+        let on_error =
+            OnError { retry, retry_then: Policy::DeadLetter, stop_when: None, ..OnError::all(Policy::DeadLetter) };
+        let part = self.stage(&manifest::Stage { on_error, workers: 1, ..(*stage).clone() })?;
+        let again = Again {
+            pipeline: self.manifest.name.clone(),
+            stage: stage.name.clone(),
+            inputs: topics_of(&stage.inputs),
+            output: stage.outputs.len(),
+            choice: choice.clone(),
+            most: *most,
+            ends: progress(ends),
+            notes: notes.as_ref().map(|(_, known)| Notes {
+                output: part.link.outputs.len(),
+                topic: stage.dead_letter.clone(),
+                known: progress(known),
+            }),
+        };
+        let notes = notes.iter().map(|(topic, _)| topic.clone());
+        let inputs = vec![stage.dead_letter.clone()];
+        let link = LinkSettings {
+            group: group.clone(),
+            from: Start::Earliest,
+            on_lost_offset: OnLostOffset::Earliest,
+            inputs_digest: self.inputs_digest(&inputs),
+            inputs,
+            outputs: part.link.outputs.into_iter().chain(notes).collect(),
+            ..part.link
+        };
+        let name = format!("{}.dead-letter.retry", stage.name);
+        Some(Part { name, link, again: Some(Arc::new(again)), ..part })
+    }
+
     /// A sink is a stage whose function keeps what it gets.
     pub(super) fn sink(&self, sink: &manifest::Sink) -> Part {
         let inputs = topics_of(&sink.inputs);
@@ -122,7 +169,7 @@ impl Surroundings<'_> {
         properties: &Properties,
         link: LinkSettings,
     ) -> Part {
-        Part { name: name.to_owned(), work, commit_interval, log: self.log.with(properties), link }
+        Part { name: name.to_owned(), work, commit_interval, log: self.log.with(properties), link, again: None }
     }
 
     /// A link with everything that follows from its topics; what else it needs, its owner says.

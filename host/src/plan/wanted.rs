@@ -119,7 +119,7 @@ fn shape(manifest: &Manifest, there: &BTreeMap<String, TopicFacts>, name: &str) 
 }
 
 /// Of a position only the last counts, so the topic is compacted; one partition gives it one holder.
-fn position_topic(name: &str) -> NewTopic {
+pub fn position_topic(name: &str) -> NewTopic {
     let config = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
     NewTopic { name: name.to_owned(), partitions: Some(1), replication: None, config }
 }

@@ -1,10 +1,10 @@
 //! Dead letters: the record as it came, and why it failed.
 
-use super::{Failure, Output, StageSettings};
+use super::{Failure, Output, StageSettings, letter::PREFIX};
 use crate::{
     clock::Clock,
     record::Header,
-    transport::{Batch, Fault, Outgoing},
+    transport::{Batch, Fault, Offset, Outgoing, Partition},
 };
 
 /// The longest message that a letter carries.
@@ -16,14 +16,13 @@ pub const HEADROOM: usize = 4096;
 pub(super) fn send(
     settings: &StageSettings,
     (output, topic): (usize, &Output),
-    batch: &dyn Batch,
-    index: usize,
+    (batch, index): (&dyn Batch, usize),
     failure: &Failure,
     clock: &dyn Clock,
     send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let record = batch.get(index);
-    let mut headers = headers(settings, failure, record, clock);
+    let mut headers = headers(settings, failure, batch.origin(index), record.timestamp, clock);
     let mut value = record.value;
     // The record was taken from a topic with a larger limit than this one's: better a part of it than none.
     let kept: usize =
@@ -51,17 +50,18 @@ pub(super) fn send(
 fn headers(
     settings: &StageSettings,
     failure: &Failure,
-    record: crate::transport::Incoming<'_>,
+    (partition, offset): (Partition, Offset),
+    timestamp: Option<i64>,
     clock: &dyn Clock,
 ) -> Vec<Header> {
     vec![
         header("pipeline", settings.pipeline.clone()),
         header("stage", settings.stage.clone()),
         header("module", settings.module.clone()),
-        header("topic", settings.inputs[record.partition.input].clone()),
-        header("partition", record.partition.number.to_string()),
-        header("offset", record.offset.0.to_string()),
-        header("timestamp", record.timestamp.map(|time| time.to_string()).unwrap_or_default()),
+        header("topic", settings.inputs[partition.input].clone()),
+        header("partition", partition.number.to_string()),
+        header("offset", offset.0.to_string()),
+        header("timestamp", timestamp.map(|time| time.to_string()).unwrap_or_default()),
         header("kind", failure.kind.into()),
         header("code", failure.reason.code.clone().unwrap_or_default()),
         header("message", cut(&failure.reason.message, MESSAGE_BYTES).into()),
@@ -72,7 +72,7 @@ fn headers(
 }
 
 fn header(name: &str, value: String) -> Header {
-    Header { name: format!("millstream.error.{name}"), value: Some(value.into_bytes()) }
+    Header { name: format!("{PREFIX}{name}"), value: Some(value.into_bytes()) }
 }
 
 /// At most so many bytes of a text, and no half character.

@@ -1,13 +1,17 @@
 //! A record's fate: what a stage makes of each record, and of each failure.
 
+mod again;
 mod breaker;
 mod dead_letter;
 pub mod guest;
+mod letter;
 mod output;
 mod retry;
 mod tally;
 
+pub use again::{Again, LetterLink, Letters, Notes, note_key};
 pub use dead_letter::HEADROOM as LETTER_HEADROOM;
+pub use letter::{Choice, Letter};
 pub use output::Output;
 pub(crate) use output::{Router, outgoing};
 pub use retry::Retry;
@@ -17,7 +21,8 @@ use crate::{
     clock::Clock,
     manifest::{OnError, Policy},
     record::{Reason, Record},
-    transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress},
+    transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress, Role},
+    worker::control::Control,
 };
 use breaker::{Died, TooMany};
 use guest::{Failed, Guest, InHand};
@@ -84,6 +89,13 @@ pub struct Stage {
     /// Which output each record of the call in hand goes to.
     routes: Vec<usize>,
     notices: Notices,
+    quota: Option<Quota>,
+}
+
+/// After so many records are tried, the worker is to end.
+struct Quota {
+    most: u64,
+    control: Arc<Control>,
 }
 
 impl Stage {
@@ -102,7 +114,16 @@ impl Stage {
             condemned: BTreeMap::new(),
             routes: Vec::new(),
             notices: Notices::default(),
+            quota: None,
         }
+    }
+
+    /// The same for dead letters that somebody has tried again, and waits for: its worker is told to end when so many are
+    /// tried, and what is to pass is waited for once, and not for each.
+    pub fn for_letters(mut self, most: Option<u64>, control: &Arc<Control>) -> Stage {
+        self.retries.wait_together();
+        self.quota = most.map(|most| Quota { most, control: control.clone() });
+        self
     }
 
     /// Decides what becomes of the record at `index`, and sends what comes of it.
@@ -117,7 +138,13 @@ impl Stage {
         if let Some(due) = self.retries.due(at).filter(|due| *due > self.clock.now()) {
             return Ok(Fate::Later(due));
         }
-        let attempts = self.retries.attempt(at);
+        let before = match batch.role(index) {
+            Role::First => 0,
+            Role::Again { attempts } => attempts,
+            Role::Left(why) => return self.leave(batch, index, why, send),
+            Role::Foreign => return Ok(self.pass_over(batch.get(index))),
+        };
+        let attempts = before.saturating_add(self.retries.attempt(at));
         let outcome = match self.condemned.get(&at) {
             Some(why) => Err(Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")))),
             None => self.transform(batch, index, attempts),
@@ -131,8 +158,54 @@ impl Stage {
         };
         if fate == Fate::Done {
             self.open.counts.taken += 1;
+            self.heed_quota();
         }
         Ok(fate)
+    }
+
+    /// A dead letter that is not meant goes behind the others of its partition, as it is.
+    fn leave<B: Batch>(
+        &mut self,
+        batch: &Rc<B>,
+        index: usize,
+        why: Option<&str>,
+        send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
+    ) -> Result<Fate, Fault> {
+        let letter = batch.get(index);
+        if let Some(why) = why {
+            self.notices.say(self.clock.now(), &self.settings.stage, "left", why);
+        }
+        let output = self.outputs().0.len();
+        send(&Outgoing {
+            output,
+            partition: Some(letter.partition.number),
+            key: letter.key,
+            value: letter.value,
+            timestamp: letter.timestamp,
+            keep_headers: true,
+            headers: &[],
+        })?;
+        self.open.counts.left += 1;
+        self.open.counts.taken += 1;
+        Ok(Fate::Done)
+    }
+
+    fn pass_over(&mut self, record: Incoming<'_>) -> Fate {
+        let place = format!("{}@{}", record.partition.number, record.offset.0);
+        let line = format!("the record at {place} of the dead letters is none of {}", self.settings.stage);
+        self.notices.say(self.clock.now(), &self.settings.stage, "passed over", &line);
+        self.open.counts.foreign += 1;
+        self.open.counts.taken += 1;
+        Fate::Done
+    }
+
+    /// The record that filled the quota is the last one of its transaction.
+    fn heed_quota(&self) {
+        let Some(Quota { most, control }) = &self.quota else { return };
+        let tried = [self.tally.counts(), self.begun.counts, self.open.counts].iter().map(Counts::tried).sum::<u64>();
+        if tried >= *most {
+            control.stop();
+        }
     }
 
     /// Hands the record at `index` to the guest, at this attempt, and sends what comes of it. A failure has no
@@ -199,7 +272,7 @@ impl Stage {
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
         let OnError { reject, fault, limit, retry, retry_then, .. } = &self.settings.on_error;
-        let place = self.place(batch.get(index));
+        let place = self.place(batch.origin(index));
         let (policy, line) = match failed {
             Failed::Retry(later) => {
                 let seconds = retry.give_up_after.as_secs();
@@ -225,15 +298,15 @@ impl Stage {
                 self.open.counts.skipped += 1;
             }
             Policy::DeadLetter => {
-                self.notices.say(self.clock.now(), &self.settings.stage, "dead letter", &line);
+                let what = if batch.role(index) == Role::First { "dead letter" } else { "again a dead letter" };
+                self.notices.say(self.clock.now(), &self.settings.stage, what, &line);
                 let failure = Failure { kind: failed.kind(), reason: failed.reason().clone(), attempts };
                 let (outputs, letters) = self.outputs();
                 let topic = letters.ok_or_else(|| Fault::Fatal(format!("no topic for dead letters: {line}")))?;
                 dead_letter::send(
                     &self.settings,
                     (outputs.len(), topic),
-                    &**batch,
-                    index,
+                    (&**batch, index),
                     &failure,
                     &*self.clock,
                     send,
@@ -261,8 +334,8 @@ impl Stage {
         }
     }
 
-    fn place(&self, record: Incoming<'_>) -> String {
-        format!("{}/{}@{}", self.settings.inputs[record.partition.input], record.partition.number, record.offset.0)
+    fn place(&self, (partition, offset): (Partition, Offset)) -> String {
+        format!("{}/{}@{}", self.settings.inputs[partition.input], partition.number, offset.0)
     }
 
     /// The progress of the records so far is about to be committed.

@@ -45,11 +45,20 @@ struct Waiting {
 pub(super) struct Retries {
     rules: Retry,
     waiting: BTreeMap<Partition, Waiting>,
+    /// When a record was put off for the first time.
+    first: Option<Duration>,
+    /// The time to give up after is for all records together.
+    together: bool,
 }
 
 impl Retries {
     pub(super) fn new(rules: Retry) -> Retries {
-        Retries { rules, waiting: BTreeMap::new() }
+        Retries { rules, waiting: BTreeMap::new(), first: None, together: false }
+    }
+
+    /// From here on the time to give up after is for all records together: what one waits for, the others wait for too.
+    pub(super) fn wait_together(&mut self) {
+        self.together = true;
     }
 
     /// When the record may be tried again, if it was tried before.
@@ -65,7 +74,9 @@ impl Retries {
     /// Notes a failed attempt; the time of the next one, or `None` when it is not worth another.
     pub(super) fn again(&mut self, at: (Partition, Offset), after_ms: Option<u64>, now: Duration) -> Option<Duration> {
         let (attempts, since) = self.find(at).map_or((1, now), |waiting| (waiting.attempts + 1, waiting.since));
-        let left = self.rules.give_up_after.saturating_sub(now.saturating_sub(since));
+        let first = *self.first.get_or_insert(now);
+        let begun = if self.together { first } else { since };
+        let left = self.rules.give_up_after.saturating_sub(now.saturating_sub(begun));
         if left.is_zero() {
             return None;
         }

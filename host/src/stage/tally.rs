@@ -17,6 +17,17 @@ pub struct Counts {
     pub dead_letters: u64,
     /// Records that failed and were passed over, as the manifest says.
     pub skipped: u64,
+    /// Dead letters that stay what they are, as they are not meant.
+    pub left: u64,
+    /// Records among dead letters that are nothing of this stage's.
+    pub foreign: u64,
+}
+
+impl Counts {
+    /// How many records were tried.
+    pub fn tried(&self) -> u64 {
+        self.taken - self.left - self.foreign
+    }
 }
 
 /// The committed counts of a stage, over all of its workers.
@@ -26,6 +37,8 @@ pub struct Tally {
     sent: AtomicU64,
     dead_letters: AtomicU64,
     skipped: AtomicU64,
+    left: AtomicU64,
+    foreign: AtomicU64,
     retries: AtomicU64,
     /// Which of the last ones died.
     pub(super) breaker: Breaker,
@@ -38,6 +51,8 @@ impl Tally {
         self.sent.fetch_add(counts.sent, Ordering::Relaxed);
         self.dead_letters.fetch_add(counts.dead_letters, Ordering::Relaxed);
         self.skipped.fetch_add(counts.skipped, Ordering::Relaxed);
+        self.left.fetch_add(counts.left, Ordering::Relaxed);
+        self.foreign.fetch_add(counts.foreign, Ordering::Relaxed);
     }
 
     /// The counts so far.
@@ -47,6 +62,8 @@ impl Tally {
             sent: self.sent.load(Ordering::Relaxed),
             dead_letters: self.dead_letters.load(Ordering::Relaxed),
             skipped: self.skipped.load(Ordering::Relaxed),
+            left: self.left.load(Ordering::Relaxed),
+            foreign: self.foreign.load(Ordering::Relaxed),
         }
     }
 

@@ -6,8 +6,11 @@ use super::{Event, Running};
 use crate::{
     plan::Part,
     source::SourceState,
-    stage::Tally,
-    transport::log::{Lag, Log, Offsets},
+    stage::{Again, Tally},
+    transport::{
+        Partition,
+        log::{Lag, Log, Offsets},
+    },
     worker::control::Control,
 };
 use anyhow::{Context, Result};
@@ -78,7 +81,7 @@ impl Watch {
         }
         for group in self.groups.iter_mut().filter(|group| !group.control.stopping()) {
             let standing = group.ask()?;
-            if standing.is_empty() || !standing.values().all(Lag::is_none) {
+            if standing.is_empty() || !standing.iter().all(|((_, number), lag)| group.is_at_end(*number, lag)) {
                 return Ok(false);
             }
         }
@@ -91,15 +94,27 @@ struct Group {
     log: Log,
     name: String,
     topics: Vec<String>,
+    /// Where its input ends, when it is not to be read on from there.
+    again: Option<Arc<Again>>,
     control: Arc<Control>,
     offsets: Option<Box<dyn Offsets>>,
 }
 
 impl Group {
     fn of(running: &Running) -> Group {
-        let Part { log, link, .. } = &*running.part;
+        let Part { log, link, again, .. } = &*running.part;
         let (name, topics) = (link.group.clone(), link.inputs.clone());
-        Group { log: log.clone(), name, topics, control: running.control.clone(), offsets: None }
+        let (again, control) = (again.clone(), running.control.clone());
+        Group { log: log.clone(), name, topics, again, control, offsets: None }
+    }
+
+    /// True when nothing is left to read in a partition, as far as this is read.
+    fn is_at_end(&self, number: u32, lag: &Lag) -> bool {
+        let Some(again) = &self.again else { return lag.is_none() };
+        let end = again.ends.get(Partition { input: 0, number });
+        // A place behind the end is one in another topic that had this name.
+        let at = lag.committed.filter(|next| *next <= lag.end).unwrap_or(lag.start);
+        at.max(lag.start) >= end.map_or(0, |end| end.0)
     }
 
     fn ask(&mut self) -> Result<BTreeMap<(String, u32), Lag>> {

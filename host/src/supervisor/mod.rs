@@ -12,7 +12,7 @@ pub use signals::{listen as listen_to_signals, until as until_signals, until_hos
 use crate::{
     plan::{Part, Plan, Work},
     source::SourceState,
-    stage::Tally,
+    stage::{Counts, Tally},
     text::{count, grouped},
     transport::{kafka::Health, log::Log},
     worker::{Ended, control::Control, identity::Identities},
@@ -49,6 +49,10 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// All dead letters of the run.
     pub dead_letters: u64,
+    /// It ended as nothing was left to do.
+    pub is_idle: bool,
+    /// What became of the records of each part, in the plan's order.
+    pub counts: Vec<Counts>,
 }
 
 /// What happens in a run.
@@ -88,6 +92,7 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
     }
     let mut status = Status::new(options.quiet, &running, health);
     let mut failures = Vec::new();
+    let mut is_idle = false;
     let mut deadline = None;
     while running.iter().any(|stage| stage.workers > 0) {
         deadline = deadline.or_else(|| Some(Instant::from_std(control.stopped_at()? + END_WITHIN)));
@@ -110,7 +115,10 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
                     }
                 }
             }
-            Ok(Some(Event::Idle)) => control.stop(),
+            Ok(Some(Event::Idle)) => {
+                is_idle = true;
+                control.stop();
+            }
             Ok(None) => break,
             Err(_) if deadline.is_some_and(|end| Instant::now() >= end) => {
                 failures.push("a worker did not end in time: what it had not committed will be done again".into());
@@ -122,7 +130,8 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
     control.stop();
     status.clear();
     summarize(&running, options.quiet);
-    Ok(Outcome { failures, dead_letters: running.iter().map(|stage| stage.tally.counts().dead_letters).sum() })
+    let counts: Vec<_> = running.iter().map(|stage| stage.tally.counts()).collect();
+    Ok(Outcome { failures, dead_letters: counts.iter().map(|counts| counts.dead_letters).sum(), is_idle, counts })
 }
 
 /// Starts the difference between what runs, which is nothing, and the plan.
@@ -165,7 +174,8 @@ fn start(
 
 /// What became of the records of a run.
 fn summarize(running: &[Running], quiet: bool) {
-    for running in running.iter().filter(|_| !quiet) {
+    // Who has letters tried again tells it in its own words.
+    for running in running.iter().filter(|running| !quiet && running.part.again.is_none()) {
         tracing::info!("{}: {}", running.part.name, running.summary());
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     plan::{Part, Work},
     sinks::stdout::stdout,
     source::{Source, SourceState},
-    stage::{Stage, Tally, guest::Guest},
+    stage::{LetterLink, Stage, Tally, guest::Guest},
     transport::{
         Link,
         kafka::{Health, KafkaLink},
@@ -71,5 +71,7 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
         }
     };
     let stage = Stage::new(settings.clone(), guest, clock.clone(), place.tally.clone());
-    Worker::new(link, stage, clock, on).run()
+    let Some(again) = &part.again else { return Worker::new(link, stage, clock, on).run() };
+    let stage = stage.for_letters(again.most, control);
+    Worker::new(LetterLink::new(link, again.clone()), stage, clock, on).run()
 }

@@ -121,6 +121,58 @@ pub trait Batch: 'static {
     /// Partitions whose end was reached behind these records, and where: offsets that hold no record (control
     /// records, aborted ones) are passed this way.
     fn ends(&self) -> &[(Partition, NextOffset)];
+    /// Where the record at `index` came from, as its guest and its dead letter say it: from where it stands, unless it
+    /// has been a dead letter since.
+    fn origin(&self, index: usize) -> (Partition, Offset) {
+        let Incoming { partition, offset, .. } = self.get(index);
+        (partition, offset)
+    }
+    /// What a stage has to do with the record at `index`.
+    fn role(&self, _index: usize) -> Role<'_> {
+        Role::First
+    }
+}
+
+impl Batch for Box<dyn Batch> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, index: usize) -> Incoming<'_> {
+        (**self).get(index)
+    }
+
+    fn headers(&self, index: usize) -> Vec<Header> {
+        (**self).headers(index)
+    }
+
+    fn ends(&self) -> &[(Partition, NextOffset)] {
+        (**self).ends()
+    }
+
+    fn origin(&self, index: usize) -> (Partition, Offset) {
+        (**self).origin(index)
+    }
+
+    fn role(&self, index: usize) -> Role<'_> {
+        (**self).role(index)
+    }
+}
+
+/// What a stage has to do with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role<'a> {
+    /// It comes for the first time.
+    First,
+    /// It was a dead letter, and is tried again.
+    Again {
+        /// How often it was tried before.
+        attempts: u32,
+    },
+    /// It stays a dead letter: it goes back as it is. When that is not what was asked for, this is why.
+    Left(Option<&'a str>),
+    /// It is nothing of this stage's: it stays where it is.
+    Foreign,
 }
 
 /// A record on its way out.

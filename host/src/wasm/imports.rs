@@ -99,7 +99,7 @@ impl Own {
 
     fn write(&self, level: log::Level, message: &str) {
         let place = self.hand.as_ref().map(|hand| {
-            let Incoming { partition, offset, .. } = hand.batch.get(hand.index);
+            let (partition, offset) = hand.batch.origin(hand.index);
             let topic = &self.shared.inputs[partition.input].topic;
             Place { index: hand.index, topic, partition: partition.number, offset: offset.0 }
         });
@@ -227,7 +227,8 @@ impl context::Host for Host {
     fn origin(&mut self) -> Result<context::Metadata> {
         let own = self.own.get();
         let hand = own.hand()?;
-        let Incoming { partition, offset, timestamp, .. } = hand.batch.get(hand.index);
+        let Incoming { timestamp, .. } = hand.batch.get(hand.index);
+        let (partition, offset) = hand.batch.origin(hand.index);
         let input = &own.shared.inputs[partition.input];
         Ok(context::Metadata {
             topic: input.topic.clone(),

@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 24] = [
     "",
     "new",
     "build",
@@ -21,6 +21,10 @@ const COMMANDS: [&str; 20] = [
     "offsets",
     "offsets show",
     "offsets set",
+    "dead-letters",
+    "dead-letters list",
+    "dead-letters show",
+    "dead-letters retry",
     "schema",
     "completions",
 ];

@@ -10,6 +10,7 @@ mod clients;
 mod cluster;
 #[path = "../support/command.rs"]
 mod command;
+mod dead_letters;
 mod guide;
 mod help;
 mod mistakes;

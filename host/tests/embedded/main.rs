@@ -12,6 +12,7 @@ mod files;
 mod full;
 mod growing;
 mod isolation;
+mod letters;
 #[path = "../support/process.rs"]
 mod process;
 mod standby;

@@ -12,6 +12,7 @@ mod damage;
 mod delivery;
 mod ending;
 mod foreign;
+mod letters;
 mod records;
 mod refusals;
 mod same;
