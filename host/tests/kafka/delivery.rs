@@ -202,9 +202,10 @@ fn with_answers_late_or_lost(start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
     let sending = send_slowly(&direct, &input, records, Duration::from_secs(35));
     let mut hosts = [start(&pipeline), start(&pipeline)];
     hosts[0].until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
-    // Longer than a request is waited for, longer than a transaction may take, and once so long that what became of a
-    // commit counts as unknown.
-    for (round, held) in [300, 7_500, 400, 13_000, 600, 64_000, 200].into_iter().enumerate() {
+    // Longer than a request is waited for, and than a transaction may take; or so long that what became of a commit
+    // counts as unknown.
+    let longest = if soak() { 70_000 } else { 13_000 };
+    for (round, held) in [300, 7_500, 400, 600, longest, 200].into_iter().enumerate() {
         proxy.let_answers_be(Answers::HeldBack);
         thread::sleep(Duration::from_millis(held));
         // What was held back arrives, or is lost.
