@@ -158,7 +158,6 @@ impl Stage {
         };
         if fate == Fate::Done {
             self.open.counts.taken += 1;
-            self.heed_quota();
         }
         Ok(fate)
     }
@@ -199,13 +198,11 @@ impl Stage {
         Fate::Done
     }
 
-    /// The record that filled the quota is the last one of its transaction.
-    fn heed_quota(&self) {
-        let Some(Quota { most, control }) = &self.quota else { return };
+    /// True when it has tried as many records as it is to, committed or not.
+    pub fn has_enough(&self) -> bool {
+        let Some(Quota { most, .. }) = &self.quota else { return false };
         let tried = [self.tally.counts(), self.begun.counts, self.open.counts].iter().map(Counts::tried).sum::<u64>();
-        if tried >= *most {
-            control.stop();
-        }
+        tried >= *most
     }
 
     /// Hands the record at `index` to the guest, at this attempt, and sends what comes of it. A failure has no
@@ -355,6 +352,12 @@ impl Stage {
             self.tally.breaker.commit(when, died, counts.taken);
         }
         self.tally.add(&counts);
+        // Not before: what is not committed by then may have to be done again.
+        if let Some(Quota { most, control }) = &self.quota
+            && self.tally.counts().tried() >= *most
+        {
+            control.stop();
+        }
         self.retries.committed(progress);
         self.condemned.retain(|(partition, offset), _| progress.get(*partition).is_none_or(|next| next.0 <= offset.0));
     }

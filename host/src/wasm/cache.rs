@@ -195,12 +195,12 @@ pub(super) fn deserialize(engine: &Engine, compiled: &[u8]) -> Option<Component>
     unsafe { Component::deserialize(engine, compiled) }.ok()
 }
 
-/// The same from a file, of which only those pages are read that are used.
+/// The same from a file, without a copy of it in memory.
 #[expect(unsafe_code, reason = "a compiled module is machine code, which has to be trusted")]
 fn deserialize_file(engine: &Engine, path: &Path) -> Option<Component> {
     // SAFETY: the file was written by `write`, of what `Component::serialize` gave, into a folder that this user owns and
     // that nobody else can write to, and what lay there when others could was removed; its name holds the hash of the
-    // compiler that made it, and its checksum shows that it is still what was written. Nothing is written to a file that
-    // has its final name: another one takes its place.
+    // compiler that made it, and its checksum was that of what was written. Nothing is written to a file that has its
+    // final name: another one takes its place, as whole as this one.
     unsafe { Component::deserialize_file(engine, path) }.ok()
 }

@@ -209,9 +209,10 @@ impl<L: Link> Worker<L> {
         self.finish_commit()?;
         self.start_commit(progress)?;
         self.rest = Some(cursor).filter(|cursor| !cursor.is_done());
-        let Some(why) = stop else { return Ok(()) };
-        self.finish_commit()?;
-        Err(Fault::Fatal(why))
+        if stop.is_some() || self.stage.has_enough() {
+            self.finish_commit()?;
+        }
+        stop.map_or(Ok(()), |why| Err(Fault::Fatal(why)))
     }
 
     fn start_commit(&mut self, progress: Progress) -> Result<(), Fault> {
@@ -241,7 +242,7 @@ impl<L: Link> Worker<L> {
 
     /// True when a transaction holds as much as it may.
     fn is_full(&self) -> bool {
-        self.open.records >= self.span || self.link.is_full()
+        self.open.records >= self.span || self.link.is_full() || self.stage.has_enough()
     }
 
     /// True when a transaction has been open for long enough.
@@ -270,7 +271,13 @@ impl<L: Link> Worker<L> {
             Taken::Records(batch) => {
                 let mut ends = Progress::default();
                 self.note_ends(&Cursor::new(batch), &mut ends);
+                let known = self.owed.clone();
                 self.owed.merge(&ends);
+                // Told again: whatever comes, no record is among it that would carry them.
+                if self.owed == known {
+                    self.finish_commit()?;
+                    self.commit_owed()?;
+                }
             }
             Taken::Rebalance => self.rebalance()?,
             Taken::Nothing if self.begun.is_some() => self.finish_commit()?,

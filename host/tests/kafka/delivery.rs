@@ -186,11 +186,6 @@ fn delivery_is_exactly_once_while_coordinators_move() {
 /// Answers come late, or never, those to commits among them: what became of each is found out.
 #[test]
 fn delivery_is_exactly_once_while_answers_are_late_or_lost() {
-    let found = with_answers_late_or_lost(|pipeline| pipeline.run(&[]));
-    assert_eq!(found, Vec::<String>::new());
-}
-
-fn with_answers_late_or_lost(start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let Proxied { cluster: _cluster, direct, through, proxy } = Proxied::start(folder.path(), &Setup::default());
     let pipeline = Pipeline::new(&through, COPY);
@@ -200,7 +195,7 @@ fn with_answers_late_or_lost(start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
     let watch = Watch::start(&direct, &output);
     let records = 6_000;
     let sending = send_slowly(&direct, &input, records, Duration::from_secs(35));
-    let mut hosts = [start(&pipeline), start(&pipeline)];
+    let mut hosts = [pipeline.run(&[]), pipeline.run(&[])];
     hosts[0].until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
     // Longer than a request is waited for, and than a transaction may take; or so long that what became of a commit
     // counts as unknown.
@@ -222,7 +217,7 @@ fn with_answers_late_or_lost(start: impl Fn(&Pipeline) -> Host) -> Vec<String> {
         host.kill();
     }
     pipeline.drain();
-    problems(&direct, &input, &watch, records)
+    assert_eq!(problems(&direct, &input, &watch, records), Vec::<String>::new());
 }
 
 #[test]

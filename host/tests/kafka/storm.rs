@@ -127,17 +127,22 @@ fn harm_hosts(pipeline: &Pipeline, mut rng: Rng, weather: &Weather, faults: &Fau
         weather.wait(rng.u64(300..2500));
         let host = &mut hosts[rng.usize(0..HOSTS)];
         assert!(host.is_running(), "the host ended by itself:\n{}", host.said());
+        // Before it listens to signals it can only be killed.
+        let listens = host.said().contains(" on Kafka at ");
         match rng.u32(0..20) {
-            0..14 => {
-                host.kill();
-                faults.note("hosts killed");
-                *host = pipeline.run(&[]);
-            }
-            14..18 => {
+            14..18 if listens => {
                 host.signal("TERM");
                 let status = host.wait(Duration::from_secs(20));
-                assert!(status.success(), "{status} after SIGTERM:\n{}", host.said());
-                faults.note("hosts ended in order");
+                // While the broker does not answer, its end takes longer than it is given.
+                let said = host.said();
+                let is_late = said.contains("will be done again");
+                assert!(status.success() || status.code() == Some(1) && is_late, "{status} after SIGTERM:\n{said}");
+                faults.note("hosts told to end");
+                *host = pipeline.run(&[]);
+            }
+            0..18 => {
+                host.kill();
+                faults.note("hosts killed");
                 *host = pipeline.run(&[]);
             }
             _ => {
@@ -197,10 +202,10 @@ fn harm_answers(proxy: &Proxy, mut rng: Rng, weather: &Weather, faults: &Faults)
     }
 }
 
-fn send(storm: &Storm, kafka: &Kafka, topic: &str) {
+fn send(storm: &Storm, kafka: &Kafka, topic: &str, weather: &Weather) {
     let producer = kafka.producer();
     let begun = Instant::now();
-    for number in 0..storm.records() {
+    for number in (0..storm.records()).take_while(|_| !weather.is_over()) {
         if number.is_multiple_of(50) {
             let due = storm.time.mul_f64(number as f64 / storm.records() as f64);
             thread::sleep(due.saturating_sub(begun.elapsed()));
@@ -216,6 +221,7 @@ fn send(storm: &Storm, kafka: &Kafka, topic: &str) {
 #[derive(Default)]
 struct Lookout {
     looked_at: usize,
+    offsets: BTreeMap<i32, i64>,
     last: BTreeMap<Vec<u8>, u64>,
 }
 
@@ -227,6 +233,11 @@ impl Lookout {
     }
 
     fn objection(&mut self, record: &Seen) -> Option<String> {
+        // Who reads and lost the broker may read again.
+        let read = self.offsets.entry(record.partition).or_insert(-1);
+        if record.offset <= std::mem::replace(read, record.offset.max(*read)) {
+            return None;
+        }
         let text = record.text();
         if is_hostile(&text) {
             return Some(format!("{text:?} came out"));
@@ -285,7 +296,7 @@ fn faults_of_every_kind_at_random() {
         let hosts = scope.spawn(move || harm_hosts(pipeline, hosts_rng, weather, faults));
         let broker = scope.spawn(move || harm_broker(cluster, broker_rng, weather, faults));
         scope.spawn(|| harm_answers(&proxy, answers_rng, weather, faults));
-        let sending = scope.spawn(|| send(&storm, &direct, &input));
+        let sending = scope.spawn(|| send(&storm, &direct, &input, weather));
         let (mut objection, mut told) = (None, Instant::now());
         while objection.is_none() && ![sending.is_finished(), hosts.is_finished(), broker.is_finished()].contains(&true)
         {
@@ -312,6 +323,7 @@ fn faults_of_every_kind_at_random() {
         faults.count(),
         begun.elapsed().as_secs()
     );
+    assert!(faults.count() > 0 && !good.is_empty() && !hostile.is_empty(), "there was no storm");
     let mut problems: Vec<_> = objection.into_iter().collect();
     problems.extend(differences("output", &good, &read_all(&direct, &output)));
     problems.extend(differences("dead letters", &hostile, &read_all(&direct, &letters)));

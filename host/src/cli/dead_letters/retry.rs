@@ -11,7 +11,7 @@ use crate::{
         log::{existing, explain},
         print, say, wrong,
     },
-    manifest::Stage,
+    manifest::{Delivery, Stage},
     plan::{Letters, Plan, position_topic},
     stage::Counts,
     supervisor::{self, Format, Options},
@@ -100,6 +100,8 @@ fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
     let notes = match log {
         // An embedded log forgets nothing.
         Log::Local(_) => None,
+        // Nothing but a transaction keeps a note from being there before what it says is done.
+        Log::Kafka(_) if stage.delivery == Delivery::AtLeastOnce => None,
         Log::Kafka(_) => Some((group.clone(), notes(log, &group, &stage.dead_letter)?)),
     };
     let letters = Letters { stage, group, choice, most, ends, notes };

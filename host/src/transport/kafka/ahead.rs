@@ -11,6 +11,8 @@ const ROOM: usize = 8 << 20;
 pub(super) struct Ahead {
     records: Vec<Record>,
     bytes: Vec<u8>,
+    /// What their headers take, which lie elsewhere.
+    headers: usize,
 }
 
 struct Record {
@@ -27,6 +29,7 @@ impl Ahead {
     pub(super) fn push(&mut self, output: usize, parts: Parts<'_>) {
         let (key, value) = (self.keep(parts.key), self.keep(parts.value));
         let Parts { partition, timestamp, headers, .. } = parts;
+        self.headers += headers.as_ref().map_or(0, Headers::bytes);
         self.records.push(Record { output, partition, key, value, timestamp, headers });
     }
 
@@ -40,18 +43,22 @@ impl Ahead {
 
     /// True when no more should be added.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() + self.records.len() * size_of::<Record>() >= ROOM
+        self.bytes.len() + self.headers + self.records.len() * size_of::<Record>() >= ROOM
     }
 
     /// Hands every record to `send`, up to the first that fails, and is empty then.
     pub(super) fn drain<E>(&mut self, mut send: impl FnMut(usize, Parts<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Ahead { records, bytes } = self;
+        let Ahead { records, bytes, headers } = self;
         let part = |range: Option<Range<usize>>| range.map(|range| &bytes[range]);
         let sent = records.drain(..).try_for_each(|record| {
             let Record { output, partition, key, value, timestamp, headers } = record;
             send(output, Parts { partition, key: part(key), value: part(value), timestamp, headers })
         });
         bytes.clear();
+        *headers = 0;
+        // What came of the last record may have been much more than there is room for.
+        bytes.shrink_to(ROOM);
+        records.shrink_to(ROOM / size_of::<Record>());
         sent
     }
 }

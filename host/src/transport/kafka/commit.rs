@@ -4,7 +4,10 @@ use super::{
     raw::{self, Answer, End},
     writer::Reports,
 };
-use crate::{transport::Fault, worker::control::Control};
+use crate::{
+    transport::Fault,
+    worker::control::{Control, GRACE},
+};
 use rdkafka::{
     consumer::ConsumerGroupMetadata,
     error::KafkaError,
@@ -37,7 +40,7 @@ pub(super) enum Undone {
 }
 
 /// A commit that has begun. Dropped, it is waited for all the same: its group must not be left before it is done.
-pub(super) struct Commit(Option<JoinHandle<Result<(), Undone>>>);
+pub(super) struct Commit(Option<JoinHandle<(Result<(), Undone>, Instant)>>);
 
 impl Commit {
     /// Begins it.
@@ -47,7 +50,7 @@ impl Commit {
     ) -> io::Result<Commit> {
         let work = move || {
             let health = ending.producer.context().health();
-            health.watch_over(|| end(&ending))
+            (health.watch_over(|| end(&ending)), Instant::now())
         };
         Ok(Commit(Some(thread::Builder::new().name("commit".into()).spawn(work)?)))
     }
@@ -57,10 +60,11 @@ impl Commit {
         self.0.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits for its outcome.
-    pub(super) fn outcome(mut self) -> Result<(), Undone> {
+    /// Waits for its outcome; and when there was one.
+    pub(super) fn outcome(mut self) -> (Result<(), Undone>, Instant) {
+        let told = self.0.take().and_then(|thread| thread.join().ok());
         // A thread that panicked has told nobody what it came to.
-        self.0.take().and_then(|thread| thread.join().ok()).unwrap_or(Err(Undone::Silence))
+        told.unwrap_or_else(|| (Err(Undone::Silence), Instant::now()))
     }
 }
 
@@ -82,7 +86,10 @@ impl Ending {
     /// Progress and commit, in the transaction.
     pub(super) fn commit(&self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), Undone> {
         if offsets.count() > 0 {
-            self.until_known(|producer| match producer.send_offsets_to_transaction(offsets, group, PROGRESS) {
+            // At an orderly end there is less time.
+            let left = self.control.stopped_at().map_or(PROGRESS, |since| GRACE.saturating_sub(since.elapsed()));
+            let patience = left.clamp(STEP, PROGRESS);
+            self.until_known(|producer| match producer.send_offsets_to_transaction(offsets, group, patience) {
                 Ok(()) => Answer::Done,
                 Err(KafkaError::Transaction(error)) => raw::answer(&error),
                 Err(error) => Answer::Fatal(error.to_string()),

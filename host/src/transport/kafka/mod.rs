@@ -86,7 +86,7 @@ impl Link for KafkaLink {
     type Batch = KafkaBatch;
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
-        if let Some(writer) = &self.writer {
+        if let Some(writer) = &mut self.writer {
             writer.serve();
         }
         let taken = self.reader()?.take(limit, wait);

@@ -236,6 +236,22 @@ impl Headers {
         queued.raw_headers().map(|list| Headers(unsafe { rd::rd_kafka_headers_copy(list) }))
     }
 
+    /// About what the list takes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        const EACH: usize = 64;
+        let mut sum = 0;
+        for index in 0.. {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: the list is ours; what the call gives out belongs to it, and nothing of that is read.
+            let code = unsafe { rd::rd_kafka_header_get_all(self.0, index, &mut name, &mut value, &mut size) };
+            if code.is_error() {
+                break;
+            }
+            sum += size + EACH;
+        }
+        sum
+    }
+
     pub(super) fn push(&mut self, name: &str, value: Option<&[u8]>) {
         let (bytes, size) = pointer(value);
         // SAFETY: the list is ours; name and value are copied by the call.

@@ -106,6 +106,8 @@ pub(super) struct Writer {
     /// It was let in.
     ready: bool,
     begun: Instant,
+    /// When the outcome of its commit was known.
+    over: Option<Instant>,
 }
 
 impl Writer {
@@ -128,6 +130,7 @@ impl Writer {
             ahead: Ahead::default(),
             ready: false,
             begun: Instant::now(),
+            over: None,
         };
         // The library asks for a number to write under: at once, when it has reached no broker, and then after half a
         // second; but also when it learns of a topic. What keeps it from that, shows below.
@@ -141,8 +144,9 @@ impl Writer {
     }
 
     /// Hears what the client has to say, so that it does not pile up while nothing is written.
-    pub(super) fn serve(&self) {
+    pub(super) fn serve(&mut self) {
         raw::serve(&self.producer);
+        self.look();
     }
 
     fn init(&mut self) -> Result<(), Fault> {
@@ -192,7 +196,7 @@ impl Writer {
     }
 
     fn open_transaction(&mut self) -> Result<(), Fault> {
-        self.begun = Instant::now();
+        (self.begun, self.over) = (Instant::now(), None);
         if self.settings.delivery == Delivery::ExactlyOnce {
             match self.producer.begin_transaction() {
                 Ok(()) => {}
@@ -213,7 +217,9 @@ impl Writer {
 
     fn await_outcome(&mut self) {
         if let Last::UnderWay(commit) = std::mem::replace(&mut self.last, Last::Told) {
-            let outcome = match commit.outcome() {
+            let (outcome, at) = commit.outcome();
+            self.over = Some(at);
+            let outcome = match outcome {
                 Ok(()) => {
                     self.state = State::Closed;
                     Ok(())
@@ -347,7 +353,7 @@ impl Writer {
     /// True when the broker may have ended the transaction already.
     fn is_overdue(&self) -> bool {
         self.settings.delivery == Delivery::ExactlyOnce
-            && self.begun.elapsed() > self.settings.transaction_timeout * 9 / 10
+            && self.over.unwrap_or_else(Instant::now) - self.begun > self.settings.transaction_timeout * 9 / 10
     }
 
     /// Why a transaction failed: the first record that was not delivered tells more than the transaction's error.
