@@ -121,7 +121,9 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
             }
             Ok(None) => break,
             Err(_) if deadline.is_some_and(|end| Instant::now() >= end) => {
-                failures.push("a worker did not end in time: what it had not committed will be done again".into());
+                let why = "a worker did not end in time: what it had not committed will be done again";
+                tracing::error!("{why}");
+                failures.push(why.into());
                 break;
             }
             Err(_) => status.show(&running),
