@@ -1,6 +1,13 @@
 //! What the clients make of a broker's answers, shown on librdkafka's own mock of one.
 
-use super::{KafkaLink, commit::Ending, health::Health, reader::Reader, settings::Cluster, writer::Writer};
+use super::{
+    KafkaLink,
+    commit::{Ending, Undone},
+    health::Health,
+    reader::Reader,
+    settings::Cluster,
+    writer::Writer,
+};
 use crate::{
     manifest::{Delivery, OnLostOffset, Start},
     transport::{Batch, Fault, Link, LinkSettings, Outgoing, Taken},
@@ -109,6 +116,19 @@ fn a_writer_that_is_fenced_while_it_sends_says_so() {
     mock.broker.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
     let fault = until("the old one is refused", || old.send(&RECORD, None).err());
     assert!(matches!(fault, Fault::Fenced(_)), "{fault:?}");
+}
+
+#[test]
+fn a_commit_that_failed_is_told_also_when_that_was_seen_before() {
+    let mock = mock();
+    let mut writer = mock.writer().unwrap();
+    writer.begin().unwrap();
+    writer.start_commit(|_| Err(Undone::Silence)).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    writer.serve();
+    let told = writer.finish_commit();
+    assert!(matches!(told, Err(Fault::Unknown(_))), "{told:?}");
+    writer.finish_commit().unwrap();
 }
 
 #[test]

@@ -216,20 +216,22 @@ impl Writer {
     }
 
     fn await_outcome(&mut self) {
-        if let Last::UnderWay(commit) = std::mem::replace(&mut self.last, Last::Told) {
-            let (outcome, at) = commit.outcome();
-            self.over = Some(at);
-            let outcome = match outcome {
-                Ok(()) => {
-                    self.state = State::Closed;
-                    Ok(())
-                }
-                Err(Undone::Answered(answer)) => Err(self.fault(answer)),
-                Err(Undone::Group(fault)) => Err(fault),
-                Err(Undone::Silence) => Err(Fault::Unknown("there was no answer to the commit".into())),
-            };
-            self.last = Last::Known(outcome);
-        }
+        self.last = match std::mem::replace(&mut self.last, Last::Told) {
+            Last::UnderWay(commit) => {
+                let (outcome, at) = commit.outcome();
+                self.over = Some(at);
+                Last::Known(match outcome {
+                    Ok(()) => {
+                        self.state = State::Closed;
+                        Ok(())
+                    }
+                    Err(Undone::Answered(answer)) => Err(self.fault(answer)),
+                    Err(Undone::Group(fault)) => Err(fault),
+                    Err(Undone::Silence) => Err(Fault::Unknown("there was no answer to the commit".into())),
+                })
+            }
+            other => other,
+        };
     }
 
     /// Opens the next transaction and sends what waited for that, if the commit before it is done.
