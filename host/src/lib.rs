@@ -8,6 +8,7 @@
 #[cfg(test)]
 extern crate self as millstream;
 
+pub mod admin;
 pub mod build;
 pub mod cli;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod sinks;
 pub mod source;
 pub mod stage;
 pub mod supervisor;
+pub mod swap;
 pub mod testing;
 pub mod text;
 pub mod transport;

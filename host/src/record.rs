@@ -6,6 +6,7 @@ mod wit {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "stage",
+        additional_derives: [PartialEq],
         // There is no record in hand during `open`: asking for it is the guest's mistake, and ends it. A line may come at a
         // time when the host does not know whose it is.
         imports: { "millstream:stage/context": trappable, "millstream:stage/log": trappable },

@@ -11,5 +11,7 @@ pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MILLSTREAM_")) {
         command.env_remove(name);
     }
+    // Whoever wants to steer a host says where.
+    command.env("MILLSTREAM_ADMIN", "off");
     command
 }

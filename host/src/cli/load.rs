@@ -9,12 +9,12 @@ use super::{
 use crate::{
     manifest::{self, AsWritten, Diagnostic, Kind, Manifest, NamedModule, Reading, Secret, Span},
     plan,
-    text::{hex, nearest},
+    text::{conceal, hex, nearest},
     wasm::{self, Cache, Compiled, Engine, Instance, LoadError, Module, OpenError, Setup, SourceInstance},
 };
 use anyhow::{Context, Result};
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, io, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
 
 /// The manifest, where none is named.
 pub(super) const MANIFEST: &str = "millstream.yaml";
@@ -43,7 +43,11 @@ pub(super) struct Loaded {
     /// Its warnings, as text.
     pub(super) warnings: String,
     /// The engine that compiled the modules; they need its clock as long as they run.
-    pub(super) _engine: Engine,
+    pub(super) engine: Arc<Engine>,
+    /// Where compiled modules are kept.
+    pub(super) cache: Arc<Cache>,
+    /// What must not be shown of what a stage's module says.
+    pub(super) hidden: BTreeMap<String, Vec<String>>,
 }
 
 /// What is done with a manifest beside reading it.
@@ -101,7 +105,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
             say(&format!("compiling {name}, once…\n"));
         }
     };
-    let engine = Engine::compiling_apart().context("the wasm engine cannot be started")?;
+    let engine = Arc::new(Engine::compiling_apart().context("the wasm engine cannot be started")?);
     let mut modules = BTreeMap::new();
     let mut found = Vec::new();
     for named in reading.modules.iter().filter(|named| chosen(&named.name)) {
@@ -116,13 +120,13 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
             Err(mistake) => found.push(mistake),
         }
     }
-    let mut compiled = BTreeMap::new();
+    let (mut compiled, mut hidden) = (BTreeMap::new(), BTreeMap::new());
+    let cache = Arc::new(match reading.draft() {
+        Some(draft) if reading.is_sound(&["state"]) => Cache::new(draft.state.join("modules")),
+        _ => Cache::none(),
+    });
     if let Some(draft) = reading.draft() {
         found.extend(client::check(draft, &reading));
-        let cache = match reading.is_sound(&["state"]) {
-            true => Cache::new(draft.state.join("modules")),
-            false => Cache::none(),
-        };
         let sources = draft.sources.iter().map(|source| {
             let told = Told { kind: Kind::Source, name: &source.name, config: &source.config };
             (told, plan::source_setup(source))
@@ -133,6 +137,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
         });
         for (told, setup) in sources.chain(stages).filter(|(told, _)| chosen(told.name)) {
             let Some(module) = modules.get(told.name) else { continue };
+            hidden.insert(told.name.to_owned(), hidden_config(&told, &reading));
             match compile(&engine, module, &cache, &mut slow, setup, &told, &reading) {
                 Ok(ready) => drop(compiled.insert(told.name.to_owned(), ready)),
                 Err(mistake) => found.push(mistake),
@@ -146,7 +151,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     manifest.sources.retain(|source| chosen(&source.name));
     manifest.stages.retain(|stage| chosen(&stage.name));
     manifest.sinks.retain(|sink| chosen(&sink.name));
-    Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
+    Ok(Loaded { manifest, compiled, warnings: report.render(terminal), engine, cache, hidden })
 }
 
 /// Loads a module, or says what is wrong with it; it may have been built before.
@@ -207,7 +212,7 @@ fn compile(
         opened.map_err(|error| {
             let hidden = hidden_config(told, reading);
             let hidden: Vec<_> = hidden.iter().map(String::as_str).collect();
-            let words = client::conceal(&error.to_string(), &hidden);
+            let words = conceal(&error.to_string(), &hidden);
             let mistake = Diagnostic::mistake(at(), format!("{} {words}", module.name()));
             match error {
                 OpenError::Refused(_) => mistake.help("these are its own words: does its `config` say what it needs?"),

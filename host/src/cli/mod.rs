@@ -7,6 +7,7 @@ mod client;
 mod completions;
 mod consume;
 mod dead_letters;
+mod host;
 mod input;
 mod load;
 mod log;
@@ -16,8 +17,11 @@ mod pair;
 mod produce;
 mod run;
 mod schema;
+mod standing;
 mod starts;
+mod status;
 mod stdio;
+mod swap;
 mod test;
 mod topics;
 mod r#try;
@@ -64,6 +68,10 @@ enum Command {
     Offsets(offsets::Arguments),
     #[command(visible_alias = "dlq")]
     DeadLetters(dead_letters::Arguments),
+    Swap(swap::Arguments),
+    Rollback(swap::RollbackArguments),
+    Swaps(swap::SwapsArguments),
+    Status(status::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -132,6 +140,10 @@ pub fn main() -> ExitCode {
         Command::Consume(arguments) => consume::run(arguments),
         Command::Offsets(arguments) => offsets::run(arguments),
         Command::DeadLetters(arguments) => dead_letters::run(arguments),
+        Command::Swap(arguments) => swap::run(&arguments),
+        Command::Rollback(arguments) => swap::roll_back(&arguments),
+        Command::Swaps(arguments) => swap::list(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };

@@ -3,13 +3,15 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    log, say,
+    log, say, standing,
     starts::{Groups, end_aside},
+    wrong,
 };
 use crate::{
+    admin::{Admin, Door, Token},
     manifest::Manifest,
     plan::{Plan, Wanted},
-    supervisor::{self, Format, Options},
+    supervisor::{self, Board, Format, Options},
     text::nearest,
     transport::{
         local::{Durability, HostLock, LocalLog},
@@ -18,7 +20,7 @@ use crate::{
     worker::control::Control,
 };
 use anyhow::{Context, Result};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Run a manifest: consume, transform, produce, commit
 #[derive(clap::Args)]
@@ -59,23 +61,39 @@ pub(super) struct Arguments {
     /// End with code 3 when there were dead letters
     #[arg(long, env = "MILLSTREAM_FAIL_ON_DEAD_LETTER")]
     fail_on_dead_letter: bool,
-    /// The admin address: off, as there is none yet
-    #[arg(long, value_name = "ADDR", value_parser = ["off"], default_value = "off", hide_default_value = true, env = "MILLSTREAM_ADMIN")]
-    admin: String,
+    /// Where the admin API is: an address, or off [default: the first free port of 127.0.0.1 from 8080 on]
+    #[arg(long, value_name = "ADDR", value_parser = address_or_off, env = "MILLSTREAM_ADMIN")]
+    admin: Option<AddressOrOff>,
+    /// The token that the admin API wants, which it must where others can reach it
+    #[arg(long, value_name = "FILE", env = "MILLSTREAM_ADMIN_TOKEN_FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// An address of its own for metrics and health, without a token
+    #[arg(long, value_name = "ADDR", env = "MILLSTREAM_METRICS")]
+    metrics: Option<SocketAddr>,
+}
+
+/// An address, or none.
+#[derive(Clone, Copy)]
+enum AddressOrOff {
+    At(SocketAddr),
+    Off,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
+    let doors = doors(&arguments)?;
     let wishes = Wishes { only: arguments.only, build: arguments.build, quiet: arguments.quiet, ..Wishes::default() };
-    let loaded = load(&arguments.source, &wishes)?;
+    let mut loaded = load(&arguments.source, &wishes)?;
     say(&loaded.warnings);
     supervisor::start_log(arguments.log_format, arguments.quiet, arguments.scratch);
-    let manifest = &loaded.manifest;
     let control = Arc::new(Control::default());
     supervisor::listen_to_signals(control.clone())?;
     let scratch = match arguments.scratch {
         true => Some(tempfile::tempdir().context("there is no room for a scratch log")?),
         false => None,
     };
+    let state = scratch.as_ref().map_or(loaded.manifest.state.clone(), |folder| folder.path().to_owned());
+    let manifests = standing::take_up(&mut loaded, &state);
+    let manifest = &loaded.manifest;
     let log = match &scratch {
         Some(folder) => {
             tracing::info!("{} on a scratch log, which is gone at the end", manifest.name);
@@ -88,18 +106,23 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
             log
         }
     };
+    for door in &doors {
+        tracing::info!(target: "start", "admin API on http://{}", door.address());
+    }
     let Some(_host) = be_the_host(&log, &control)? else { return Ok(Exit::Done) };
     let groups = Groups::ask(manifest, &log, &control);
     let Some(facts) = prepare_topics(manifest, &log, &control)? else { return Ok(Exit::Done) };
     let mut plan = Plan::new(manifest, &log, &loaded.compiled, &facts, &control);
-    if let Some(folder) = &scratch {
-        plan.state = folder.path().to_owned();
-    }
+    plan.state = state;
+    let board = Arc::<Board>::default();
+    let desks = standing::desks(&loaded, &plan, &manifests);
+    Admin::new(&manifest.name, log.to_string(), &board, desks).serve(doors)?;
     for stage in &plan.parts {
         tracing::info!("{}", stage.describe());
     }
     groups.settle(&control);
-    let options = Options { until_idle: arguments.until_idle, instance: arguments.instance, quiet: arguments.quiet };
+    let (until_idle, instance, quiet) = (arguments.until_idle, arguments.instance, arguments.quiet);
+    let options = Options { until_idle, instance, quiet, board };
     let outcome = supervisor::run(plan, &control, &options)?;
     Ok(match outcome {
         outcome if !outcome.failures.is_empty() => Exit::Failed,
@@ -179,6 +202,32 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
         }
     }
     Ok(None)
+}
+
+/// The addresses are taken before anything starts.
+fn doors(arguments: &Arguments) -> Result<Vec<Door>> {
+    let token = match &arguments.admin_token_file {
+        Some(path) => Some(Token::read(path).map_err(|error| wrong(format!("{error:#}")))?),
+        None => None,
+    };
+    let mut doors = Vec::new();
+    let asked = |error: anyhow::Error| wrong(format!("{error:#}"));
+    match arguments.admin {
+        Some(AddressOrOff::Off) => {}
+        Some(AddressOrOff::At(address)) => doors.push(Door::open(Some(address), token).map_err(asked)?),
+        None => doors.push(Door::open(None, token)?),
+    }
+    if let Some(address) = arguments.metrics {
+        doors.push(Door::open_metrics(address).map_err(asked)?);
+    }
+    Ok(doors)
+}
+
+fn address_or_off(text: &str) -> Result<AddressOrOff, String> {
+    match text {
+        "off" => Ok(AddressOrOff::Off),
+        address => address.parse().map(AddressOrOff::At).map_err(|_| "write an address, such as `127.0.0.1:8080`, or `off`".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

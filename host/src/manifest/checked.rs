@@ -4,6 +4,7 @@
 use crate::{
     lines::OutputFormat,
     stage::Retry,
+    swap::Probation,
     transport::local::Durability,
     wasm::{Folder, Limits, Site},
 };
@@ -195,6 +196,8 @@ pub struct Stage {
     pub on_error: OnError,
     /// The topic of its dead letters.
     pub dead_letter: String,
+    /// How long a module that replaces another has to prove itself.
+    pub probation: Probation,
 }
 
 /// What a module may reach beyond what it is handed.

@@ -9,7 +9,7 @@ use super::{
     shapes::{Inputs, Many, Named, One, Outputs, Spanned, Topics},
     values::{Config, Property},
 };
-use crate::{lines::OutputFormat, transport::local, wasm};
+use crate::{lines::OutputFormat, swap, transport::local, wasm};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -223,8 +223,31 @@ pub(super) struct Stage {
     pub(super) on_error: Option<Spanned<OnError>>,
     /// The topic of dead letters. Default: the pipeline's name, the stage's name and `dead-letter`, with dots between.
     pub(super) dead_letter: Option<Spanned<String>>,
+    /// How long a module that replaces another has to prove itself, while the host runs.
+    pub(super) probation: Option<Probation>,
     /// Must be `allowed` for a stage that reads what it writes.
     pub(super) r#loop: Option<Spanned<Loop>>,
+}
+
+/// How long a module that replaces another has to prove itself: whatever comes first.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{records: 1000, time: 2s}`")]
+pub(super) struct Probation {
+    /// For so many records. Default: 1000.
+    records: Option<Count<1, 1_000_000>>,
+    /// For so long, from `1ms` to `1h`, and at least one record. Default: `2s`.
+    time: Option<Millis<1, 3_600_000>>,
+}
+
+impl Probation {
+    /// With the defaults for what is not written.
+    pub(super) fn checked(self) -> swap::Probation {
+        let default = swap::Probation::default();
+        swap::Probation {
+            records: self.records.map_or(default.records, Count::get),
+            time: self.time.map_or(default.time, Duration::from),
+        }
+    }
 }
 
 /// What a module may reach by way of WASI.

@@ -13,6 +13,7 @@ use crate::{
     manifest::{self, Delivery, Manifest},
     source::SourceSettings,
     stage::{Again, Choice, StageSettings},
+    swap::Modules,
     text::count,
     transport::{
         LinkSettings,
@@ -55,6 +56,8 @@ pub enum Work {
         setup: Setup,
         /// What becomes of its records.
         settings: Arc<StageSettings>,
+        /// What it runs, and may run later in its place.
+        modules: Arc<Modules>,
     },
     /// Each is a line on the standard output.
     Sink {

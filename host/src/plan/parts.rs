@@ -5,6 +5,7 @@ use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
     source::SourceSettings,
     stage::{Again, Notes, Output, Retry, StageSettings},
+    swap::{Modules, Version},
     text::hex,
     transport::{
         LinkSettings, NextOffset, Partition, Progress,
@@ -91,7 +92,9 @@ impl Surroundings<'_> {
             outputs,
             on_error: stage.on_error.clone(),
         });
-        let work = Work::Stage { compiled, setup: setup(stage), settings };
+        let setup = setup(stage);
+        let modules = Modules::new(Version::of(&compiled, &setup));
+        let work = Work::Stage { compiled, setup, settings, modules };
         Some(self.part(&stage.name, work, stage.commit_interval, &stage.properties, link))
     }
 

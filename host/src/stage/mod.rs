@@ -7,6 +7,7 @@ pub mod guest;
 mod letter;
 mod output;
 mod retry;
+mod runner;
 mod tally;
 
 pub use again::{Again, LetterLink, Letters, Notes, note_key};
@@ -21,13 +22,20 @@ use crate::{
     clock::Clock,
     manifest::{OnError, Policy},
     record::{Reason, Record},
+    swap::{Seat, Tried},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress, Role},
     worker::control::Control,
 };
 use breaker::{Died, TooMany};
 use guest::{Failed, Guest, InHand};
 use retry::Retries;
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use runner::Runner;
+use std::{
+    collections::BTreeMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tally::Notices;
 
 /// What a stage needs to know.
@@ -70,12 +78,14 @@ struct Failure {
 struct UnderWay {
     counts: Counts,
     died: Died,
+    /// By a module on trial.
+    tried: Tried,
 }
 
 /// A stage at work in one worker.
 pub struct Stage {
     settings: Arc<StageSettings>,
-    guest: Box<dyn Guest>,
+    runner: Runner,
     clock: Rc<dyn Clock>,
     tally: Arc<Tally>,
     /// What the open transaction did.
@@ -101,10 +111,19 @@ struct Quota {
 impl Stage {
     /// A stage whose counts are added to `tally`.
     pub fn new(settings: Arc<StageSettings>, guest: Box<dyn Guest>, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Stage {
+        Stage::with(settings, Runner::of(guest), clock, tally)
+    }
+
+    /// A stage whose module may be replaced by another while it works, or why its module does not start.
+    pub fn at(seat: Seat, settings: Arc<StageSettings>, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Result<Stage, String> {
+        Ok(Stage::with(settings, Runner::at(seat)?, clock, tally))
+    }
+
+    fn with(settings: Arc<StageSettings>, runner: Runner, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Stage {
         let retries = Retries::new(settings.on_error.retry.clone());
         Stage {
             settings,
-            guest,
+            runner,
             router: Router::new(clock.clone()),
             clock,
             tally,
@@ -149,6 +168,9 @@ impl Stage {
             Some(why) => Err(Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")))),
             None => self.transform(batch, index, attempts),
         };
+        if let Err(failed) = &outcome {
+            self.compare(batch, index, attempts, failed, self.is_condemned(at.0, at.1))?;
+        }
         let fate = match outcome {
             Ok(records) => self.send_all(&records, record, send)?,
             Err(failed) => match self.put_off(at, &failed) {
@@ -158,8 +180,89 @@ impl Stage {
         };
         if fate == Fate::Done {
             self.open.counts.taken += 1;
+            if self.runner.is_on_trial() {
+                self.open.tried.records += 1;
+                self.open.tried.first.entry(at.0).or_insert(at.1);
+            }
         }
         Ok(fate)
+    }
+
+    /// Puts what a module on trial makes of a record beside what the one before makes of it. A record that fails there as
+    /// well is itself to blame; else the module is, and all that it has not committed is done again by the one before.
+    /// To be stricter is no fault of a module, unless it comes to a stop, or rejects most of what it gets.
+    fn compare<B: Batch>(
+        &mut self,
+        batch: &Rc<B>,
+        index: usize,
+        attempt: u32,
+        failed: &Failed,
+        refused: bool,
+    ) -> Result<(), Fault> {
+        if !self.runner.is_on_trial() || matches!(failed, Failed::Retry(_)) {
+            return Ok(());
+        }
+        // The one before, too, is judged by what it does on a fresh instance.
+        let before = self.before(batch, index, attempt).or_else(|| self.before(batch, index, attempt));
+        let Some(before) = before else { return Ok(()) };
+        if refused {
+            // Where both make the same of it, the log takes neither.
+            let record = batch.get(index);
+            let own = self.runner.guest().transform(InHand { record, batch: batch.clone(), index, attempt });
+            if own.is_ok_and(|own| own == before) {
+                return Ok(());
+            }
+        }
+        let (policy, counts) = self.policy(failed);
+        let stops = policy == Policy::Stop || (counts && self.too_many().is_some());
+        if matches!(failed, Failed::Reject(_)) && !stops {
+            self.open.tried.stricter += 1;
+            return Ok(());
+        }
+        let why = format!("{}: {failed}, and not with the module before", self.place(batch.origin(index)));
+        self.runner.blame(&why);
+        Err(Fault::Aborted(why))
+    }
+
+    /// What the module before makes of this record, when one is on trial and that one has no trouble with it.
+    fn before<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32) -> Option<Vec<Record>> {
+        let before = self.runner.before()?;
+        let record = batch.get(index);
+        let records = before.transform(InHand { record, batch: batch.clone(), index, attempt }).ok()?;
+        let fits = |output| self.router.route(self.outputs().0, output, record.timestamp).is_ok();
+        records.iter().all(fits).then_some(records)
+    }
+
+    /// True when the guest may have to change, for one that is about to take records, or has none.
+    pub fn is_called(&self, has_records: bool) -> bool {
+        self.runner.is_called(has_records)
+    }
+
+    /// Changes the guest, if it is to be changed: between two transactions. The worker has had nothing else to do since
+    /// this moment.
+    pub fn change(&mut self, has_records: bool, since: Instant) -> Result<(), Fault> {
+        if let Some(digest) = self.runner.change(has_records, since)? {
+            Arc::make_mut(&mut self.settings).module = format!("sha256:{digest}");
+            // What the log refused came of another module.
+            self.condemned.clear();
+        }
+        Ok(())
+    }
+
+    /// True when the guest is on trial: the outcome of each commit is waited for.
+    pub fn is_on_trial(&self) -> bool {
+        self.runner.is_on_trial()
+    }
+
+    /// A trial may be over by its time alone.
+    pub fn look_at_trial(&self) {
+        self.runner.look(self.clock.now());
+    }
+
+    /// Its worker, which has this number, has these partitions now, and what it knew of others is void.
+    pub fn assigned_to(&self, worker: u32, starts: &Progress) {
+        self.runner.let_go();
+        self.tally.hold(worker, starts);
     }
 
     /// A dead letter that is not meant goes behind the others of its partition, as it is.
@@ -224,13 +327,15 @@ impl Stage {
     /// The guest's answer, looked at for what the log would refuse.
     fn transform<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32) -> Result<Vec<Record>, Failed> {
         let record = batch.get(index);
-        let mut call = || self.guest.transform(InHand { record, batch: batch.clone(), index, attempt });
-        // A record is blamed only for what it does alone, on a fresh instance: a pause of the machine, or what other
-        // records left behind in the instance, is not its failure.
-        let records = call().or_else(|failed| match failed {
-            Failed::Fault(_) | Failed::Limit(_) => call(),
-            other => Err(other),
-        })?;
+        let in_hand = || InHand { record, batch: batch.clone(), index, attempt };
+        let records = match self.runner.guest().transform(in_hand()) {
+            // A module on trial has no second try where the one before needs none.
+            Err(fault @ Failed::Fault(_)) if self.before(batch, index, attempt).is_some() => Err(fault),
+            // A record is blamed only for what it does alone, on a fresh instance: a pause of the machine, or what other
+            // records left behind in the instance, is not its failure.
+            Err(Failed::Fault(_) | Failed::Limit(_)) => self.runner.guest().transform(in_hand()),
+            outcome => outcome,
+        }?;
         self.routes.clear();
         for output in &records {
             self.routes.push(self.router.route(self.outputs().0, output, record.timestamp).map_err(Failed::Fault)?);
@@ -268,22 +373,14 @@ impl Stage {
         attempts: u32,
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
-        let OnError { reject, fault, limit, retry, retry_then, .. } = &self.settings.on_error;
         let place = self.place(batch.origin(index));
-        let (policy, line) = match failed {
+        let (policy, counts) = self.policy(failed);
+        let line = match failed {
             Failed::Retry(later) => {
-                let seconds = retry.give_up_after.as_secs();
-                (*retry_then, format!("{place} was tried again for {seconds} s: {}", words(&later.reason)))
+                let seconds = self.settings.on_error.retry.give_up_after.as_secs();
+                format!("{place} was tried again for {seconds} s: {}", words(&later.reason))
             }
-            Failed::Reject(_) => (*reject, format!("{place}: {failed}")),
-            Failed::Fault(_) => (*fault, format!("{place}: {failed}")),
-            Failed::Limit(_) => (*limit, format!("{place}: {failed}")),
-        };
-        let counts = match policy {
-            Policy::DeadLetter => true,
-            // What a module rejects may be what it is there to leave out.
-            Policy::Skip => !matches!(failed, Failed::Reject(_)),
-            Policy::Stop => false,
+            _ => format!("{place}: {failed}"),
         };
         if let Some(too_many) = counts.then(|| self.too_many()).flatten() {
             return Ok(Fate::Stop(stopped(&too_many, &place, failed)));
@@ -317,6 +414,24 @@ impl Stage {
         Ok(Fate::Done)
     }
 
+    /// What the manifest says of such a failure, and whether the breaker counts it.
+    fn policy(&self, failed: &Failed) -> (Policy, bool) {
+        let OnError { reject, fault, limit, retry_then, .. } = self.settings.on_error;
+        let policy = match failed {
+            Failed::Retry(_) => retry_then,
+            Failed::Reject(_) => reject,
+            Failed::Fault(_) => fault,
+            Failed::Limit(_) => limit,
+        };
+        let counts = match policy {
+            Policy::DeadLetter => true,
+            // What a module rejects may be what it is there to leave out.
+            Policy::Skip => !matches!(failed, Failed::Reject(_)),
+            Policy::Stop => false,
+        };
+        (policy, counts)
+    }
+
     /// Whether so many of the last records died that not even one more may.
     fn too_many(&self) -> Option<TooMany> {
         let under_way = [&self.begun, &self.open].map(|transaction| (&transaction.died, transaction.counts.taken));
@@ -337,7 +452,7 @@ impl Stage {
 
     /// The progress of the records so far is about to be committed.
     pub fn settle(&mut self) -> Result<(), Fault> {
-        self.guest.settle()
+        self.runner.guest().settle()
     }
 
     /// The transaction's commit has begun: what comes from now on is another's.
@@ -347,7 +462,8 @@ impl Stage {
 
     /// The transaction whose commit had begun is committed: what it did counts.
     pub fn committed(&mut self, progress: &Progress) {
-        let UnderWay { counts, died } = std::mem::take(&mut self.begun);
+        let UnderWay { counts, died, tried } = std::mem::take(&mut self.begun);
+        self.runner.committed(&tried, progress, self.clock.now());
         if let Some(when) = self.settings.on_error.stop_when {
             self.tally.breaker.commit(when, died, counts.taken);
         }
@@ -365,7 +481,7 @@ impl Stage {
     /// Nothing that is not committed will be: it will be done again.
     pub fn aborted(&mut self) {
         (self.open, self.begun) = (UnderWay::default(), UnderWay::default());
-        self.guest.withdraw();
+        self.runner.withdraw();
     }
 
     /// The log refused this record's outputs when it stood alone: it is this record that fails, not the stage.

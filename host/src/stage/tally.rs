@@ -1,8 +1,13 @@
 //! What became of a stage's records, counted when it is certain.
 
 use super::breaker::Breaker;
+use crate::transport::{Partition, Progress};
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +45,8 @@ pub struct Tally {
     left: AtomicU64,
     foreign: AtomicU64,
     retries: AtomicU64,
+    /// The partitions that each worker has.
+    held: Mutex<BTreeMap<u32, BTreeSet<Partition>>>,
     /// Which of the last ones died.
     pub(super) breaker: Breaker,
 }
@@ -70,6 +77,20 @@ impl Tally {
     /// How often a record was put off to be tried again.
     pub fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
+    }
+
+    /// The partitions that each worker has, as soon as it has been told.
+    pub fn held(&self) -> BTreeMap<u32, BTreeSet<Partition>> {
+        self.lock().clone()
+    }
+
+    pub(super) fn hold(&self, worker: u32, starts: &Progress) {
+        let partitions = starts.iter().map(|(partition, _)| partition).collect();
+        self.lock().insert(worker, partitions);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, BTreeSet<Partition>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn note_retry(&self) {

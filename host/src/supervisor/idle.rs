@@ -28,10 +28,10 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Watches in a thread of its own, and tells when there has been nothing to do for `quiet`.
-pub(super) fn watch(running: &[Running], quiet: Duration, control: Arc<Control>, events: mpsc::Sender<Event>) {
+pub(super) fn watch(running: &[Arc<Running>], quiet: Duration, control: Arc<Control>, events: mpsc::Sender<Event>) {
     let (sources, others): (Vec<_>, Vec<_>) = running.iter().partition(|running| running.part.is_source());
     let mut watch = Watch {
-        sources: sources.iter().map(|running| (running.state.clone(), running.control.clone())).collect(),
+        sources: sources.iter().map(|running| (running.source.clone(), running.control.clone())).collect(),
         // What a source's group has committed tells nothing.
         groups: others.iter().map(|running| Group::of(running)).collect(),
         tallies: running.iter().map(|running| running.tally.clone()).collect(),

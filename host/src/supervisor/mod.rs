@@ -2,24 +2,24 @@
 
 mod idle;
 mod log;
+mod running;
 mod signals;
 mod status;
 mod work;
 
+pub use running::{Running, State};
 pub use log::{Format, clear_line, show_line, start as start_log};
 pub use signals::{listen as listen_to_signals, until as until_signals, until_host_listens};
 
 use crate::{
-    plan::{Part, Plan, Work},
-    source::SourceState,
-    stage::{Counts, Tally},
-    text::{count, grouped},
+    plan::Plan,
+    stage::Counts,
     transport::{kafka::Health, log::Log},
     worker::{Ended, control::Control, identity::Identities},
 };
 use anyhow::{Context, Result};
 use status::Status;
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::{Arc, OnceLock}, thread, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_secs(1);
 const END_WITHIN: Duration = Duration::from_millis(9500);
 
 /// How a run is to be done.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// End when nothing has been left to do for this long.
     pub until_idle: Option<Duration>,
@@ -40,7 +40,12 @@ pub struct Options {
     pub instance: Option<String>,
     /// Show nothing but what is wrong.
     pub quiet: bool,
+    /// Whoever looks on finds here what runs, as soon as it does.
+    pub board: Arc<Board>,
 }
+
+/// What runs; nothing before it does.
+pub type Board = OnceLock<Vec<Arc<Running>>>;
 
 /// How a run went.
 #[derive(Debug, Default)]
@@ -63,17 +68,6 @@ enum Event {
     Idle,
 }
 
-/// A source, a stage or a sink at work.
-struct Running {
-    part: Arc<Part>,
-    tally: Arc<Tally>,
-    /// How it is doing, when it is a source.
-    state: Arc<SourceState>,
-    control: Arc<Control>,
-    workers: u32,
-    failed: bool,
-}
-
 /// Runs a plan until it is told to end, nothing is left to do, or nothing can go on.
 pub fn run(plan: Plan, control: &Arc<Control>, options: &Options) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -86,7 +80,8 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
         Log::Local(_) => None,
     };
     let (events, mut heard) = mpsc::channel(64);
-    let mut running = start(plan, control, health.as_ref(), options, &events)?;
+    let running = start(plan, control, health.as_ref(), options, &events)?;
+    options.board.set(running.clone()).ok();
     if let Some(quiet) = options.until_idle {
         idle::watch(&running, quiet, control.clone(), events.clone());
     }
@@ -94,24 +89,23 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
     let mut failures = Vec::new();
     let mut is_idle = false;
     let mut deadline = None;
-    while running.iter().any(|stage| stage.workers > 0) {
+    while running.iter().any(|part| part.is_at_work()) {
         deadline = deadline.or_else(|| Some(Instant::from_std(control.stopped_at()? + END_WITHIN)));
         let tick = Instant::now() + TICK;
         match timeout_at(deadline.map_or(tick, |end: Instant| end.min(tick)), heard.recv()).await {
             Ok(Some(Event::Ended { stage, worker, how })) => {
-                running[stage].workers -= 1;
+                let part = &running[stage];
+                part.one_ended();
                 if let Ended::Failed(why) | Ended::Unfinished(why) = how
-                    && !std::mem::replace(&mut running[stage].failed, true)
+                    && part.fail(&why)
                 {
                     tracing::error!("{worker}: {why}");
                     failures.push(format!("{worker}: {why}"));
                     // Its other workers would only meet what this one met.
-                    running[stage].control.stop();
-                    if !control.stopping() && running.iter().any(|other| !other.failed && other.workers > 0) {
-                        tracing::warn!(
-                            "{} is stopped until the next start; the others go on",
-                            running[stage].part.name
-                        );
+                    part.control.stop();
+                    if !control.stopping() && running.iter().any(|other| other.failure().is_none() && other.is_at_work())
+                    {
+                        tracing::warn!("{} is stopped until the next start; the others go on", part.part.name);
                     }
                 }
             }
@@ -126,7 +120,10 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
                 failures.push(why.into());
                 break;
             }
-            Err(_) => status.show(&running),
+            Err(_) => {
+                running.iter().for_each(|part| part.look());
+                status.show(&running);
+            }
         }
     }
     control.stop();
@@ -143,18 +140,15 @@ fn start(
     health: Option<&Arc<Health>>,
     options: &Options,
     events: &mpsc::Sender<Event>,
-) -> Result<Vec<Running>> {
+) -> Result<Vec<Arc<Running>>> {
     let identities = Identities::open(&plan.state, options.instance.as_deref())?;
     let mut running = Vec::new();
     for (index, part) in plan.parts.into_iter().enumerate() {
-        let (part, own) = (Arc::new(part), control.part());
-        let (tally, state) = (Arc::<Tally>::default(), Arc::<SourceState>::default());
-        let workers = part.workers();
-        for number in 0..workers {
-            let identity = identities.take(&plan.pipeline, &part.name)?;
-            let (part, tally, state) = (part.clone(), tally.clone(), state.clone());
-            let name = part.name.clone();
-            let place = Place { number, part, tally, state, control: own.clone(), run: control.clone() };
+        let part = Arc::new(Running::new(Arc::new(part), control.part()));
+        for number in 0..part.part.workers() {
+            let name = part.part.name.clone();
+            let identity = identities.take(&plan.pipeline, &name)?;
+            let place = Place { number, running: part.clone(), run: control.clone() };
             let (health, events) = (health.cloned(), events.clone());
             thread::Builder::new()
                 .name(name.clone())
@@ -169,58 +163,15 @@ fn start(
                 })
                 .context("a worker's thread cannot be started")?;
         }
-        running.push(Running { part, tally, state, control: own, workers, failed: false });
+        running.push(part);
     }
     Ok(running)
 }
 
 /// What became of the records of a run.
-fn summarize(running: &[Running], quiet: bool) {
+fn summarize(running: &[Arc<Running>], quiet: bool) {
     // Who has letters tried again tells it in its own words.
     for running in running.iter().filter(|running| !quiet && running.part.again.is_none()) {
         tracing::info!("{}: {}", running.part.name, running.summary());
-    }
-}
-
-impl Running {
-    /// What it has done, counted by what comes in, or, of a source, by what it brought.
-    fn done(&self) -> u64 {
-        match &self.part.work {
-            Work::Source { .. } => self.state.counts().records,
-            Work::Stage { .. } | Work::Sink { .. } => self.tally.counts().taken,
-        }
-    }
-
-    fn summary(&self) -> String {
-        let counts = self.tally.counts();
-        let mut parts = Vec::new();
-        match &self.part.work {
-            Work::Source { .. } => {
-                let counts = self.state.counts();
-                parts.push(format!("{} brought", count(counts.records, "record")));
-                if counts.failures > 0 {
-                    parts.push(format!("{} failed and tried again", count(counts.failures, "poll")));
-                }
-            }
-            Work::Stage { .. } => {
-                parts.push(format!("{} done", count(counts.taken, "record")));
-                parts.push(format!("{} sent", grouped(counts.sent)));
-            }
-            Work::Sink { .. } => parts.push(format!("{} printed", count(counts.taken, "record"))),
-        }
-        if counts.dead_letters > 0 {
-            let topic = self.part.link.outputs.last().map_or("", String::as_str);
-            parts.push(format!("{} in {topic}", count(counts.dead_letters, "dead letter")));
-        }
-        if counts.skipped > 0 {
-            parts.push(format!("{} failed and skipped", grouped(counts.skipped)));
-        }
-        if self.tally.retries() > 0 {
-            parts.push(format!("{} put off to be tried again", grouped(self.tally.retries())));
-        }
-        if self.failed {
-            parts.push("stopped before its end".into());
-        }
-        parts.join(", ")
     }
 }

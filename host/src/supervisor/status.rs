@@ -26,14 +26,14 @@ pub(super) struct Status {
 
 impl Status {
     /// Of all that runs. Where a sink prints to a terminal, a line under it would be in its way.
-    pub(super) fn new(quiet: bool, running: &[Running], health: Option<Arc<Health>>) -> Status {
+    pub(super) fn new(quiet: bool, running: &[Arc<Running>], health: Option<Arc<Health>>) -> Status {
         let prints = running.iter().any(|running| matches!(running.part.work, Work::Sink { .. }));
         let quiet = quiet || (prints && io::stdout().is_terminal());
         let now = Instant::now();
         Status { quiet, health, last: vec![(now, 0); running.len()], said: now, said_taken: 0 }
     }
 
-    pub(super) fn show(&mut self, running: &[Running]) {
+    pub(super) fn show(&mut self, running: &[Arc<Running>]) {
         if self.quiet {
             return;
         }
@@ -50,8 +50,9 @@ impl Status {
             let name = &stage.part.name;
             let separator = if line.is_empty() { "" } else { " · " };
             let state = match stage {
-                _ if stage.failed => "stopped".into(),
-                _ if stage.state.is_standby() => "stands by".into(),
+                _ if stage.failure().is_some() => "stopped".into(),
+                _ if stage.source.is_standby() => "stands by".into(),
+                _ if stage.control.is_paused() => "paused".into(),
                 _ => format!("{}/s", grouped(rate)),
             };
             write!(line, "{separator}{name} {state}, {} done", grouped(done)).ok();

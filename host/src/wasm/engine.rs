@@ -189,6 +189,11 @@ impl Compiled {
         self.0.module.path()
     }
 
+    /// The file's name without its folder.
+    pub fn name(&self) -> String {
+        self.0.module.name()
+    }
+
     /// The file's SHA-256 in hexadecimal.
     pub fn digest(&self) -> &str {
         self.0.module.digest()

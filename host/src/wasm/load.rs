@@ -90,8 +90,15 @@ pub enum LoadError {
 impl Module {
     /// Reads a file and finds out whether it is of this kind. Nothing is compiled yet.
     pub fn load(path: &Path, kind: Kind) -> Result<Self, LoadError> {
-        let bytes = read(path)?;
+        Self::of(path, read(path)?, kind)
+    }
+
+    /// The same of what was read already: the path is what messages name.
+    pub fn of(path: &Path, bytes: Vec<u8>, kind: Kind) -> Result<Self, LoadError> {
         let path = path.to_path_buf();
+        if bytes.is_empty() {
+            return Err(LoadError::Empty { path });
+        }
         let digest = hex(&Sha256::digest(&bytes));
         let interface = interface(&path, &bytes)?;
         let (interface, component, component_digest) = if interface.component {

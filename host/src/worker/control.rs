@@ -16,6 +16,7 @@ pub const GRACE: Duration = Duration::from_secs(7);
 #[derive(Debug, Default)]
 pub struct Control {
     stopped: AtomicBool,
+    paused: AtomicBool,
     state: Mutex<State>,
     bell: Condvar,
 }
@@ -45,6 +46,16 @@ impl Control {
         state.parts.iter().for_each(|part| part.stop());
         self.stopped.store(true, Ordering::Release);
         self.bell.notify_all();
+    }
+
+    /// From here on nothing more is taken, or it is again. Everything stays where it is meanwhile.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// True when nothing is to be taken.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     /// True when an orderly end was asked for.

@@ -19,7 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use survive::{Trouble, Writes};
 
@@ -45,6 +45,8 @@ pub enum Ended {
 pub struct WorkerSettings {
     /// How messages call it.
     pub name: String,
+    /// Which of its stage's workers in this process it is.
+    pub number: u32,
     /// How long a transaction stays open.
     pub commit_interval: Duration,
     /// How it is told to end.
@@ -164,9 +166,13 @@ impl<L: Link> Worker<L> {
     /// log may take its time for that while the next transaction is worked on; no commit begins before the outcome of
     /// the one before is known.
     fn turn(&mut self) -> Result<(), Fault> {
+        if self.settings.control.is_paused() {
+            return self.stand_still();
+        }
         let Some(mut cursor) = self.next_records()? else {
-            return Ok(());
+            return self.change_module(false);
         };
+        self.change_module(true)?;
         let until = self.clock.now() + self.settings.commit_interval;
         let mut progress = std::mem::take(&mut self.owed);
         let mut stop = None;
@@ -209,10 +215,34 @@ impl<L: Link> Worker<L> {
         self.finish_commit()?;
         self.start_commit(progress)?;
         self.rest = Some(cursor).filter(|cursor| !cursor.is_done());
-        if stop.is_some() || self.stage.has_enough() {
+        if stop.is_some() || self.stage.has_enough() || self.stage.is_on_trial() {
             self.finish_commit()?;
         }
         stop.map_or(Ok(()), |why| Err(Fault::Fatal(why)))
+    }
+
+    /// A stage that was paused stays in its group and keeps its place.
+    fn stand_still(&mut self) -> Result<(), Fault> {
+        self.finish_commit()?;
+        self.change_module(false)?;
+        match self.link.take(0, IDLE)? {
+            Taken::Rebalance => self.rebalance(),
+            Taken::Records(_) | Taken::Nothing => {
+                self.clock.wait(IDLE);
+                Ok(())
+            }
+        }
+    }
+
+    /// Between two transactions, with nothing under way, the stage's module may be replaced.
+    fn change_module(&mut self, has_records: bool) -> Result<(), Fault> {
+        self.stage.look_at_trial();
+        if !self.stage.is_called(has_records) {
+            return Ok(());
+        }
+        let since = Instant::now();
+        self.finish_commit()?;
+        self.stage.change(has_records, since)
     }
 
     fn start_commit(&mut self, progress: Progress) -> Result<(), Fault> {
@@ -341,6 +371,7 @@ impl<L: Link> Worker<L> {
 
     /// Everything known of partitions before is void.
     fn assign(&mut self, assignment: &Assignment) {
+        self.stage.assigned_to(self.settings.number, &assignment.starts);
         self.rest = None;
         self.held.clear();
         self.committed = assignment.starts.clone();

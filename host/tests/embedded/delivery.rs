@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const KEYS: u64 = 40;
+pub(crate) const KEYS: u64 = 40;
 
 const COPIES: &str = "
 topics:
@@ -81,7 +81,7 @@ fn harm(records: u64, kills: u64, start: impl Fn(&Pipeline) -> Host) -> Vec<Stri
 
 /// What is wrong at the far end: it should hold every record once, those of a key in their order; and nothing that was
 /// ever to be seen there may be another record now.
-fn problems(pipeline: &Pipeline, watch: &Watch, records: u64) -> Vec<String> {
+pub(crate) fn problems(pipeline: &Pipeline, watch: &Watch, records: u64) -> Vec<String> {
     let there = pipeline.records("out");
     let since = Instant::now();
     while watch.count() < there.len() && since.elapsed() < Duration::from_secs(60) {

@@ -18,3 +18,4 @@ mod process;
 mod standby;
 mod steps;
 mod support;
+mod swaps;

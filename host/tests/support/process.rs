@@ -15,6 +15,16 @@ pub(crate) fn guests() -> &'static Path {
     &BUILT
 }
 
+/// The module that does what records say, with manners of its own: each makes it another module.
+pub(crate) fn with_manners(word: &str) -> Vec<u8> {
+    const GOOD: &[u8] = b"manners:good";
+    let mut module = fs::read(guests().join("trial.wasm")).unwrap();
+    let at = module.windows(GOOD.len()).position(|bytes| bytes == GOOD).expect("the module says how it behaves");
+    let word = format!("{word:24}");
+    module[at + 8..at + 32].copy_from_slice(word.as_bytes());
+    module
+}
+
 /// The host that is built to be broken or killed on purpose. There is no other way to it: what lies about may be an old
 /// one.
 pub(crate) fn broken_host() -> String {
@@ -55,6 +65,15 @@ impl Host {
     /// Everything it said so far.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Where its admin API is.
+    pub(crate) fn admin(&self) -> String {
+        const SAYS: &str = "admin API on http://";
+        self.wait_until_said(SAYS);
+        let said = self.said();
+        let at = said.find(SAYS).map_or(0, |at| at + SAYS.len());
+        said[at..].split_whitespace().next().unwrap_or_default().to_owned()
     }
 
     pub(crate) fn wait_until_said(&self, words: &str) {

@@ -9,12 +9,24 @@ use std::cell::{Cell, RefCell};
 millstream::stage!(transform);
 millstream::open!(open);
 
+/// How it behaves, whatever records say. A test that wants another module writes another word into the file.
+static MANNERS: [u8; 32] = *b"manners:good                    ";
+
+fn manners() -> &'static str {
+    str::from_utf8(&std::hint::black_box(&MANNERS)[8..]).unwrap_or_default().trim()
+}
+
 thread_local! {
     static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
 fn open() -> Result<(), String> {
+    match manners() {
+        "panics-at-start" => panic!("asked to panic at its start"),
+        "refuses" => return Err("this is not the right day".into()),
+        _ => {}
+    }
     match config::get("open").as_deref() {
         Some("loop") => spin(),
         Some("panic") => panic!("asked to panic in open"),
@@ -28,6 +40,12 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
     let calls = CALLS.get() + 1;
     CALLS.set(calls);
     let text = value.as_deref().and_then(|value| str::from_utf8(value).ok()).unwrap_or_default();
+    match manners() {
+        "panics" => panic!("it always panics"),
+        "panics-at-100" if calls >= 100 => panic!("it has had enough"),
+        "rejects" => return Err(reject("it rejects everything")),
+        _ => {}
+    }
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let number = rest.split(' ').next().unwrap_or_default().parse::<usize>();
     let one = |value: String| Ok(vec![record(key.clone(), value)]);
@@ -102,7 +120,10 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
             info!("{}", "x".repeat(number.unwrap_or(2048)));
             Ok(vec![record(key, value)])
         }
-        _ => Ok(vec![record(key, value)]),
+        _ => Ok(vec![match manners().strip_prefix("marks-") {
+            Some(mark) => record(key, value).header("by", mark),
+            None => record(key, value),
+        }]),
     }
 }
 

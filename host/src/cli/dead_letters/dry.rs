@@ -22,7 +22,7 @@ use std::{
 /// Runs the letters of a plan through its stage, and prints what comes of them; what became of them.
 pub(super) fn run(plan: Plan, log: &Log, stands: &BTreeMap<u32, u64>) -> Result<Counts> {
     let part = plan.parts.into_iter().next();
-    let Some(Part { link, again: Some(again), work: Work::Stage { compiled, setup, settings }, .. }) = part else {
+    let Some(Part { link, again: Some(again), work: Work::Stage { compiled, setup, settings, .. }, .. }) = part else {
         return Err(anyhow!("a defect of the host: nothing is to be tried again"));
     };
     let topic = link.inputs.first().context("a defect of the host: nothing is read")?;

@@ -159,12 +159,14 @@ pub(super) enum Event {
     Released,
     EndPassed,
     AskedToEnd,
+    /// Another module was offered.
+    Swapped,
     LetterWritten,
 }
 
 impl Event {
     /// Every kind.
-    pub(super) const ALL: [Event; 40] = [
+    pub(super) const ALL: [Event; 41] = [
         Event::Committed,
         Event::Aborted,
         Event::CommittedLate,
@@ -204,6 +206,7 @@ impl Event {
         Event::Released,
         Event::EndPassed,
         Event::AskedToEnd,
+        Event::Swapped,
         Event::LetterWritten,
     ];
 }

@@ -20,6 +20,7 @@ mod schedule;
 mod seam;
 mod simulation;
 mod sources;
+mod swaps;
 mod transactions;
 mod world;
 mod writer;

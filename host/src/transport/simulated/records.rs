@@ -71,21 +71,55 @@ fn split(text: &str) -> (&str, &str) {
     text.split_once(' ').unwrap_or(("", text))
 }
 
-/// A module that does what its records say.
+/// How good a module is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manners {
+    /// It does what its records say.
+    Good,
+    /// So does it, but it falls over where an instance has done so many records well.
+    FallsAfter(u32),
+    /// It does not start.
+    Refuses,
+    /// It rejects what it should let through.
+    Strict,
+}
+
+/// A module that does what its records say, as far as its manners go.
 pub(super) struct Obedient {
     simulation: Rc<Simulation>,
+    manners: Manners,
+    /// How many records its instance has done.
+    done: u32,
     /// The record over which the instance before this one fell.
     stumbled: Option<String>,
 }
 
 impl Obedient {
-    pub(super) fn new(simulation: Rc<Simulation>) -> Obedient {
-        Obedient { simulation, stumbled: None }
+    pub(super) fn new(simulation: Rc<Simulation>, manners: Manners) -> Obedient {
+        Obedient { simulation, manners, done: 0, stumbled: None }
     }
 }
 
 impl Guest for Obedient {
     fn transform(&mut self, in_hand: InHand<'_>) -> Result<Vec<Record>, Failed> {
+        let records = self.obey(in_hand)?;
+        let reason = |code: &str| Reason { code: Some(code.into()), message: "it says so".into() };
+        match self.manners {
+            Manners::FallsAfter(most) if self.done >= most => {
+                self.done = 0;
+                Err(Failed::Fault(reason("fell")))
+            }
+            Manners::Strict => Err(Failed::Reject(reason("strict"))),
+            _ => {
+                self.done += 1;
+                Ok(records)
+            }
+        }
+    }
+}
+
+impl Obedient {
+    fn obey(&mut self, in_hand: InHand<'_>) -> Result<Vec<Record>, Failed> {
         let text = String::from_utf8_lossy(in_hand.record.value.unwrap_or_default());
         let (word, id) = split(&text);
         self.simulation.spend(match word {

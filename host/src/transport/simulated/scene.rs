@@ -2,7 +2,7 @@
 
 use super::{
     faults::{Event, Moment, Strike},
-    records::{LETTERS, OUTPUTS},
+    records::{LETTERS, Manners, OUTPUTS},
     schedule::record,
     simulation::{Seat, Simulation},
     sources::Numbers,
@@ -12,6 +12,7 @@ use crate::{
     manifest::{Delivery, OnError, OnLostOffset, Policy, Start},
     source::SourceState,
     stage::Retry,
+    swap::{self, Modules, Probation},
     worker::Ended,
 };
 use fastrand::Rng;
@@ -176,6 +177,22 @@ impl Scene {
     /// How the source is doing.
     pub(super) fn source(&self) -> &SourceState {
         &self.simulation.state
+    }
+
+    /// Another module is to take over, with so many records and so much time to prove itself.
+    pub(super) fn offer(&self, name: &str, manners: Manners, records: u64, time: Duration) -> u64 {
+        let offer = self.simulation.offer(name, manners, Probation { records, time });
+        offer.unwrap_or_else(|| self.fail("another one is on trial"))
+    }
+
+    /// How an offer ended, when it has.
+    pub(super) fn verdict(&self, offer: u64) -> Option<swap::Ended> {
+        self.simulation.verdict(offer)
+    }
+
+    /// The modules of the stage.
+    pub(super) fn modules(&self) -> &Modules {
+        &self.simulation.modules
     }
 
     /// What time it is.

@@ -4,7 +4,7 @@ use super::{
     Outcome, Violation,
     faults::{Event, Odds},
     log::Data,
-    records,
+    records::{self, Manners},
     scene::on_error,
     simulation::Simulation,
     transactions::WriterId,
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     manifest::{Delivery, OnError, OnLostOffset, Policy, Start},
+    swap::{Probation, Verdict},
     transport::mutants::Mutant,
 };
 use fastrand::Rng;
@@ -32,6 +33,8 @@ struct Schedule {
     serials: Vec<Vec<u64>>,
     /// How many records are still to come.
     left: usize,
+    /// The modules that were offered.
+    offers: Vec<(u64, Manners)>,
 }
 
 /// Runs the schedule of a seed. With `told` it keeps its story.
@@ -94,6 +97,7 @@ impl Schedule {
             producers: FIRST_PRODUCER,
             serials: inputs.iter().map(|count| vec![0; *count as usize]).collect(),
             left: rng.usize(5..=60),
+            offers: Vec::new(),
             rng,
         }
     }
@@ -142,6 +146,7 @@ impl Schedule {
             62 => self.lose_brokers(),
             63 => self.ask_to_end(),
             64 => self.double(),
+            66 => self.swap(),
             65 if self.simulation.seats.borrow().len() < 4 => {
                 self.simulation.add_seat(&self.simulation.new_name(), 2);
             }
@@ -203,6 +208,44 @@ impl Schedule {
         }
     }
 
+    /// Another module is to take over; good ones stand, and of bad ones nothing is left.
+    fn swap(&mut self) {
+        self.judge_swaps();
+        let manners = match self.rng.u8(0..4) {
+            0 => Manners::FallsAfter(self.rng.u32(0..6)),
+            1 => Manners::Refuses,
+            _ => Manners::Good,
+        };
+        // A bad one is not let off before it did wrong.
+        let (records, time) = match manners {
+            Manners::Good => (self.rng.u64(1..30), Duration::from_millis(self.rng.u64(1..3_000))),
+            _ => (u64::MAX, Duration::MAX),
+        };
+        let name = format!("m{}", self.offers.len());
+        if let Some(offer) = self.simulation.offer(&name, manners, Probation { records, time }) {
+            self.offers.push((offer, manners));
+            self.simulation.world.borrow_mut().count(Event::Swapped);
+        }
+    }
+
+    fn judge_swaps(&self) {
+        let mut world = self.simulation.world.borrow_mut();
+        for (offer, manners) in &self.offers {
+            let Some(ended) = self.simulation.modules.outcome(*offer, &|| Duration::ZERO, Duration::ZERO, Duration::ZERO)
+            else {
+                continue;
+            };
+            match (ended.verdict, manners) {
+                (Verdict::Confirmed, Manners::Refuses) => world.audit.blame("what does not start was confirmed".into()),
+                // One that stumbles does so once a record, whoever had it before.
+                (Verdict::RolledBack(why), Manners::Good) if !why.contains("stumble") => {
+                    world.audit.blame(format!("a good module was rolled back: {why}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn rebalance(&mut self) {
         let mut world = self.simulation.world.borrow_mut();
         let now = world.now();
@@ -242,6 +285,7 @@ impl Schedule {
     }
 
     fn conclude(&mut self) {
+        self.judge_swaps();
         let mut world = self.simulation.world.borrow_mut();
         let world = &mut *world;
         let refused = world.counts.get(Event::RecordRefused) > 0;

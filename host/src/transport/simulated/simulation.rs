@@ -5,7 +5,7 @@ use super::{
     faults::Event,
     link::SimulatedLink,
     log::Log,
-    records::{LETTERS, OUTPUTS, Obedient},
+    records::{LETTERS, Manners, OUTPUTS, Obedient},
     sources,
     world::{Process, Settings, World},
 };
@@ -13,17 +13,19 @@ use crate::{
     clock::Clock,
     source::SourceState,
     stage::{Output, Stage, StageSettings, Tally},
+    swap::{self, Modules, Probation, Version},
     transport::{
         Link,
         mutants::{Broken, Mutant},
     },
     worker::{Ended, Worker, WorkerSettings, control::Control},
 };
+use fragile::Fragile;
 use fastrand::Rng;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
 };
@@ -59,6 +61,7 @@ pub(super) struct Simulation {
     mutant: Option<Mutant>,
     stage: Arc<StageSettings>,
     pub(super) tally: Arc<Tally>,
+    pub(super) modules: Arc<Modules>,
     /// That of the source, when one is at work.
     pub(super) state: Arc<SourceState>,
 }
@@ -72,7 +75,8 @@ impl Simulation {
         told: bool,
     ) -> Rc<Simulation> {
         let time = Rc::new(Cell::new(Duration::from_secs(60)));
-        Rc::new(Simulation {
+        Rc::new_cyclic(|own| Simulation {
+            modules: Modules::new(version(own, "first", Manners::Good)),
             stage: Arc::new(stage_settings(&settings, topics)),
             world: RefCell::new(World::new(rng, settings, topics, time.clone(), told)),
             seats: RefCell::default(),
@@ -104,6 +108,18 @@ impl Simulation {
     pub(super) fn pass(&self, time: Duration) {
         self.spend(time);
         self.world.borrow_mut().tend();
+    }
+
+    /// Another module is to take the place of the one that runs.
+    pub(super) fn offer(self: &Rc<Self>, name: &str, manners: Manners, probation: Probation) -> Option<u64> {
+        let offer = self.modules.offer(version(&Rc::downgrade(self), name, manners), probation).ok();
+        self.world.borrow_mut().note(|| format!("{name}, {manners:?}, is offered: {offer:?}"));
+        offer
+    }
+
+    /// How an offer ended, when it has.
+    pub(super) fn verdict(&self, offer: u64) -> Option<swap::Ended> {
+        self.modules.outcome(offer, &|| self.now(), Duration::ZERO, Duration::ZERO)
     }
 
     /// A seat for workers of this name.
@@ -229,10 +245,11 @@ impl Simulation {
             *seat.turns.borrow_mut() = Some(sources::at_work(self, numbers, name, process, clock, control));
             return;
         }
-        let stage =
-            Stage::new(self.stage.clone(), Box::new(Obedient::new(self.clone())), clock.clone(), self.tally.clone());
+        let (part, tally) = (swap::Seat::new(&self.modules, process as u32), self.tally.clone());
+        let stage = Stage::at(part, self.stage.clone(), clock.clone(), tally).expect("what stands has started before");
         let settings = WorkerSettings {
             name: name.clone(),
+            number: process as u32,
             commit_interval: self.world.borrow().settings.commit_interval,
             control,
         };
@@ -321,6 +338,18 @@ impl Simulation {
             drop(seat.turns.borrow_mut().take());
         }
     }
+}
+
+/// A module of this world. It lives on one thread, as all do here.
+fn version(simulation: &Weak<Simulation>, name: &str, manners: Manners) -> Version {
+    let simulation = Fragile::new(simulation.clone());
+    Version::new(name, name, move || {
+        let simulation = simulation.get().upgrade().expect("nobody starts a guest when the world is gone");
+        match manners {
+            Manners::Refuses => Err("it does not start".into()),
+            _ => Ok(Box::new(Obedient::new(simulation, manners))),
+        }
+    })
 }
 
 fn at_work<L: Link + 'static>(link: L, stage: Stage, clock: Rc<dyn Clock>, settings: WorkerSettings) -> Turns {

@@ -90,7 +90,7 @@ pub(super) fn at_work(
     };
     let poller = Box::new(Counter { simulation: simulation.clone(), numbers });
     let source = Source::new(Arc::new(settings), poller, clock.clone(), simulation.state.clone());
-    let settings = WorkerSettings { name: name.clone(), commit_interval, control };
+    let settings = WorkerSettings { name: name.clone(), number: 0, commit_interval, control };
     let link = SimulatedLink::new(simulation.clone(), name, process);
     match numbers.mutant {
         None | Some(SourceMutant::OwnName | SourceMutant::ReadBeforeFencing) => {

@@ -55,6 +55,7 @@ fn worker<L: Log>(log: &L, link: LinkSettings) -> Worker<L::Link> {
     let stage = stage::Stage::new(stage.into(), Box::new(Echo), clock.clone(), std::sync::Arc::default());
     let settings = WorkerSettings {
         name: link.name.clone(),
+        number: link.place.0,
         commit_interval: Duration::from_millis(5),
         control: link.control.clone(),
     };

@@ -1,0 +1,80 @@
+//! Modules that were swapped for those of the manifest, and stand after a restart as long as the manifest names the same.
+
+use super::load::Loaded;
+use crate::{
+    manifest::Stage,
+    plan::{self, Plan, Work},
+    swap::{Desk, DeskSettings, Named, Shelf},
+    text::hex,
+    wasm::{Compiled, Instance, Kind, Module},
+};
+use anyhow::{Result, anyhow};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+/// Puts the modules that stand in the place of the manifest's. Those of the manifest, by their stages.
+pub(super) fn take_up(loaded: &mut Loaded, state: &Path) -> BTreeMap<String, Named> {
+    let mut named = BTreeMap::new();
+    for stage in &loaded.manifest.stages {
+        let Some(compiled) = loaded.compiled.get(&stage.name) else { continue };
+        let own = Named { digest: compiled.digest().to_owned(), name: compiled.name() };
+        match find(loaded, stage, &own, &Shelf::of(state, &stage.name)) {
+            Ok(None) => {}
+            Ok(Some((standing, name))) => {
+                let digest = standing.digest().get(..12).unwrap_or_default().to_owned();
+                tracing::info!(
+                    "{}: runs {name} ({digest}), which was swapped for the manifest's {}",
+                    stage.name,
+                    own.name
+                );
+                loaded.compiled.insert(stage.name.clone(), standing);
+            }
+            Err(error) => tracing::warn!("{}: runs the manifest's module: {error:#}", stage.name),
+        }
+        named.insert(stage.name.clone(), own);
+    }
+    named
+}
+
+/// The module that stands in place of the manifest's, if there is one, and its name.
+fn find(loaded: &Loaded, stage: &Stage, own: &Named, shelf: &Shelf) -> Result<Option<(Compiled, String)>> {
+    let Some((standing, path)) = shelf.standing()? else { return Ok(None) };
+    if standing.manifest != own.digest || stage.module.sha256.is_some_and(|pinned| hex(&pinned) == own.digest) {
+        tracing::info!("{}: the manifest names another module since the last swap, so that runs", stage.name);
+        shelf.clear()?;
+        return Ok(None);
+    }
+    let name = standing.module.name;
+    let bytes = std::fs::read(&path).map_err(|error| anyhow!("{name} was swapped in, but is not there: {error}"))?;
+    let module = Module::of(Path::new(&name), bytes, Kind::Stage)?;
+    if module.digest() != standing.module.digest {
+        return Err(anyhow!("{name} was swapped in, but its file was damaged since"));
+    }
+    let setup = plan::setup(stage);
+    let compiled = loaded.engine.compile_within(setup.limits.compile, &module, &loaded.cache, &mut |_| {})?;
+    Instance::new(&compiled, setup).map_err(|error| anyhow!("{name} was swapped in, but {error}"))?;
+    Ok(Some((compiled, name)))
+}
+
+/// Where new modules come in, for each stage of a plan.
+pub(super) fn desks(loaded: &Loaded, plan: &Plan, manifests: &BTreeMap<String, Named>) -> BTreeMap<String, Arc<Desk>> {
+    let mut desks = BTreeMap::new();
+    for part in &plan.parts {
+        let Work::Stage { compiled, setup, modules, .. } = &part.work else { continue };
+        let Some(stage) = loaded.manifest.stages.iter().find(|stage| stage.name == part.name) else { continue };
+        let current = modules.current();
+        let own = || Named { digest: current.digest.clone(), name: current.name.clone() };
+        let settings = DeskSettings {
+            stage: part.name.clone(),
+            inputs: part.link.inputs.clone(),
+            setup: setup.clone(),
+            probation: stage.probation,
+            pinned: stage.module.sha256.map(|pinned| hex(&pinned)),
+            hidden: loaded.hidden.get(&part.name).cloned().unwrap_or_default(),
+            manifest: manifests.get(&part.name).cloned().unwrap_or_else(own),
+            imports: compiled.imports().to_vec(),
+        };
+        let shelf = Shelf::of(&plan.state, &part.name);
+        desks.insert(part.name.clone(), Desk::new(settings, &loaded.engine, &loaded.cache, modules, shelf));
+    }
+    desks
+}

@@ -1,0 +1,273 @@
+//! `swap`, `rollback` and `swaps`: a stage's module is replaced while it runs.
+
+use super::{
+    Exit,
+    host::{Host, Hosts, No},
+    print, say, wrong,
+};
+use crate::{
+    swap::{Named, Outcome, Swap},
+    text::{count, grouped},
+};
+use anyhow::{Context, Result};
+use http::Method;
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Value, json};
+use std::{fs, path::PathBuf, thread};
+
+/// Replace a stage's module while it runs, and wait until it has proven itself
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  millstream swap price price-2.wasm
+  millstream swap price price-2.wasm --admin 10.0.0.7:8080 --admin 10.0.0.8:8080
+
+The new module is compiled and opened while the old one works. One worker tries
+it for one transaction, then all follow; whatever it does wrong in its probation
+brings the old one back. Nothing is lost or doubled either way.
+
+Exit codes: 0 confirmed, or there but not proven yet; 1 refused or rolled back;
+2 what was asked is wrong")]
+pub(super) struct Arguments {
+    /// The stage
+    stage: String,
+    /// The new module
+    module: PathBuf,
+    #[command(flatten)]
+    hosts: Hosts,
+    /// Do not wait for the outcome
+    #[arg(long, env = "MILLSTREAM_NO_WAIT")]
+    no_wait: bool,
+    /// The result as JSON
+    #[arg(long, env = "MILLSTREAM_JSON")]
+    json: bool,
+}
+
+/// Go back to the module before
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  millstream rollback price")]
+pub(super) struct RollbackArguments {
+    /// The stage
+    stage: String,
+    #[command(flatten)]
+    hosts: Hosts,
+    /// The result as JSON
+    #[arg(long, env = "MILLSTREAM_JSON")]
+    json: bool,
+}
+
+/// Show what was swapped, and how it went
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  millstream swaps price")]
+pub(super) struct SwapsArguments {
+    /// The stage; all when none is named
+    stage: Option<String>,
+    #[command(flatten)]
+    hosts: Hosts,
+    /// As JSON
+    #[arg(long, env = "MILLSTREAM_JSON")]
+    json: bool,
+}
+
+/// What came of a swap on one host.
+type Told = Result<Swap>;
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
+    let Arguments { stage, module, hosts, no_wait, json } = arguments;
+    let path = module.display();
+    let bytes = fs::read(module).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => wrong(format!("{path} is not there: build the module, or correct its path")),
+        std::io::ErrorKind::IsADirectory => wrong(format!("{path} is a folder: name the .wasm file in it")),
+        _ => wrong(format!("{path} cannot be read: {error}")),
+    })?;
+    let name = module.file_name().unwrap_or(module.as_os_str()).to_string_lossy().into_owned();
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
+    let hosts = hosts.all()?;
+    let told = match &hosts[..] {
+        [host] => vec![put(host, stage, &format!("name={name}&wait={}", !no_wait), &bytes)],
+        hosts => together(hosts, stage, &name, *no_wait, &bytes)?,
+    };
+    let mut exit = Exit::Done;
+    let mut all = Vec::new();
+    for (host, told) in hosts.iter().zip(told) {
+        let at = if hosts.len() > 1 { format!("{}: ", host.address) } else { String::new() };
+        match told {
+            Ok(swap) => {
+                if matches!(swap.outcome, Outcome::RolledBack | Outcome::Withdrawn | Outcome::Refused | Outcome::Back) {
+                    exit = Exit::Failed;
+                }
+                if *json {
+                    all.push(json!({"host": host.address.to_string(), "swap": swap}));
+                } else {
+                    print(&format!("{at}{}", describe(&swap)))?;
+                }
+            }
+            Err(error) => match error.downcast_ref::<No>() {
+                Some(no) if *json => {
+                    exit = Exit::Failed;
+                    let error = json!({"code": no.code, "message": no.message});
+                    all.push(json!({"host": host.address.to_string(), "error": error}));
+                }
+                Some(no) => {
+                    exit = if no.code == "not-found" { Exit::Wrong } else { Exit::Failed };
+                    say(&format!("{at}{stage}: not swapped: {}\n", no.message));
+                }
+                None => return Err(error),
+            },
+        }
+    }
+    if *json {
+        let value = if all.len() == 1 { all.remove(0) } else { Value::Array(all) };
+        print(&format!("{value}\n"))?;
+    }
+    Ok(exit)
+}
+
+fn put(host: &Host, stage: &str, query: &str, bytes: &[u8]) -> Told {
+    read(host.ask(Method::PUT, &format!("/v1/stages/{stage}/module?{query}"), bytes.to_vec())?)
+}
+
+fn read(value: Value) -> Told {
+    serde_json::from_value(value).context("the host's answer is not understood: it is of another version")
+}
+
+/// All hosts look at the module first, and only when none of them refuses it, all of them swap. When it fails on one of
+/// them, the others go back.
+fn together(hosts: &[Host], stage: &str, name: &str, no_wait: bool, bytes: &[u8]) -> Result<Vec<Told>> {
+    let looked: Vec<_> = on_each(hosts, |host| {
+        host.ask(Method::PUT, &format!("/v1/stages/{stage}/module?name={name}&prepare=true"), bytes.to_vec())
+    });
+    if looked.iter().any(Result::is_err) {
+        return Ok(looked
+            .into_iter()
+            .map(|looked| Err(looked.err().unwrap_or_else(|| not_here("another host refuses it"))))
+            .collect());
+    }
+    let told = on_each(hosts, |host| {
+        let path = format!("/v1/stages/{stage}/swap?wait={}", !no_wait);
+        read(host.ask(Method::POST, &path, Vec::new())?)
+    });
+    let fails = |told: &Told| !matches!(told, Ok(swap) if matches!(swap.outcome, Outcome::Confirmed | Outcome::Unproven));
+    if !told.iter().any(fails) {
+        return Ok(told);
+    }
+    let back = hosts.iter().zip(told).map(|(host, told)| match fails(&told) {
+        true => told,
+        false => read(host.ask(Method::POST, &format!("/v1/stages/{stage}/rollback"), Vec::new())?),
+    });
+    Ok(back.collect())
+}
+
+fn not_here(why: &str) -> anyhow::Error {
+    No { code: "conflict".into(), message: why.into() }.into()
+}
+
+fn on_each<T: Send>(hosts: &[Host], ask: impl Fn(&Host) -> Result<T> + Sync) -> Vec<Result<T>> {
+    thread::scope(|scope| {
+        let asked: Vec<_> = hosts.iter().map(|host| scope.spawn(|| ask(host))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(not_here("a defect of this program")))).collect()
+    })
+}
+
+pub(super) fn roll_back(arguments: &RollbackArguments) -> Result<Exit> {
+    let RollbackArguments { stage, hosts, json } = arguments;
+    let mut exit = Exit::Done;
+    for host in hosts.all()? {
+        match host.ask(Method::POST, &format!("/v1/stages/{stage}/rollback"), Vec::new()) {
+            Ok(value) if *json => print(&format!("{value}\n"))?,
+            Ok(value) => print(&describe(&read(value)?))?,
+            Err(error) => match error.downcast_ref::<No>() {
+                Some(no) => {
+                    exit = if no.code == "not-found" { Exit::Wrong } else { Exit::Failed };
+                    say(&format!("{stage}: not rolled back: {}\n", no.message));
+                }
+                None => return Err(error),
+            },
+        }
+    }
+    Ok(exit)
+}
+
+pub(super) fn list(arguments: &SwapsArguments) -> Result<Exit> {
+    let host = arguments.hosts.one()?;
+    let stages = match &arguments.stage {
+        Some(stage) => vec![stage.clone()],
+        None => {
+            let all = host.get("/v1/stages")?;
+            let stages = all["stages"].as_array().into_iter().flatten().filter(|stage| stage["kind"] == "stage");
+            stages.filter_map(|stage| stage["name"].as_str().map(str::to_owned)).collect()
+        }
+    };
+    let mut swaps = Vec::new();
+    for stage in stages {
+        let answer = host.get(&format!("/v1/stages/{stage}/swaps")).map_err(|error| match error.downcast::<No>() {
+            Ok(no) if no.code == "not-found" => wrong(no.message),
+            Ok(no) => no.into(),
+            Err(error) => error,
+        })?;
+        let Value::Array(list) = &answer["swaps"] else { continue };
+        for swap in list {
+            swaps.push(read(swap.clone())?);
+        }
+    }
+    swaps.sort_by_key(|swap| swap.at);
+    if arguments.json {
+        print(&format!("{}\n", json!({"swaps": swaps})))?;
+    } else if swaps.is_empty() {
+        say("nothing was swapped yet\n");
+    } else {
+        for swap in swaps {
+            let at = Timestamp::from_millisecond(swap.at).unwrap_or_default().to_zoned(TimeZone::UTC);
+            print(&format!("{} {}", at.strftime("%Y-%m-%d %H:%M:%SZ"), describe(&swap)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What people read of a swap.
+fn describe(swap: &Swap) -> String {
+    let Swap { stage, from, to, records, .. } = swap;
+    let (old, new, done) = (named(from), named(to), count(*records, "record"));
+    let mut text = match swap.outcome {
+        Outcome::Confirmed => {
+            format!("{stage}: {new} is confirmed after {done}, in place of {old}; it took over within {}\n", pause(swap.pause_us))
+        }
+        Outcome::Unproven if *records == 0 => {
+            format!("{stage}: {new} is loaded, not yet proven: no record has come; {old} is kept until then\n")
+        }
+        Outcome::Unproven => format!("{stage}: {new} is on trial, {done} so far; {old} is kept until it is proven\n"),
+        Outcome::RolledBack => format!("{stage}: {new} is rolled back, {old} goes on\n"),
+        Outcome::Back => format!("{stage}: back to {new} from {old}\n"),
+        Outcome::Withdrawn => format!("{stage}: {new} is withdrawn, {old} goes on\n"),
+        Outcome::Refused => format!("{stage}: {new} is refused, {old} goes on\n"),
+    };
+    if let Some(why) = &swap.reason {
+        text += &format!("  {why}\n");
+    }
+    if swap.stricter > 0 {
+        text += &format!("  it rejects {} that {old} takes\n", count(swap.stricter, "record"));
+    }
+    if swap.outcome == Outcome::RolledBack {
+        if swap.offsets.is_empty() {
+            text += "  nothing of it was committed\n";
+        }
+        for range in &swap.offsets {
+            let (first, last) = (range.first, range.next.saturating_sub(1));
+            text += &format!("  its own stand: {}/{} from {} to {}\n", range.topic, range.partition, grouped(first), grouped(last));
+        }
+    }
+    if !swap.gains.is_empty() {
+        text += &format!("  it imports what {old} does not: {}\n", swap.gains.join(", "));
+    }
+    text
+}
+
+fn named(named: &Named) -> String {
+    match named.digest.get(..8) {
+        Some(digest) => format!("{} ({digest})", named.name),
+        None => named.name.clone(),
+    }
+}
+
+fn pause(us: u64) -> String {
+    if us < 1000 { "1 ms".to_owned() } else { format!("{} ms", us / 1000) }
+}

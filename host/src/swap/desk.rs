@@ -1,0 +1,329 @@
+//! Where a stage's new modules come in: each is looked at, compiled and started once, away from the workers, before they
+//! hear of it; and what becomes of it is noted.
+
+use super::{
+    Modules, Probation, Verdict, Version,
+    modules::{Done, Unwanted},
+    shelf::{Named, Outcome, Range, Shelf, Standing, Swap},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    stage::guest::Guest,
+    text::{conceal, count},
+    transport::{NextOffset, Offset, Partition},
+    wasm::{Cache, Engine, Kind, Module, Setup},
+};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+/// How long to wait for the end of a trial that has begun: longer than any transaction lasts.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long nobody may have a record for a module until it is said that it is not proven.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long workers may take to leave a module.
+const LEAVE: Duration = Duration::from_secs(10);
+
+/// All that a stage's desk needs to know.
+pub struct DeskSettings {
+    /// The stage's name.
+    pub stage: String,
+    /// The topics that it reads.
+    pub inputs: Vec<String>,
+    /// What its instances are told.
+    pub setup: Setup,
+    /// How long a new module is on trial.
+    pub probation: Probation,
+    /// The digest that the manifest pins.
+    pub pinned: Option<String>,
+    /// What must not be shown of what a module says.
+    pub hidden: Vec<String>,
+    /// The manifest's module.
+    pub manifest: Named,
+    /// What it imports, or what stands in its place does.
+    pub imports: Vec<String>,
+}
+
+/// One stage's desk.
+pub struct Desk {
+    settings: DeskSettings,
+    engine: Arc<Engine>,
+    cache: Arc<Cache>,
+    modules: Arc<Modules>,
+    shelf: Shelf,
+    /// What the module imports that stands, and what the one before does.
+    imports: Mutex<Vec<String>>,
+    /// Modules are looked at one by one. One that is to wait for others, waits here.
+    prepared: Mutex<Option<Prepared>>,
+}
+
+/// A module that is ready to be offered.
+pub struct Prepared {
+    version: Version,
+    named: Named,
+    bytes: Vec<u8>,
+    imports: Vec<String>,
+    gains: Vec<String>,
+}
+
+/// Why a module is not tried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Something is wrong with it.
+    #[error("{0}")]
+    Module(String),
+    /// Now is not the time.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+impl From<Unwanted> for Refused {
+    fn from(why: Unwanted) -> Refused {
+        Refused::Conflict(why.to_string())
+    }
+}
+
+impl Desk {
+    /// The desk of a stage that runs these modules.
+    pub fn new(
+        settings: DeskSettings,
+        engine: &Arc<Engine>,
+        cache: &Arc<Cache>,
+        modules: &Arc<Modules>,
+        shelf: Shelf,
+    ) -> Arc<Desk> {
+        let imports = Mutex::new(settings.imports.clone());
+        let (engine, cache, modules) = (engine.clone(), cache.clone(), modules.clone());
+        Arc::new(Desk { settings, engine, cache, modules, shelf, imports, prepared: Mutex::default() })
+    }
+
+    /// The stage's name.
+    pub fn stage(&self) -> &str {
+        &self.settings.stage
+    }
+
+    /// The manifest's module.
+    pub fn manifest(&self) -> &Named {
+        &self.settings.manifest
+    }
+
+    /// What happened here, the oldest first.
+    pub fn swaps(&self) -> anyhow::Result<Vec<Swap>> {
+        self.shelf.swaps()
+    }
+
+    /// Looks at a module, compiles it, and starts it once. The stage goes on meanwhile. A refusal is noted.
+    pub fn prepare(&self, name: &str, bytes: Vec<u8>) -> Result<Prepared, Refused> {
+        let Ok(mut kept) = self.prepared.try_lock() else {
+            return Err(Refused::Conflict("another module is being looked at: try again when that is done".into()));
+        };
+        *kept = None;
+        let module = Module::of(Path::new(name), bytes.clone(), Kind::Stage);
+        let module = module.map_err(|error| self.refuse(None, name, error.to_string()))?;
+        let named = Named { digest: module.digest().to_owned(), name: name.to_owned() };
+        let refuse = |why: String| self.refuse(Some(&named), name, why);
+        if let Some(pinned) = self.settings.pinned.as_ref().filter(|pinned| *pinned != module.digest()) {
+            let why = format!("the manifest pins `sha256: {pinned}`, and this one has {}", module.digest());
+            return Err(refuse(why));
+        }
+        let compiled = self
+            .engine
+            .compile_within(self.settings.setup.limits.compile, &module, &self.cache, &mut |name| {
+                tracing::info!("{}: compiling {name}, once…", self.settings.stage);
+            })
+            .map_err(|error| refuse(error.to_string()))?;
+        let version = Version::of(&compiled, &self.settings.setup);
+        if let Err(why) = version.start().map(drop::<Box<dyn Guest>>) {
+            let hidden: Vec<_> = self.settings.hidden.iter().map(String::as_str).collect();
+            return Err(refuse(format!("{name} {}", conceal(&why, &hidden))));
+        }
+        let imports = module.imports().to_vec();
+        let known = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        let gains = imports.iter().filter(|import| !known.contains(import)).cloned().collect();
+        drop(known);
+        Ok(Prepared { version, named, bytes, imports, gains })
+    }
+
+    /// The same; it waits until [`Desk::swap_prepared`] is called. Says what it imports that the one before does not.
+    pub fn keep_prepared(&self, name: &str, bytes: Vec<u8>) -> Result<(Named, Vec<String>), Refused> {
+        let prepared = self.prepare(name, bytes)?;
+        let told = (prepared.named.clone(), prepared.gains.clone());
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+        Ok(told)
+    }
+
+    /// Swaps to the module that waits.
+    pub fn swap_prepared(self: &Arc<Self>, wait: bool) -> Result<Swap, Refused> {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match prepared {
+            Some(prepared) => self.swap(prepared, wait),
+            None => Err(Refused::Conflict("no module was prepared".into())),
+        }
+    }
+
+    /// Offers a module to the workers, and tells what came of it; without `wait`, or when there are no records to prove it
+    /// with, that it is there.
+    pub fn swap(self: &Arc<Self>, prepared: Prepared, wait: bool) -> Result<Swap, Refused> {
+        let Prepared { version, named, bytes, imports, gains } = prepared;
+        let from = self.named();
+        let offered = self.modules.offer(version, self.settings.probation);
+        let offer = match offered {
+            Ok(offer) => offer,
+            Err(why) => return Err(why.into()),
+        };
+        tracing::info!("{}: {} is on trial in place of {}", self.settings.stage, told(&named), told(&from));
+        let story = Story { from, to: named, gains };
+        // Whoever asked may be gone before the outcome is known.
+        let (desk, own) = (self.clone(), story.clone());
+        let watch = thread::Builder::new().name(format!("{}.swap", self.settings.stage)).spawn(move || {
+            if let Some(ended) = desk.modules.outcome(offer, &now, Duration::MAX, Duration::MAX) {
+                desk.note(own, ended.verdict, &ended.done, bytes, imports);
+            }
+        });
+        if let Err(error) = watch {
+            self.modules.roll_back("nobody can watch over it");
+            return Err(Refused::Conflict(format!("a thread cannot be started: {error}")));
+        }
+        let patience = if wait { PATIENCE.max(self.settings.probation.time) } else { Duration::ZERO };
+        let longest = if wait { LONGEST + self.settings.probation.time } else { Duration::ZERO };
+        Ok(match self.modules.outcome(offer, &now, patience, longest) {
+            Some(ended) => self.tell(&story, ended.verdict, &ended.done),
+            None => {
+                let done = self.modules.trial().map(|(_, done)| done).unwrap_or_default();
+                self.told(&story, Outcome::Unproven, None, &done)
+            }
+        })
+    }
+
+    /// Goes back to the module before.
+    pub fn roll_back(&self) -> Result<Swap, Refused> {
+        let on_trial = self.modules.trial().map(|(_, done)| done);
+        let Some((from, to)) = self.modules.roll_back("somebody rolled it back") else {
+            let why = "there is no module to go back to: none was replaced since this host started";
+            return Err(Refused::Conflict(why.into()));
+        };
+        if !self.modules.until_gone(&from, LEAVE) {
+            tracing::warn!("{}: a worker still runs {}", self.settings.stage, from.name);
+        }
+        let story = Story { from: name_of(&from), to: name_of(&to), gains: Vec::new() };
+        let swap = self.told(&story, Outcome::Back, None, &Done::default());
+        // That of a trial is noted by who watches over it.
+        if on_trial.is_none() {
+            self.keep(&swap, None);
+        }
+        tracing::info!("{}: back to {} from {}", self.settings.stage, told(&story.to), told(&story.from));
+        Ok(swap)
+    }
+
+    fn named(&self) -> Named {
+        name_of(&self.modules.current())
+    }
+
+    /// What became of a trial, for the log and for later.
+    fn note(&self, story: Story, verdict: Verdict, done: &Done, bytes: Vec<u8>, imports: Vec<String>) {
+        let stage = &self.settings.stage;
+        let swap = self.tell(&story, verdict, done);
+        match (swap.outcome, &swap.reason) {
+            (Outcome::Confirmed, _) => {
+                *self.imports.lock().unwrap_or_else(PoisonError::into_inner) = imports;
+                let records = count(done.records, "record");
+                tracing::info!("{stage}: {} is confirmed after {records}", told(&story.to));
+            }
+            (Outcome::RolledBack, Some(why)) => {
+                tracing::warn!("{stage}: {} is rolled back, {} goes on: {why}", told(&story.to), told(&story.from));
+            }
+            (_, why) => {
+                let why = why.as_deref().unwrap_or_default();
+                tracing::info!("{stage}: {} is withdrawn: {why}", told(&story.to));
+            }
+        }
+        let bytes = (swap.outcome == Outcome::Confirmed).then_some(bytes);
+        self.keep(&swap, bytes.as_deref());
+    }
+
+    /// Keeps what outlives a restart. Where that fails, the stage goes on all the same.
+    fn keep(&self, swap: &Swap, bytes: Option<&[u8]>) {
+        let manifest = &self.settings.manifest;
+        let stands = match swap.outcome {
+            Outcome::Confirmed | Outcome::Back if swap.to.digest == manifest.digest => self.shelf.clear(),
+            Outcome::Confirmed | Outcome::Back => {
+                let standing = Standing { manifest: manifest.digest.clone(), module: swap.to.clone() };
+                self.shelf.stand(&standing, bytes)
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = stands.and_then(|()| self.shelf.note(swap)) {
+            let stage = &self.settings.stage;
+            tracing::warn!("{stage}: the swap will not be known after a restart: {error:#}");
+        }
+    }
+
+    fn refuse(&self, named: Option<&Named>, name: &str, why: String) -> Refused {
+        let unknown = Named { digest: String::new(), name: name.to_owned() };
+        let story = Story { from: self.named(), to: named.cloned().unwrap_or(unknown), gains: Vec::new() };
+        let swap = self.told(&story, Outcome::Refused, Some(why.clone()), &Done::default());
+        self.keep(&swap, None);
+        tracing::warn!("{}: {name} is refused: {why}", self.settings.stage);
+        Refused::Module(why)
+    }
+
+    fn tell(&self, story: &Story, verdict: Verdict, done: &Done) -> Swap {
+        let (outcome, reason) = match verdict {
+            Verdict::Confirmed => (Outcome::Confirmed, None),
+            Verdict::RolledBack(why) => (Outcome::RolledBack, Some(why)),
+            Verdict::Withdrawn(why) => (Outcome::Withdrawn, Some(why)),
+        };
+        self.told(story, outcome, reason, done)
+    }
+
+    fn told(&self, story: &Story, outcome: Outcome, reason: Option<String>, done: &Done) -> Swap {
+        let inputs = &self.settings.inputs;
+        let range = |(partition, (first, next)): (&Partition, &(Offset, NextOffset))| Range {
+            topic: inputs.get(partition.input).cloned().unwrap_or_default(),
+            partition: partition.number,
+            first: first.0,
+            next: next.0,
+        };
+        Swap {
+            stage: self.settings.stage.clone(),
+            at: clock().wall_ms(),
+            outcome,
+            from: story.from.clone(),
+            to: story.to.clone(),
+            reason,
+            records: done.records,
+            stricter: done.stricter,
+            pause_us: u64::try_from(done.pause.as_micros()).unwrap_or(u64::MAX),
+            offsets: done.offsets.iter().map(range).collect(),
+            gains: story.gains.clone(),
+        }
+    }
+}
+
+/// Which module was to replace which.
+#[derive(Clone)]
+struct Story {
+    from: Named,
+    to: Named,
+    gains: Vec<String>,
+}
+
+fn name_of(version: &Version) -> Named {
+    Named { digest: version.digest.clone(), name: version.name.clone() }
+}
+
+/// A module as a line shows it.
+fn told(named: &Named) -> String {
+    format!("{} ({})", named.name, named.digest.get(..12).unwrap_or(&named.digest))
+}
+
+fn clock() -> SystemClock {
+    SystemClock::new(Arc::default())
+}
+
+fn now() -> Duration {
+    clock().now()
+}
