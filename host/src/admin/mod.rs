@@ -5,6 +5,7 @@
 
 mod door;
 mod lag;
+mod metrics;
 mod routes;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What can be asked for, and what is answered.
 
-use super::{Admin, view};
+use super::{Admin, metrics, view};
 use crate::{supervisor::State, swap::Refused};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
@@ -28,6 +28,7 @@ pub struct Route {
 enum What {
     Live,
     Ready,
+    Metrics,
     Status,
     Stages,
     Stage,
@@ -46,9 +47,10 @@ const fn route(method: &'static str, path: &'static str, what: What) -> Route {
 }
 
 /// All that can be asked for; `openapi.json` describes it.
-pub const ROUTES: [Route; 12] = [
+pub const ROUTES: [Route; 13] = [
     route("GET", "/health/live", What::Live),
     route("GET", "/health/ready", What::Ready),
+    route("GET", "/metrics", What::Metrics),
     route("GET", "/v1/openapi.json", What::OpenApi),
     route("GET", "/v1/status", What::Status),
     route("GET", "/v1/stages", What::Stages),
@@ -133,6 +135,10 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
     match route.what {
         What::Live => Answer::json(&json!({"live": true})),
         What::Ready => ready(admin),
+        What::Metrics => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            Answer { status: StatusCode::OK, kind, body: metrics::metrics(admin) }
+        }
         What::OpenApi => Answer { status: StatusCode::OK, kind: "application/json", body: OPENAPI.to_owned() },
         What::Status => Answer::json(&view::status(admin)),
         What::Stages => Answer::json(&json!({"stages": view::parts(admin)})),

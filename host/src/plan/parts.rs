@@ -233,6 +233,7 @@ pub fn source_setup(source: &manifest::Source) -> Setup {
         config: source.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
         limits: source.limits,
         allowed: allowed(&source.allow),
+        timing: Arc::default(),
     }
 }
 
@@ -244,6 +245,7 @@ pub fn setup(stage: &manifest::Stage) -> Setup {
         config: stage.config.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
         limits: stage.limits,
         allowed: allowed(&stage.allow),
+        timing: Arc::default(),
     }
 }
 

@@ -4,6 +4,7 @@ mod again;
 mod breaker;
 mod dead_letter;
 pub mod guest;
+mod histogram;
 mod letter;
 mod output;
 mod retry;
@@ -16,7 +17,8 @@ pub use letter::{Choice, Letter};
 pub use output::Output;
 pub(crate) use output::{Router, outgoing};
 pub use retry::Retry;
-pub use tally::{Counts, Tally};
+pub use histogram::Histogram;
+pub use tally::{Counts, KINDS, Tally};
 
 use crate::{
     clock::Clock,
@@ -78,6 +80,10 @@ struct Failure {
 struct UnderWay {
     counts: Counts,
     died: Died,
+    /// How many records went to each output.
+    emitted: Vec<u64>,
+    /// The time of the last record.
+    reached: Option<i64>,
     /// By a module on trial.
     tried: Tried,
 }
@@ -179,7 +185,10 @@ impl Stage {
             },
         };
         if fate == Fate::Done {
+            let bytes = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
             self.open.counts.taken += 1;
+            self.open.counts.taken_bytes += bytes(record.key) + bytes(record.value);
+            self.open.reached = record.timestamp.or(self.open.reached);
             if self.runner.is_on_trial() {
                 self.open.tried.records += 1;
                 self.open.tried.first.entry(at.0).or_insert(at.1);
@@ -349,10 +358,16 @@ impl Stage {
         origin: Incoming<'_>,
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
+        let UnderWay { counts, emitted, .. } = &mut self.open;
+        emitted.resize(self.settings.outputs.len(), 0);
         for (record, output) in records.iter().zip(&self.routes) {
-            send(&outgoing(record, *output, origin.timestamp))?;
+            let outgoing = outgoing(record, *output, origin.timestamp);
+            counts.sent_bytes += [outgoing.key, outgoing.value].into_iter().flatten().map(<[u8]>::len).sum::<usize>() as u64;
+            emitted[*output] += 1;
+            send(&outgoing)?;
         }
-        self.open.counts.sent += records.len() as u64;
+        counts.sent += records.len() as u64;
+        counts.filtered += u64::from(records.is_empty());
         Ok(Fate::Done)
     }
 
@@ -406,6 +421,8 @@ impl Stage {
                     send,
                 )?;
                 self.open.counts.dead_letters += 1;
+                let kind = KINDS.iter().position(|kind| *kind == failed.kind());
+                self.open.counts.dead_by_kind[kind.unwrap_or_default()] += 1;
             }
         }
         if counts {
@@ -460,9 +477,10 @@ impl Stage {
         self.begun = std::mem::take(&mut self.open);
     }
 
-    /// The transaction whose commit had begun is committed: what it did counts.
-    pub fn committed(&mut self, progress: &Progress) {
-        let UnderWay { counts, died, tried } = std::mem::take(&mut self.begun);
+    /// The transaction whose commit had begun is committed, which took so long: what it did counts.
+    pub fn committed(&mut self, progress: &Progress, took: Duration) {
+        let UnderWay { counts, died, emitted, reached, tried } = std::mem::take(&mut self.begun);
+        self.tally.note_commit(&emitted, reached, took);
         self.runner.committed(&tried, progress, self.clock.now());
         if let Some(when) = self.settings.on_error.stop_when {
             self.tally.breaker.commit(when, died, counts.taken);
@@ -480,6 +498,9 @@ impl Stage {
 
     /// Nothing that is not committed will be: it will be done again.
     pub fn aborted(&mut self) {
+        if self.open.counts.taken + self.begun.counts.taken > 0 {
+            self.tally.note_abort();
+        }
         (self.open, self.begun) = (UnderWay::default(), UnderWay::default());
         self.runner.withdraw();
     }

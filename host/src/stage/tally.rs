@@ -1,25 +1,37 @@
 //! What became of a stage's records, counted when it is certain.
 
-use super::breaker::Breaker;
+use super::{breaker::Breaker, histogram::Histogram};
 use crate::transport::{Partition, Progress};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::AddAssign,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+/// The kinds of failure that end in a dead letter.
+pub const KINDS: [&str; 4] = ["reject", "fault", "limit", "retry"];
 
 /// What became of some records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Records that are done with.
     pub taken: u64,
+    /// Bytes of their keys and values.
+    pub taken_bytes: u64,
     /// Records that came of them.
     pub sent: u64,
+    /// Bytes of their keys and values.
+    pub sent_bytes: u64,
+    /// Records that nothing came of, as their module wanted.
+    pub filtered: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
+    /// The same by what made them fail, as in [`KINDS`].
+    pub dead_by_kind: [u64; KINDS.len()],
     /// Records that failed and were passed over, as the manifest says.
     pub skipped: u64,
     /// Dead letters that stay what they are, as they are not meant.
@@ -33,18 +45,44 @@ impl Counts {
     pub fn tried(&self) -> u64 {
         self.taken - self.left - self.foreign
     }
+
+    /// How many records came to something.
+    pub fn transformed(&self) -> u64 {
+        self.tried() - self.filtered - self.dead_letters - self.skipped
+    }
 }
 
-/// The committed counts of a stage, over all of its workers.
+impl AddAssign<&Counts> for Counts {
+    fn add_assign(&mut self, more: &Counts) {
+        self.taken += more.taken;
+        self.taken_bytes += more.taken_bytes;
+        self.sent += more.sent;
+        self.sent_bytes += more.sent_bytes;
+        self.filtered += more.filtered;
+        self.dead_letters += more.dead_letters;
+        self.dead_by_kind.iter_mut().zip(more.dead_by_kind).for_each(|(count, more)| *count += more);
+        self.skipped += more.skipped;
+        self.left += more.left;
+        self.foreign += more.foreign;
+    }
+}
+
+/// The committed counts of a stage, over all of its workers, and what else there is to know of them.
 #[derive(Debug, Default)]
 pub struct Tally {
-    taken: AtomicU64,
-    sent: AtomicU64,
-    dead_letters: AtomicU64,
-    skipped: AtomicU64,
-    left: AtomicU64,
-    foreign: AtomicU64,
+    counts: Mutex<Counts>,
+    /// How many records went to each output.
+    emitted: Mutex<Vec<u64>>,
     retries: AtomicU64,
+    /// How many transactions ended how.
+    committed: AtomicU64,
+    aborted: AtomicU64,
+    /// How often partitions came or went.
+    rebalances: AtomicU64,
+    /// The time of the record that was done last, in milliseconds since 1970.
+    reached: AtomicI64,
+    /// How long commits took.
+    pub commits: Histogram,
     /// The partitions that each worker has.
     held: Mutex<BTreeMap<u32, BTreeSet<Partition>>>,
     /// Which of the last ones died.
@@ -54,24 +92,17 @@ pub struct Tally {
 impl Tally {
     /// Adds what a committed transaction did.
     pub fn add(&self, counts: &Counts) {
-        self.taken.fetch_add(counts.taken, Ordering::Relaxed);
-        self.sent.fetch_add(counts.sent, Ordering::Relaxed);
-        self.dead_letters.fetch_add(counts.dead_letters, Ordering::Relaxed);
-        self.skipped.fetch_add(counts.skipped, Ordering::Relaxed);
-        self.left.fetch_add(counts.left, Ordering::Relaxed);
-        self.foreign.fetch_add(counts.foreign, Ordering::Relaxed);
+        *lock(&self.counts) += counts;
     }
 
     /// The counts so far.
     pub fn counts(&self) -> Counts {
-        Counts {
-            taken: self.taken.load(Ordering::Relaxed),
-            sent: self.sent.load(Ordering::Relaxed),
-            dead_letters: self.dead_letters.load(Ordering::Relaxed),
-            skipped: self.skipped.load(Ordering::Relaxed),
-            left: self.left.load(Ordering::Relaxed),
-            foreign: self.foreign.load(Ordering::Relaxed),
-        }
+        *lock(&self.counts)
+    }
+
+    /// How many records went to each output, by its place.
+    pub fn emitted(&self) -> Vec<u64> {
+        lock(&self.emitted).clone()
     }
 
     /// How often a record was put off to be tried again.
@@ -79,23 +110,56 @@ impl Tally {
         self.retries.load(Ordering::Relaxed)
     }
 
+    /// How many transactions were committed, and how many were not.
+    pub fn transactions(&self) -> (u64, u64) {
+        (self.committed.load(Ordering::Relaxed), self.aborted.load(Ordering::Relaxed))
+    }
+
+    /// How often a worker was told what to read.
+    pub fn rebalances(&self) -> u64 {
+        self.rebalances.load(Ordering::Relaxed)
+    }
+
+    /// The time of the record that was done last, in milliseconds since 1970; nothing before there is one.
+    pub fn reached(&self) -> Option<i64> {
+        Some(self.reached.load(Ordering::Relaxed)).filter(|time| *time > 0)
+    }
+
     /// The partitions that each worker has, as soon as it has been told.
     pub fn held(&self) -> BTreeMap<u32, BTreeSet<Partition>> {
-        self.lock().clone()
+        lock(&self.held).clone()
     }
 
     pub(super) fn hold(&self, worker: u32, starts: &Progress) {
+        self.rebalances.fetch_add(1, Ordering::Relaxed);
         let partitions = starts.iter().map(|(partition, _)| partition).collect();
-        self.lock().insert(worker, partitions);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, BTreeSet<Partition>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held).insert(worker, partitions);
     }
 
     pub(super) fn note_retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
+
+    pub(super) fn note_commit(&self, emitted: &[u64], reached: Option<i64>, took: Duration) {
+        self.committed.fetch_add(1, Ordering::Relaxed);
+        self.commits.note(took, 1);
+        if let Some(reached) = reached {
+            self.reached.store(reached, Ordering::Relaxed);
+        }
+        let mut all = lock(&self.emitted);
+        if all.len() < emitted.len() {
+            all.resize(emitted.len(), 0);
+        }
+        all.iter_mut().zip(emitted).for_each(|(count, more)| *count += more);
+    }
+
+    pub(super) fn note_abort(&self) {
+        self.aborted.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says what became of failed records, but not more than a line a second.

@@ -14,6 +14,7 @@ use crate::{
     wasm::{Cache, Engine, Kind, Module, Setup},
 };
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -58,6 +59,8 @@ pub struct Desk {
     imports: Mutex<Vec<String>>,
     /// Modules are looked at one by one. One that is to wait for others, waits here.
     prepared: Mutex<Option<Prepared>>,
+    /// How many swaps ended how, since this host started.
+    outcomes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// A module that is ready to be offered.
@@ -97,7 +100,7 @@ impl Desk {
     ) -> Arc<Desk> {
         let imports = Mutex::new(settings.imports.clone());
         let (engine, cache, modules) = (engine.clone(), cache.clone(), modules.clone());
-        Arc::new(Desk { settings, engine, cache, modules, shelf, imports, prepared: Mutex::default() })
+        Arc::new(Desk { settings, engine, cache, modules, shelf, imports, prepared: Mutex::default(), outcomes: Mutex::default() })
     }
 
     /// The stage's name.
@@ -108,6 +111,11 @@ impl Desk {
     /// The manifest's module.
     pub fn manifest(&self) -> &Named {
         &self.settings.manifest
+    }
+
+    /// How many swaps ended how, since this host started.
+    pub fn outcomes(&self) -> BTreeMap<&'static str, u64> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What happened here, the oldest first.
@@ -246,6 +254,7 @@ impl Desk {
 
     /// Keeps what outlives a restart. Where that fails, the stage goes on all the same.
     fn keep(&self, swap: &Swap, bytes: Option<&[u8]>) {
+        *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).entry(swap.outcome.word()).or_default() += 1;
         let manifest = &self.settings.manifest;
         let stands = match swap.outcome {
             Outcome::Confirmed | Outcome::Back if swap.to.digest == manifest.digest => self.shelf.clear(),

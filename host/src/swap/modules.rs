@@ -151,6 +151,13 @@ impl Modules {
         self.lock().before.clone()
     }
 
+    /// How many instances workers have: one each, and another one while they try a new module.
+    pub fn instances(&self) -> usize {
+        let state = self.lock();
+        let tries = |run: &&Arc<Version>| state.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(&trial.version, run));
+        state.run.len() + state.run.values().filter(tries).count()
+    }
+
     /// Offers a module to the workers. One that was offered before and that nobody had a record for makes room.
     pub fn offer(&self, version: Version, probation: Probation) -> Result<u64, Unwanted> {
         let mut state = self.lock();

@@ -51,6 +51,20 @@ pub enum Outcome {
     Refused,
 }
 
+impl Outcome {
+    /// In one word, as it is told to programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Confirmed => "confirmed",
+            Outcome::Unproven => "unproven",
+            Outcome::RolledBack => "rolled-back",
+            Outcome::Back => "back",
+            Outcome::Withdrawn => "withdrawn",
+            Outcome::Refused => "refused",
+        }
+    }
+}
+
 /// A swap, as it is told and kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

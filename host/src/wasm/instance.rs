@@ -9,8 +9,11 @@ use super::{
     log::{GuestLog, escaped},
     wasi::Allowed,
 };
-use crate::record::{Reason, Record};
-use std::{cell::RefCell, rc::Rc};
+use crate::{
+    record::{Reason, Record},
+    stage::Histogram,
+};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 use wasmtime::{Store, UpdateDeadline, component};
 
 /// For so many calls a guest is followed from record to record after something happened while it was not.
@@ -29,6 +32,8 @@ pub struct Setup {
     pub limits: Limits,
     /// What it may reach.
     pub allowed: Allowed,
+    /// How long each record took.
+    pub timing: Arc<Histogram>,
 }
 
 /// One of a stage's inputs.
@@ -88,7 +93,7 @@ struct Running<W> {
 impl<W: World> Life<W> {
     /// Starts the module, and calls its `open` if it has one.
     pub(super) fn begin(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
-        let Setup { stage, inputs, mut config, limits, allowed } = setup;
+        let Setup { stage, inputs, mut config, limits, allowed, .. } = setup;
         config.sort();
         let log = RefCell::new(GuestLog::new());
         let wasi_config = config.iter().cloned().collect();

@@ -9,10 +9,13 @@ use super::{
 };
 use crate::{
     record::{Failure, Later, Record, StageWorld},
-    stage::guest::{Failed, Guest, InHand},
+    stage::{
+        Histogram,
+        guest::{Failed, Guest, InHand},
+    },
     transport::{Batch, Incoming},
 };
-use std::{ptr, rc::Rc};
+use std::{ptr, rc::Rc, sync::Arc, time::Instant};
 use wasmtime::{
     Store,
     component::{self, TypedFunc},
@@ -46,6 +49,7 @@ pub struct Instance {
     life: Life<Transform>,
     batches: bool,
     ahead: Ahead,
+    timing: Arc<Histogram>,
 }
 
 /// A call with one record costs several times what most guests do with it, so a guest is handed as many as lie there,
@@ -69,7 +73,8 @@ impl Instance {
         // A stage that may send requests is not run ahead of its turn: what it did for records that are then done
         // again, or by another host, it would do twice without need, and its waits are longer than any call into it.
         let batches = compiled.batches() && setup.allowed.http.is_empty();
-        Ok(Self { life: Life::begin(compiled, setup)?, batches, ahead: Ahead::default() })
+        let timing = setup.timing.clone();
+        Ok(Self { life: Life::begin(compiled, setup)?, batches, ahead: Ahead::default(), timing })
     }
 
     /// A call with this record alone.
@@ -79,8 +84,10 @@ impl Instance {
         let call = |store: &mut Store<Host>, transform: &Transform| {
             transform.one.millstream_stage_transformer().call_transform(store, key, value)
         };
-        let answer = self.life.call(Some(record.into()), call)?;
-        self.judge(answer)
+        let since = Instant::now();
+        let answer = self.life.call(Some(record.into()), call);
+        self.timing.note(since.elapsed(), 1);
+        self.judge(answer?)
     }
 
     /// A call with this record and those behind it.
@@ -97,8 +104,10 @@ impl Instance {
             Some(all) => all.call(store, (questions.into_bytes(),)),
             None => Ok((Vec::new(),)),
         };
+        let since = Instant::now();
         match self.life.call_ahead(hand, call) {
             Ok((answers,)) => {
+                self.timing.note(since.elapsed() / count as u32, count as u64);
                 (self.ahead.next, self.ahead.answers) = (first, Answers::new(answers));
             }
             Err((Some(at), spoilt)) => {

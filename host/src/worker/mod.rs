@@ -95,6 +95,7 @@ struct Open {
 }
 
 struct Begun {
+    since: Instant,
     progress: Progress,
     open: Open,
 }
@@ -246,22 +247,23 @@ impl<L: Link> Worker<L> {
     }
 
     fn start_commit(&mut self, progress: Progress) -> Result<(), Fault> {
+        let since = Instant::now();
         self.link.start_commit(&progress)?;
         self.stage.commit_begun();
-        self.begun = Some(Begun { progress, open: std::mem::take(&mut self.open) });
+        self.begun = Some(Begun { since, progress, open: std::mem::take(&mut self.open) });
         Ok(())
     }
 
     /// Waits for the outcome of the commit that has begun, if there is one. Only then does anything count as done.
     fn finish_commit(&mut self) -> Result<(), Fault> {
-        let Some(Begun { progress, open }) = self.begun.take() else { return Ok(()) };
+        let Some(Begun { since, progress, open }) = self.begun.take() else { return Ok(()) };
         if let Err(fault) = self.link.finish_commit() {
             // It is this transaction's, whatever was worked on meanwhile.
             self.open = open;
             return Err(fault);
         }
         self.committed.merge(&progress);
-        self.stage.committed(&progress);
+        self.stage.committed(&progress, since.elapsed());
         self.careful = self.careful.saturating_sub(open.records);
         if self.careful == 0 {
             self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);

@@ -38,8 +38,17 @@ fn pipeline() -> Pipeline {
     pipeline
 }
 
+/// A host that is at work.
 fn run(pipeline: &Pipeline) -> Host {
-    pipeline.run("--admin 127.0.0.1:0")
+    let host = pipeline.run("--admin 127.0.0.1:0");
+    let is_at_work = || status(pipeline, &host)["stages"][0]["state"] == "running";
+    host.until("it is at work", Duration::from_secs(30), is_at_work);
+    host
+}
+
+fn status(pipeline: &Pipeline, host: &Host) -> Value {
+    let said = pipeline.given("", &format!("status --json --admin {}", host.admin()));
+    serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"))
 }
 
 fn lines(numbers: std::ops::Range<u64>) -> Vec<String> {

@@ -1,0 +1,196 @@
+//! What a host counts, in the text format of Prometheus.
+
+use super::Admin;
+use crate::{
+    clock::{Clock, SystemClock},
+    plan::Work,
+    stage::{Histogram, KINDS},
+    supervisor::{Running, State},
+};
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write},
+    sync::{Arc, PoisonError},
+};
+
+/// The text, metric by metric.
+struct Text(String);
+
+/// A metric's name, its type, and what it is.
+type About = (&'static str, &'static str, &'static str);
+
+impl Text {
+    fn about(&mut self, (name, kind, help): About) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (place, (label, text)) in labels.iter().enumerate() {
+            let before = if place == 0 { '{' } else { ',' };
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{before}{label}=\"{text}\"");
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn histogram(&mut self, name: &str, stage: &str, histogram: &Histogram) {
+        let (below, count, sum) = histogram.read();
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in below {
+            self.value(&bucket, &[("stage", stage), ("le", &bound.to_string())], count);
+        }
+        self.value(&bucket, &[("stage", stage), ("le", "+Inf")], count);
+        self.value(&format!("{name}_sum"), &[("stage", stage)], sum);
+        self.value(&format!("{name}_count"), &[("stage", stage)], count);
+    }
+}
+
+/// All metrics of a host.
+pub(super) fn metrics(admin: &Admin) -> String {
+    let mut text = Text(String::new());
+    text.about(("millstream_build_info", "gauge", "The version of this host."));
+    text.value("millstream_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    if let Some(bytes) = memory() {
+        text.about(("millstream_memory_bytes", "gauge", "The memory that this process has."));
+        text.value("millstream_memory_bytes", &[], bytes);
+    }
+    let running = admin.running();
+    let parts: Vec<_> = running.iter().filter(|running| !running.part.is_source()).collect();
+    let each = |text: &mut Text, about: About, value: &dyn Fn(&Running) -> Option<f64>| {
+        text.about(about);
+        for running in &parts {
+            if let Some(value) = value(running) {
+                text.value(about.0, &[("stage", &running.part.name)], value);
+            }
+        }
+    };
+    let counter = |name, help| (name, "counter", help);
+    let counts = |running: &Running| running.tally.counts();
+    each(&mut text, counter("millstream_records_received_total", "Records that are done with."), &|running| {
+        Some(counts(running).tried() as f64)
+    });
+    each(&mut text, counter("millstream_records_transformed_total", "Records that came to something."), &|running| {
+        Some(counts(running).transformed() as f64)
+    });
+    each(&mut text, counter("millstream_records_filtered_total", "Records that nothing came of."), &|running| {
+        Some(counts(running).filtered as f64)
+    });
+    let about = counter("millstream_records_dead_lettered_total", "Records that became dead letters, by what made them fail.");
+    text.about(about);
+    for running in &parts {
+        for (kind, count) in KINDS.iter().zip(counts(running).dead_by_kind) {
+            text.value(about.0, &[("stage", &running.part.name), ("kind", kind)], count);
+        }
+    }
+    each(&mut text, counter("millstream_records_skipped_total", "Records that failed and were passed over."), &|running| {
+        Some(counts(running).skipped as f64)
+    });
+    let about = counter("millstream_records_emitted_total", "Records that came of others, by the topic that they went to.");
+    text.about(about);
+    for running in &parts {
+        for (topic, count) in running.part.link.outputs.iter().zip(running.tally.emitted()) {
+            text.value(about.0, &[("stage", &running.part.name), ("output", topic)], count);
+        }
+    }
+    each(&mut text, counter("millstream_received_bytes_total", "Bytes of the records that are done with."), &|running| {
+        Some(counts(running).taken_bytes as f64)
+    });
+    each(&mut text, counter("millstream_emitted_bytes_total", "Bytes of the records that came of them."), &|running| {
+        Some(counts(running).sent_bytes as f64)
+    });
+    each(&mut text, counter("millstream_retries_total", "How often a record was put off to be tried again."), &|running| {
+        Some(running.tally.retries() as f64)
+    });
+    each(&mut text, counter("millstream_rebalances_total", "How often a worker was told what to read."), &|running| {
+        Some(running.tally.rebalances() as f64)
+    });
+    let about = counter("millstream_transactions_total", "Transactions, by how they ended.");
+    text.about(about);
+    for running in &parts {
+        let (committed, aborted) = running.tally.transactions();
+        for (outcome, count) in [("committed", committed), ("aborted", aborted)] {
+            text.value(about.0, &[("stage", &running.part.name), ("outcome", outcome)], count);
+        }
+    }
+    histograms(&mut text, &parts);
+    lags(&mut text, admin, &parts);
+    modules(&mut text, admin, running);
+    text.0
+}
+
+fn histograms(text: &mut Text, parts: &[&Arc<Running>]) {
+    let name = "millstream_transform_duration_seconds";
+    text.about((name, "histogram", "How long a module took for a record; of a call for many, each has its share."));
+    for running in parts {
+        if let Work::Stage { setup, .. } = &running.part.work {
+            text.histogram(name, &running.part.name, &setup.timing);
+        }
+    }
+    let name = "millstream_commit_duration_seconds";
+    text.about((name, "histogram", "How long a commit took, from its begin until its outcome was known."));
+    for running in parts {
+        text.histogram(name, &running.part.name, &running.tally.commits);
+    }
+}
+
+fn lags(text: &mut Text, admin: &Admin, parts: &[&Arc<Running>]) {
+    let (records, seconds) = ("millstream_lag_records", "millstream_lag_seconds");
+    let now = SystemClock::new(Arc::default()).wall_ms();
+    let mut lags = admin.lags.lock().unwrap_or_else(PoisonError::into_inner);
+    // Where the log does not answer, nothing is said rather than something that is not so.
+    let known: Vec<_> = parts.iter().filter_map(|running| Some((running, lags.of(running).ok()?))).collect();
+    text.about((records, "gauge", "Records that the group has not done, up to the last stable offset."));
+    let behind = |lag: &crate::transport::log::Lag| lag.end.saturating_sub(lag.committed.unwrap_or(lag.start));
+    for (running, lag) in &known {
+        for ((topic, partition), lag) in lag {
+            let labels = [("stage", running.part.name.as_str()), ("topic", topic), ("partition", &partition.to_string())];
+            text.value(records, &labels, behind(lag));
+        }
+    }
+    text.about((seconds, "gauge", "How old the record is that was done last, when others wait behind it."));
+    for (running, lag) in &known {
+        let waits = lag.values().any(|lag| behind(lag) > 0);
+        let age = running.tally.reached().map_or(0, |reached| (now - reached).max(0));
+        text.value(seconds, &[("stage", &running.part.name)], if waits { age as f64 / 1e3 } else { 0.0 });
+    }
+}
+
+fn modules(text: &mut Text, admin: &Admin, running: &[Arc<Running>]) {
+    let about = ("millstream_stage_up", "gauge", "Whether a source, a stage or a sink is at work, or may be at any time.");
+    text.about(about);
+    for running in running {
+        let up = !matches!(running.state(), State::Stopped | State::Ended);
+        text.value(about.0, &[("stage", &running.part.name)], u8::from(up));
+    }
+    let about = ("millstream_module_info", "gauge", "The module that a stage runs.");
+    text.about(about);
+    for running in running {
+        if let Some(modules) = running.modules() {
+            let (name, current) = (&running.part.name, modules.current());
+            text.value(about.0, &[("stage", name), ("digest", &current.digest), ("module", &current.name)], 1);
+        }
+    }
+    let about = ("millstream_instances", "gauge", "Instances of modules that workers have.");
+    text.about(about);
+    for running in running {
+        if let Some(modules) = running.modules() {
+            text.value(about.0, &[("stage", &running.part.name)], modules.instances());
+        }
+    }
+    let about = ("millstream_swaps_total", "counter", "Swaps since this host started, by their outcome.");
+    text.about(about);
+    for (stage, desk) in &admin.desks {
+        let outcomes: BTreeMap<_, _> = desk.outcomes();
+        for (outcome, count) in outcomes {
+            text.value(about.0, &[("stage", stage), ("outcome", outcome)], count);
+        }
+    }
+}
+
+/// What the system says this process has.
+fn memory() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
