@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::{Body, Incoming}, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest, Sha256};
 use std::{
@@ -209,12 +209,17 @@ async fn answer(
         Ok(call) => call,
         Err(answer) => return answer.into(),
     };
+    let too_large = || {
+        let why = format!("the body has more than {} bytes", call.route.body_bytes);
+        Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "too-large", &why).into()
+    };
+    // What says that it is too large is not read at all.
+    if body.size_hint().lower() > call.route.body_bytes as u64 {
+        return too_large();
+    }
     let body = match timeout(BODY_WITHIN, Limited::new(body, call.route.body_bytes).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let why = format!("the body has more than {} bytes", call.route.body_bytes);
-            return Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "too-large", &why).into();
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
         Ok(Err(_)) => return Answer::error(StatusCode::BAD_REQUEST, "cut-off", "the body was cut off").into(),
         Err(_) => return Answer::error(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long").into(),
     };

@@ -1,0 +1,167 @@
+//! The admin API, as a client that we did not write has it, and as one that means harm.
+
+use crate::{process::Host, support::Pipeline};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+const COPIES: &str = "
+topics: {in: {partitions: 2}, out: {partitions: 2}}
+stages:
+  copy: {module: '{guests}/trial.wasm', input: in, output: out, on-error: {reject: skip, fault: dead-letter}}
+";
+
+fn run(pipeline: &Pipeline, words: &str) -> Host {
+    pipeline.says("topics create in --partitions 2");
+    pipeline.run(&format!("--admin 127.0.0.1:0 {words}"))
+}
+
+/// The answer to these bytes: its status, and its body.
+fn send(address: &str, request: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // It may answer, and leave, before it has read everything.
+    stream.write_all(request).ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+fn ask(address: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
+    send(address, format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").as_bytes())
+}
+
+fn error(body: &str) -> String {
+    let value: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{body:?}"));
+    assert!(value["error"]["message"].is_string(), "{body}");
+    value["error"]["code"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_stage_is_paused_and_goes_on_where_it_was() {
+    let pipeline = Pipeline::new(COPIES);
+    let host = run(&pipeline, "");
+    let address = host.admin();
+    let ready = || ask(&address, "GET", "/health/ready", "").0 == 200;
+    host.until("it is ready", Duration::from_secs(30), ready);
+    assert_eq!(ask(&address, "POST", "/v1/stages/copy/pause", "").0, 200);
+    std::thread::sleep(Duration::from_millis(300));
+    pipeline.produce("in", &["k:one".to_owned()]);
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(pipeline.records("out").len(), 0);
+    assert!(ask(&address, "GET", "/v1/stages/copy", "").1.contains("\"state\":\"paused\""));
+    assert_eq!(ask(&address, "POST", "/v1/stages/copy/resume", "").0, 200);
+    host.until("it goes on", Duration::from_secs(30), || pipeline.values("out") == ["one"]);
+}
+
+#[test]
+fn what_is_counted_is_what_the_topics_hold() {
+    let pipeline = Pipeline::new(COPIES);
+    let host = run(&pipeline, "");
+    let address = host.admin();
+    let words = ["pass", "filter", "reject", "fault", "panic", "burst 3 x", "loop"];
+    let lines: Vec<_> = (0..140).map(|number| format!("k{number}:{}", words[number % if number > 20 { 6 } else { 7 }])).collect();
+    pipeline.produce("in", &lines);
+    let read = || -> BTreeMap<String, f64> {
+        let (status, text) = ask(&address, "GET", "/metrics", "");
+        assert_eq!(status, 200, "{text}");
+        let values = text.lines().filter(|line| !line.starts_with('#'));
+        values.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.into(), value.parse().unwrap())).collect()
+    };
+    let of = |metrics: &BTreeMap<String, f64>, name: &str| metrics.get(name).copied().unwrap_or(-1.0);
+    let received = "millstream_records_received_total{stage=\"copy\"}";
+    host.until("all are done", Duration::from_secs(60), || of(&read(), received) == 140.0);
+    let metrics = read();
+    let stage = |name: &str| of(&metrics, &format!("millstream_records_{name}_total{{stage=\"copy\"}}"));
+    let dead = |kind: &str| of(&metrics, &format!("millstream_records_dead_lettered_total{{stage=\"copy\",kind=\"{kind}\"}}"));
+    let letters: f64 = ["reject", "fault", "limit", "retry"].into_iter().map(dead).sum();
+    assert_eq!(stage("received"), stage("transformed") + stage("filtered") + letters + stage("skipped"), "{metrics:?}");
+    assert_eq!(letters as usize, pipeline.records("test.copy.dead-letter").len());
+    let emitted = of(&metrics, "millstream_records_emitted_total{stage=\"copy\",output=\"out\"}");
+    assert_eq!(emitted as usize, pipeline.records("out").len());
+    assert!(dead("limit") == 3.0 && stage("skipped") > 0.0 && stage("filtered") > 0.0, "{metrics:?}");
+    assert_eq!(of(&metrics, "millstream_transform_duration_seconds_bucket{stage=\"copy\",le=\"+Inf\"}") as u64, {
+        of(&metrics, "millstream_transform_duration_seconds_count{stage=\"copy\"}") as u64
+    });
+}
+
+#[test]
+fn what_is_asked_wrongly_is_answered_and_does_no_harm() {
+    let pipeline = Pipeline::new(COPIES);
+    let mut host = run(&pipeline, "");
+    let address = host.admin();
+    host.until("it is ready", Duration::from_secs(30), || ask(&address, "GET", "/health/ready", "").0 == 200);
+    let paths = [
+        "/", "/v1", "/v1/", "/v1/stages", "/v1/stages/", "/v1/stages/copy", "/v1/stages/copy/", "/v1/stages/nobody",
+        "/v1/stages/copy/module", "/v1/stages/copy/swaps", "/v1/stages/copy/swap", "/v1/stages/copy/rollback",
+        "/v1/stages/%2e%2e/module", "/v1/stages/../../etc/passwd", "/v1/stages/copy/module?wait=maybe",
+        "/v1/stages/copy/module?name=../x.wasm", "/v1/stages/copy/module?name=", "/v1/status", "/metrics", "/health/live",
+        "/health/ready", "/health/", "/v1/openapi.json", "//", "/v1/stages/co%00py", "/v1/stages/🦀/swaps",
+    ];
+    for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "NONSENSE"] {
+        for path in paths {
+            // What is right is tried elsewhere.
+            let (status, body) = send(
+                &address,
+                format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 4\r\n\r\nnull").as_bytes(),
+            );
+            assert!(status < 500 && status != 0 || status == 0 && body.is_empty(), "{method} {path}: {status} {body}");
+            if status >= 400 && method != "HEAD" && !body.is_empty() {
+                error(&body);
+            }
+        }
+    }
+    // Whoever is led here by a name of its own, or by a page, is not let in.
+    let foreign = format!("GET /v1/status HTTP/1.1\r\nHost: evil.example:{}\r\n\r\n", address.rsplit_once(':').unwrap().1);
+    let (status, body) = send(&address, foreign.as_bytes());
+    assert_eq!((status, error(&body).as_str()), (403, "foreign-host"));
+    let (status, body) = ask(&address, "POST", "/v1/stages/copy/pause", "Origin: http://evil.example\r\n");
+    assert_eq!((status, error(&body).as_str()), (403, "foreign-origin"));
+    let (status, _) = send(&address, b"GET /v1/status HTTP/1.1\r\n\r\n");
+    assert_eq!(status, 403);
+    // What is too large is not read to its end.
+    let (status, body) = ask(&address, "PUT", "/v1/stages/copy/module", "Content-Length: 99999999999\r\n");
+    assert_eq!((status, error(&body).as_str()), (413, "too-large"));
+    assert_eq!(ask(&address, "POST", "/v1/stages/copy/pause", "Content-Length: 2000\r\n").0, 413);
+    let long = format!("GET /{} HTTP/1.1\r\nHost: {address}\r\n\r\n", "x".repeat(100_000));
+    assert!([400, 414, 431].contains(&send(&address, long.as_bytes()).0));
+    send(&address, &[0; 4096]);
+    assert!(host.is_running() && ask(&address, "GET", "/health/live", "").0 == 200, "{}", host.said());
+    assert!(!host.said().contains("panicked"), "{}", host.said());
+}
+
+#[test]
+fn who_has_no_token_sees_health_alone() {
+    let pipeline = Pipeline::new(COPIES);
+    fs::write(pipeline.path("token"), "swordfish\n").unwrap();
+    let host = run(&pipeline, "--admin-token-file token");
+    let address = host.admin();
+    assert_eq!(ask(&address, "GET", "/health/live", "").0, 200);
+    for token in ["", "Authorization: Bearer sword\r\n", "Authorization: swordfish\r\n", "Authorization: Basic swordfish\r\n"] {
+        let (status, body) = ask(&address, "GET", "/v1/status", token);
+        assert_eq!((status, error(&body).as_str()), (401, "unauthorized"), "{token}");
+        assert_eq!(ask(&address, "GET", "/metrics", token).0, 401);
+    }
+    assert_eq!(ask(&address, "GET", "/v1/status", "Authorization: Bearer swordfish\r\n").0, 200);
+    assert!(!host.said().contains("swordfish"));
+    let said = pipeline.given("", &format!("status --admin {address}"));
+    assert!(said.code == 1 && said.err.contains("a token is wanted"), "{said:?}");
+    assert!(pipeline.says(&format!("status --admin-token-file token --admin {address}")).contains("copy"));
+}
+
+#[test]
+fn an_address_that_others_can_reach_wants_a_token_and_one_that_is_taken_is_refused() {
+    let pipeline = Pipeline::new(COPIES);
+    let said = pipeline.given("", "run pipeline.yaml --admin 0.0.0.0:0");
+    assert!(said.code == 2 && said.err.contains("name a token by --admin-token-file"), "{said:?}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let said = pipeline.given("", &format!("run pipeline.yaml --admin {}", taken.local_addr().unwrap()));
+    assert!(said.code == 2 && said.err.contains("cannot be listened at"), "{said:?}");
+}
