@@ -102,7 +102,7 @@ pub(super) fn metrics(admin: &Admin) -> String {
     each(&mut text, counter("millstream_retries_total", "How often a record was put off to be tried again."), &|running| {
         Some(running.tally.retries() as f64)
     });
-    each(&mut text, counter("millstream_rebalances_total", "How often a worker was told what to read."), &|running| {
+    each(&mut text, counter("millstream_rebalances_total", "How often partitions came or went, for any worker."), &|running| {
         Some(running.tally.rebalances() as f64)
     });
     let about = counter("millstream_transactions_total", "Transactions, by how they ended.");

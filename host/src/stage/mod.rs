@@ -274,6 +274,11 @@ impl Stage {
         self.tally.hold(worker, starts);
     }
 
+    /// Partitions came or went.
+    pub fn rebalanced(&self) {
+        self.tally.note_rebalance();
+    }
+
     /// A dead letter that is not meant goes behind the others of its partition, as it is.
     fn leave<B: Batch>(
         &mut self,

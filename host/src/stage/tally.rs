@@ -115,7 +115,7 @@ impl Tally {
         (self.committed.load(Ordering::Relaxed), self.aborted.load(Ordering::Relaxed))
     }
 
-    /// How often a worker was told what to read.
+    /// How often partitions came or went, for any of its workers.
     pub fn rebalances(&self) -> u64 {
         self.rebalances.load(Ordering::Relaxed)
     }
@@ -131,9 +131,12 @@ impl Tally {
     }
 
     pub(super) fn hold(&self, worker: u32, starts: &Progress) {
-        self.rebalances.fetch_add(1, Ordering::Relaxed);
         let partitions = starts.iter().map(|(partition, _)| partition).collect();
         lock(&self.held).insert(worker, partitions);
+    }
+
+    pub(super) fn note_rebalance(&self) {
+        self.rebalances.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn note_retry(&self) {

@@ -321,6 +321,7 @@ impl<L: Link> Worker<L> {
     fn rebalance(&mut self) -> Result<(), Fault> {
         self.finish_commit()?;
         let assignment = self.link.rebalance()?;
+        self.stage.rebalanced();
         self.assign(&assignment);
         Ok(())
     }

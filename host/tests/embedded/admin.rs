@@ -1,14 +1,8 @@
 //! The admin API, as a client that we did not write has it, and as one that means harm.
 
-use crate::{process::Host, support::Pipeline};
+use crate::{process::Host, support::Pipeline, swapping::send};
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 const COPIES: &str = "
 topics: {in: {partitions: 2}, out: {partitions: 2}}
@@ -19,19 +13,6 @@ stages:
 fn run(pipeline: &Pipeline, words: &str) -> Host {
     pipeline.says("topics create in --partitions 2");
     pipeline.run(&format!("--admin 127.0.0.1:0 {words}"))
-}
-
-/// The answer to these bytes: its status, and its body.
-fn send(address: &str, request: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // It may answer, and leave, before it has read everything.
-    stream.write_all(request).ok();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
 fn ask(address: &str, method: &str, path: &str, headers: &str) -> (u16, String) {

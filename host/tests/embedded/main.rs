@@ -20,3 +20,5 @@ mod standby;
 mod steps;
 mod support;
 mod swaps;
+#[path = "../support/swaps.rs"]
+mod swapping;

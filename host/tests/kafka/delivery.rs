@@ -15,7 +15,7 @@ use xtask::kafka::{Cluster, Setup};
 
 const KEYS: u64 = 40;
 
-const COPY: &str = "
+pub(crate) const COPY: &str = "
 topics:
   '{name}-in': {partitions: 4}
 stages:
@@ -38,7 +38,7 @@ fn by_key(records: &[Seen]) -> BTreeMap<Vec<u8>, Vec<String>> {
 
 /// What is wrong with what was seen of an output, compared with the input that it is a copy of. What counts is what
 /// the input holds: a writer that was cut off from its broker may have doubled a record there itself.
-fn problems(kafka: &Kafka, input: &str, watch: &Watch, records: u64) -> Vec<String> {
+pub(crate) fn problems(kafka: &Kafka, input: &str, watch: &Watch, records: u64) -> Vec<String> {
     let mut problems = Vec::new();
     let sent = read_all(kafka, input);
     let since = Instant::now();
@@ -71,7 +71,7 @@ fn problems(kafka: &Kafka, input: &str, watch: &Watch, records: u64) -> Vec<Stri
 }
 
 /// Sends `records` over about `time`, in a thread of its own.
-fn send_slowly(kafka: &Kafka, topic: &str, records: u64, time: Duration) -> thread::JoinHandle<()> {
+pub(crate) fn send_slowly(kafka: &Kafka, topic: &str, records: u64, time: Duration) -> thread::JoinHandle<()> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     thread::spawn(move || {
         let producer = kafka.producer();

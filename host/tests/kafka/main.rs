@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+use support::process;
+
 mod clients;
 #[path = "../support/command.rs"]
 mod command;
@@ -22,3 +24,6 @@ mod storm;
 #[path = "../../src/transport/suite/mod.rs"]
 mod suite;
 mod support;
+mod swaps;
+#[path = "../support/swaps.rs"]
+mod swapping;

@@ -2,7 +2,7 @@
 
 mod host;
 #[path = "../../support/process.rs"]
-mod process;
+pub(crate) mod process;
 mod proxy;
 #[allow(unsafe_code, reason = "header names that are not text, which the wrapper does not let through")]
 pub mod raw;

@@ -1,0 +1,109 @@
+//! Modules are replaced on a real Kafka while records flow: nothing is lost, doubled or out of order, no partition
+//! changes hands, and of a module that fails at once nobody sees anything.
+
+use crate::{
+    delivery::{COPY, problems, send_slowly},
+    support::{Host, Kafka, Pipeline, Watch, soak},
+    swapping::{MODULES, ask, ask_json, get, judge, status, swap, until_at_work, write_modules},
+};
+use std::{fs, thread, time::Duration};
+
+fn pipeline(kafka: &Kafka) -> (Pipeline, Watch) {
+    let pipeline = Pipeline::new(kafka, &format!("{COPY}    probation: {{records: 200, time: 300ms}}\n"));
+    kafka.make(&pipeline.topic("in"), 4, &[]);
+    kafka.make(&pipeline.topic("out"), 4, &[]);
+    write_modules(pipeline.folder.path());
+    let watch = Watch::start(kafka, &pipeline.topic("out"));
+    (pipeline, watch)
+}
+
+fn run(pipeline: &Pipeline) -> Host {
+    let host = pipeline.run(&["--admin", "127.0.0.1:0"]);
+    until_at_work(pipeline.folder.path(), &host);
+    host
+}
+
+/// What a host counts by this name, over all of its workers.
+fn counted(host: &Host, name: &str) -> f64 {
+    let (_, text) = get(&host.admin(), "/metrics");
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
+#[test]
+fn modules_are_swapped_under_load_and_no_partition_changes_hands() {
+    let (records, swaps) = if soak() { (200_000, 50) } else { (20_000, 14) };
+    let kafka = Kafka::shared();
+    let (pipeline, watch) = pipeline(&kafka);
+    let mut host = run(&pipeline);
+    let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_millis(1500) * swaps);
+    host.until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
+    let rebalances = counted(&host, "millstream_rebalances_total");
+    for module in MODULES.into_iter().cycle().take(swaps as usize) {
+        judge(module, &swap(pipeline.folder.path(), &host, module.0), &host);
+    }
+    assert_eq!(counted(&host, "millstream_rebalances_total"), rebalances, "{}", host.said());
+    sending.join().unwrap();
+    assert_eq!(problems(&kafka, &pipeline.topic("in"), &watch, records), Vec::<String>::new(), "{}", host.said());
+    host.signal("TERM");
+    assert!(host.wait(Duration::from_secs(20)).success(), "{}", host.said());
+}
+
+#[test]
+fn hosts_that_are_killed_while_modules_are_swapped_lose_nothing() {
+    let (records, kills) = if soak() { (100_000, 30) } else { (10_000, 6) };
+    let kafka = Kafka::shared();
+    let (pipeline, watch) = pipeline(&kafka);
+    let mut hosts = [run(&pipeline), run(&pipeline)];
+    let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_secs(3) * kills);
+    for kill in 0..kills as usize {
+        let (manners, folder) = (MODULES[kill % 4].0, pipeline.folder.path());
+        let host = &mut hosts[kill % 2];
+        let command = format!("swap copy {manners}.wasm --no-wait --admin {}", host.admin());
+        thread::scope(|scope| {
+            scope.spawn(|| ask(folder, &command));
+            thread::sleep(Duration::from_millis((kill * 97 % 500) as u64));
+            host.kill();
+        });
+        *host = run(&pipeline);
+    }
+    sending.join().unwrap();
+    hosts.into_iter().for_each(|mut host| host.kill());
+    pipeline.drain();
+    assert_eq!(problems(&kafka, &pipeline.topic("in"), &watch, records), Vec::<String>::new());
+}
+
+#[test]
+fn two_hosts_swap_together_or_not_at_all() {
+    let kafka = Kafka::shared();
+    let (pipeline, watch) = pipeline(&kafka);
+    let folder = pipeline.folder.path();
+    let mut hosts = [run(&pipeline), run(&pipeline)];
+    let records = 20_000;
+    let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_secs(20));
+    let admins = |hosts: &[Host]| hosts.iter().map(|host| format!("--admin {}", host.admin())).collect::<Vec<_>>().join(" ");
+    let modules = |hosts: &[Host]| {
+        let module = |host: &Host| status(folder, host)["stages"][0]["module"]["name"].as_str().unwrap().to_owned();
+        hosts.iter().map(module).collect::<Vec<_>>()
+    };
+    let told = ask_json(folder, &format!("swap copy marks-one.wasm {}", admins(&hosts)));
+    assert_eq!([&told[0]["swap"]["outcome"], &told[1]["swap"]["outcome"]], ["confirmed"; 2], "{told}");
+    assert_eq!(modules(&hosts), ["marks-one.wasm"; 2]);
+    // A module that fails on one of them stays on none.
+    let (code, out, err) = ask(folder, &format!("swap copy panics.wasm {}", admins(&hosts)));
+    assert_eq!(code, 1, "{out}{err}");
+    assert_eq!(modules(&hosts), ["marks-one.wasm"; 2], "{out}{err}");
+    // One that one of them refuses is tried by none.
+    hosts[1].kill();
+    let digest = told[0]["swap"]["to"]["digest"].as_str().unwrap();
+    let manifest = fs::read_to_string(folder.join("pipeline.yaml")).unwrap();
+    let module = manifest.lines().find(|line| line.contains("module:")).unwrap();
+    let pinned = manifest.replace(module, &format!("    module: marks-one.wasm\n    sha256: {digest}"));
+    fs::write(folder.join("pipeline.yaml"), pinned).unwrap();
+    hosts[1] = run(&pipeline);
+    let (code, out, err) = ask(folder, &format!("swap copy panics-at-100.wasm {}", admins(&hosts)));
+    assert!(code == 1 && err.contains("the manifest pins"), "{out}{err}");
+    assert_eq!(modules(&hosts), ["marks-one.wasm"; 2]);
+    sending.join().unwrap();
+    assert_eq!(problems(&kafka, &pipeline.topic("in"), &watch, records), Vec::<String>::new());
+}
