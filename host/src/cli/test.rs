@@ -15,7 +15,7 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
             false => print(&told(path, file, &ran, arguments.update))?,
         }
         if arguments.update {
-            rewrite(path, file, &ran)?;
+            rewrite(path, file, bench, &ran)?;
         }
         all.push((path.display().to_string(), file, ran));
     }
@@ -259,12 +259,25 @@ fn lines(path: &Path, file: &CaseFile, ran: &[Ran]) -> String {
 }
 
 /// Writes what came into a file of cases.
-fn rewrite(path: &Path, file: &CaseFile, ran: &[Ran]) -> Result<()> {
-    let cases = file.cases.iter().zip(ran).map(|(case, ran)| (case, &ran.verdict));
-    let other: Vec<_> = cases.filter(|(_, verdict)| !verdict.is_good()).collect();
-    if other.is_empty() {
+fn rewrite(path: &Path, file: &CaseFile, bench: &Bench<'_>, ran: &[Ran]) -> Result<()> {
+    let verdicts: Vec<_> = ran.iter().map(|ran| &ran.verdict).collect();
+    if verdicts.iter().all(|verdict| verdict.is_good()) {
         return Ok(());
     }
-    fs::write(path, update::update(&file.source, &other))
-        .with_context(|| format!("{} cannot be written", path.display()))
+    let text = update::update(file, &verdicts, bench.stage()).with_context(|| {
+        let why = "what came does not fit into its text, as when several cases share it by an anchor: write it by hand";
+        format!("{} is left as it is: {why}", path.display())
+    })?;
+    replace(path, &text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Puts a text in the place of a file's, in one step.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // One that is reached by a link stays where it is.
+    let path = path.canonicalize()?;
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
+    file.persist(path)?;
+    Ok(())
 }

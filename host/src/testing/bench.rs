@@ -53,6 +53,11 @@ impl<'a> Bench<'a> {
         Bench { stage, compiled, settings: Arc::new(settings) }
     }
 
+    /// The stage.
+    pub fn stage(&self) -> &Written {
+        self.stage
+    }
+
     /// What the first output is called: records that name none go there.
     pub(super) fn first_output(&self) -> &str {
         self.settings.outputs.first().map_or("", |output| &output.name)
