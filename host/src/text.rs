@@ -33,6 +33,21 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, other)| other)
 }
 
+/// Words without the values that must not be shown.
+pub fn conceal(words: &str, hidden: &[&str]) -> String {
+    let mut hidden: Vec<_> = hidden.iter().flat_map(|value| [*value, value.trim()]).collect();
+    // The longest first, as one may hold another.
+    hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    hidden.iter().filter(|value| !value.is_empty()).fold(words.to_owned(), |words, value| match value.len() {
+        // A short one may be a part of any word.
+        ..4 => {
+            let is_it = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()) == *value || word == *value;
+            words.split(' ').map(|word| if is_it(word) { "…" } else { word }).collect::<Vec<_>>().join(" ")
+        }
+        _ => words.replace(value, "…"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +58,16 @@ mod tests {
             assert_eq!(grouped(number), text);
         }
         assert_eq!((count(1, "record").as_str(), count(1000, "record").as_str()), ("1 record", "1,000 records"));
+    }
+
+    #[test]
+    fn what_is_concealed_is_gone() {
+        assert_eq!(
+            conceal("no provider for swordfish2: swordfish", &["swordfish", "swordfish2"]),
+            "no provider for …: …"
+        );
+        assert_eq!(conceal("value \"5\" is outside 0..15", &["5", ""]), "value … is outside 0..15");
+        assert_eq!(conceal("says abcd\n", &["abcd\n"]), "says …");
+        assert_eq!(conceal("nothing to hide", &[]), "nothing to hide");
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::{
     manifest::{Diagnostic, Manifest, Properties, Reading},
+    text::conceal,
     transport::kafka::{Cluster, KafkaTopics},
 };
 
@@ -81,37 +82,6 @@ fn together(mut cluster: Cluster) -> Option<String> {
     Some(words.strip_prefix("Client creation error: ").map_or_else(|| words.clone(), str::to_owned))
 }
 
-/// Words without the values that must not be shown.
-pub(super) fn conceal(words: &str, hidden: &[&str]) -> String {
-    let mut hidden: Vec<_> = hidden.iter().flat_map(|value| [*value, value.trim()]).collect();
-    // The longest first, as one may hold another.
-    hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    hidden.iter().filter(|value| !value.is_empty()).fold(words.to_owned(), |words, value| match value.len() {
-        // A short one may be a part of any word.
-        ..4 => {
-            let is_it = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()) == *value || word == *value;
-            words.split(' ').map(|word| if is_it(word) { "…" } else { word }).collect::<Vec<_>>().join(" ")
-        }
-        _ => words.replace(value, "…"),
-    })
-}
-
 fn one_line(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_concealed_is_gone() {
-        assert_eq!(
-            conceal("no provider for swordfish2: swordfish", &["swordfish", "swordfish2"]),
-            "no provider for …: …"
-        );
-        assert_eq!(conceal("value \"5\" is outside 0..15", &["5", ""]), "value … is outside 0..15");
-        assert_eq!(conceal("says abcd\n", &["abcd\n"]), "says …");
-        assert_eq!(conceal("nothing to hide", &[]), "nothing to hide");
-    }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     manifest::{self, AsWritten, Diagnostic, Kind, Manifest, NamedModule, Reading, Secret, Span},
     plan,
-    text::{hex, nearest},
+    text::{conceal, hex, nearest},
     wasm::{self, Cache, Compiled, Engine, Instance, LoadError, Module, OpenError, Setup, SourceInstance},
 };
 use anyhow::{Context, Result};
@@ -44,6 +44,8 @@ pub(super) struct Loaded {
     pub(super) warnings: String,
     /// The engine that compiled the modules; they need its clock as long as they run.
     pub(super) _engine: Engine,
+    /// What must not be shown of what a stage's module says.
+    pub(super) hidden: BTreeMap<String, Vec<String>>,
 }
 
 /// What is done with a manifest beside reading it.
@@ -57,6 +59,8 @@ pub(super) struct Wishes {
     pub(super) module: Option<PathBuf>,
     /// Say nothing of what is done meanwhile.
     pub(super) quiet: bool,
+    /// Nothing will be connected: what clients need may be missing.
+    pub(super) offline: bool,
 }
 
 /// Reads a manifest's text.
@@ -72,6 +76,9 @@ pub(super) fn read(source: &Source) -> Result<Reading> {
 pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     let path = &source.manifest;
     let mut reading = read(source)?;
+    if wishes.offline {
+        reading.forgive_clients();
+    }
     if let Some(path) = &wishes.module {
         let path = AsWritten { value: path.clone(), written: path.display().to_string() };
         for named in reading.modules.iter_mut().filter(|named| wishes.only.contains(&named.name)) {
@@ -116,9 +123,11 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
             Err(mistake) => found.push(mistake),
         }
     }
-    let mut compiled = BTreeMap::new();
+    let (mut compiled, mut hidden) = (BTreeMap::new(), BTreeMap::new());
     if let Some(draft) = reading.draft() {
-        found.extend(client::check(draft, &reading));
+        if !wishes.offline {
+            found.extend(client::check(draft, &reading));
+        }
         let cache = match reading.is_sound(&["state"]) {
             true => Cache::new(draft.state.join("modules")),
             false => Cache::none(),
@@ -133,6 +142,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
         });
         for (told, setup) in sources.chain(stages).filter(|(told, _)| chosen(told.name)) {
             let Some(module) = modules.get(told.name) else { continue };
+            hidden.insert(told.name.to_owned(), hidden_config(&told, &reading));
             match compile(&engine, module, &cache, &mut slow, setup, &told, &reading) {
                 Ok(ready) => drop(compiled.insert(told.name.to_owned(), ready)),
                 Err(mistake) => found.push(mistake),
@@ -146,7 +156,7 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     manifest.sources.retain(|source| chosen(&source.name));
     manifest.stages.retain(|stage| chosen(&stage.name));
     manifest.sinks.retain(|sink| chosen(&sink.name));
-    Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine })
+    Ok(Loaded { manifest, compiled, warnings: report.render(terminal), _engine: engine, hidden })
 }
 
 /// Loads a module, or says what is wrong with it; it may have been built before.
@@ -207,7 +217,7 @@ fn compile(
         opened.map_err(|error| {
             let hidden = hidden_config(told, reading);
             let hidden: Vec<_> = hidden.iter().map(String::as_str).collect();
-            let words = client::conceal(&error.to_string(), &hidden);
+            let words = conceal(&error.to_string(), &hidden);
             let mistake = Diagnostic::mistake(at(), format!("{} {words}", module.name()));
             match error {
                 OpenError::Refused(_) => mistake.help("these are its own words: does its `config` say what it needs?"),

@@ -143,7 +143,7 @@ fn load_all(found: &[Found], arguments: &Arguments) -> Result<BTreeMap<PathBuf, 
     let load = |(manifest, stages): (&Path, BTreeSet<&str>)| {
         let source = load::Source { manifest: manifest.to_owned(), kafka: None };
         let only = stages.into_iter().map(str::to_owned).collect();
-        let loaded = load::load(&source, &Wishes { only, build: arguments.build, ..Wishes::default() })?;
+        let loaded = load::load(&source, &Wishes { only, build: arguments.build, offline: true, ..Wishes::default() })?;
         Ok((manifest.to_owned(), loaded))
     };
     wanted.into_iter().map(load).collect()
@@ -156,13 +156,14 @@ fn check<'a>(
     arguments: &Arguments,
 ) -> Result<(PathBuf, CaseFile, Bench<'a>)> {
     let Found { path, text, stage: name, manifest } = found;
-    let Loaded { manifest, compiled, .. } = &loaded[&manifest];
+    let Loaded { manifest, compiled, hidden, .. } = &loaded[&manifest];
     let stage = manifest.stages.iter().find(|stage| stage.name == name);
     let (Some(stage), Some(compiled)) = (stage, compiled.get(&name)) else {
         return Err(wrong(format!("{}: {name} is no stage, and only stages have cases", path.display())));
     };
     let file = text.finish(stage, arguments.update).map_err(|report| Mistakes(report.render(terminal())))?;
-    Ok((path, file, Bench::new(manifest, stage, compiled)))
+    let hidden = hidden.get(&name).map_or(&[][..], Vec::as_slice);
+    Ok((path, file, Bench::new(manifest, stage, compiled, hidden)))
 }
 
 fn run_one(bench: &Bench<'_>, case: &Case) -> Ran {
