@@ -8,7 +8,7 @@ pub(super) const KIT: Kit = Kit {
         Tool { name: "Rust", ask: &["rustc", "--version"], oldest: Some((1, 95)), get: RUSTUP },
         Tool { name: "cargo", ask: &["cargo", "--version"], oldest: None, get: RUSTUP },
     ],
-    build: "cargo build --release --target wasm32-unknown-unknown",
+    build: "cargo build --release --target wasm32-unknown-unknown --target-dir target",
     module: "target/wasm32-unknown-unknown/release/{{crate}}.wasm",
     wit: "millstream/wit/stage.wit",
     author: |example| {
