@@ -25,6 +25,7 @@ pub(super) const KIT: Kit = Kit {
         (".cargo/config.toml", guest!("rust/.cargo/config.toml")),
         ("millstream/Cargo.toml", guest!("rust/sdk/Cargo.toml")),
         ("millstream/src/bindings.rs", guest!("rust/sdk/src/bindings.rs")),
+        ("millstream/src/context.rs", guest!("rust/sdk/src/context.rs")),
         ("millstream/src/failure.rs", guest!("rust/sdk/src/failure.rs")),
         ("millstream/src/lib.rs", guest!("rust/sdk/src/lib.rs")),
         ("millstream/src/logging.rs", guest!("rust/sdk/src/logging.rs")),
