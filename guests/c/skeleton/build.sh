@@ -1,5 +1,6 @@
-#!/bin/sh -e
+#!/bin/sh
 # Builds {{name}}.wasm. The compiler, which is clang, comes with ziglang from PyPI into .venv, once.
+set -e
 cd "$(dirname "$0")"
 if ! cmp -s requirements.txt .venv/installed.txt; then
   python3 -m venv --clear .venv

@@ -23,7 +23,7 @@ func route(key, order []byte) ([]millstream.Record, error) {
 	if order == nil {
 		return []millstream.Record{{Key: key}}, nil
 	}
-	origin, kind := millstream.Source(), kind()
+	origin, kind := millstream.Source(), millstream.FindHeader("kind")
 	switch {
 	case string(kind) == "test":
 		return nil, nil
@@ -68,15 +68,6 @@ func route(key, order []byte) ([]millstream.Record, error) {
 		Timestamp: origin.Timestamp.Truncate(time.Minute),
 	}
 	return []millstream.Record{main, large}, nil
-}
-
-func kind() []byte {
-	for _, header := range millstream.Headers() {
-		if header.Name == "kind" {
-			return header.Value
-		}
-	}
-	return nil
 }
 
 func hold() error {

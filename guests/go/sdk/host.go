@@ -42,10 +42,20 @@ func Headers() []Header {
 	return headers
 }
 
+// FindHeader is the value of the first header of that name; nil when there is none, or it is null.
+func FindHeader(name string) []byte {
+	for _, header := range Headers() {
+		if header.Name == name {
+			return header.Value
+		}
+	}
+	return nil
+}
+
 // Config is a setting from the manifest, and whether there is one.
 func Config(name string) (value string, ok bool) {
 	defer clock.Hold()()
-	setting := config.Get(name)
+	setting := config.Get(utf8(name))
 	return setting.SomeOr(""), setting.IsSome()
 }
 

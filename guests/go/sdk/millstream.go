@@ -24,13 +24,17 @@ import (
 	_ "millstream/internal/wit_exports"
 )
 
-// MapValue is the stage that changes the value alone. A tombstone passes through.
+// MapValue is the stage that changes the value alone. A tombstone passes through, and none is made: nil is an empty
+// value here, as that is what many functions give for it. [Map] makes them.
 func MapValue(f func(value []byte) []byte) {
 	Map(func(key, value []byte) ([]byte, []byte) {
 		if value == nil {
 			return key, nil
 		}
-		return key, f(value)
+		if value = f(value); value == nil {
+			value = []byte{}
+		}
+		return key, value
 	})
 }
 

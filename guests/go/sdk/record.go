@@ -22,11 +22,14 @@ type Record struct {
 	ReplaceHeaders bool
 	// Output is one of the stage's by its name in the manifest; "" is the first.
 	Output string
-	// Partition is where it goes; nil: the key decides.
+	// Partition is where it goes, as [Partition] makes it; nil: the key decides.
 	Partition *uint32
 	// Timestamp counts in milliseconds; the zero time is the input's.
 	Timestamp time.Time
 }
+
+// Partition is that one, for a [Record].
+func Partition(number uint32) *uint32 { return &number }
 
 func (r *Record) wire() types.Record {
 	wire := types.Record{Key: orNone(r.Key), Value: orNone(r.Value)}
@@ -36,7 +39,7 @@ func (r *Record) wire() types.Record {
 		wire.Headers = types.MakeHeaderEditAdd(wireHeaders(r.Headers))
 	}
 	if r.Output != "" {
-		wire.Output = wit.Some(r.Output)
+		wire.Output = wit.Some(utf8(r.Output))
 	}
 	if r.Partition != nil {
 		wire.Partition = wit.Some(*r.Partition)
@@ -50,7 +53,7 @@ func (r *Record) wire() types.Record {
 func wireHeaders(headers []Header) []types.Header {
 	wire := make([]types.Header, len(headers))
 	for i, header := range headers {
-		wire[i] = types.Header{Name: header.Name, Value: orNone(header.Value)}
+		wire[i] = types.Header{Name: utf8(header.Name), Value: orNone(header.Value)}
 	}
 	return wire
 }

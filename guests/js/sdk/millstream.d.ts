@@ -23,7 +23,7 @@
 
 /** What can stand as a key or a value. None is not the same as empty: a record without a value is a tombstone. A text
  * goes as UTF-8. */
-export type Data = Uint8Array | string | null | undefined;
+export type Data = Uint8Array | string | null;
 
 /** A record to send. The input's headers and timestamp go along, and the key decides the partition. */
 export interface Record {
@@ -62,7 +62,7 @@ export interface Stage {
 
 /** Makes a stage of a function that takes a key and a value, and gives a record, several, or none. */
 export function stage(
-  transform: (key: Uint8Array | undefined, value: Uint8Array | undefined) => Record | Record[] | null | void,
+  transform: (key: Uint8Array | null, value: Uint8Array | null) => Record | Record[] | null | void,
 ): Stage;
 
 /** Makes a stage of a function of the value alone. A tombstone passes through; null makes one. */
@@ -72,10 +72,10 @@ export function mapValue(map: (value: Uint8Array) => Uint8Array | string | null)
 export function origin(): Origin;
 
 /** The headers of the record in hand. Names may stand twice. */
-export function headers(): [name: string, value: Uint8Array | undefined][];
+export function headers(): [name: string, value: Uint8Array | null][];
 
-/** The value of its first header of that name. */
-export function header(name: string): Uint8Array | undefined;
+/** The value of its first header of that name; null when there is none, or it has no value. */
+export function header(name: string): Uint8Array | null;
 
 /** A setting of the stage's configuration in the manifest. */
 export function config(name: string): string | undefined;
@@ -83,7 +83,7 @@ export function config(name: string): string | undefined;
 /** All of them. */
 export function allConfig(): { [name: string]: string };
 
-/** Writes a line on the host's log. `console` does so as well. */
+/** Writes a line on the host's log. `console` does so as well. While the stage is built, neither writes anything. */
 export function log(line: unknown, level?: "trace" | "debug" | "info" | "warn" | "error"): void;
 
 /** The text that these bytes are in UTF-8; what is none becomes U+FFFD. */
@@ -110,5 +110,16 @@ export class Fault extends Error {
 type Print = (...things: unknown[]) => void;
 
 declare global {
-  var console: { trace: Print; debug: Print; log: Print; info: Print; warn: Print; error: Print };
+  var console: {
+    trace: Print;
+    debug: Print;
+    log: Print;
+    info: Print;
+    warn: Print;
+    error: Print;
+    /** What is not so, at the level of `error`. */
+    assert(holds: unknown, ...things: unknown[]): void;
+    dir(thing: unknown): void;
+    table(rows: unknown): void;
+  };
 }

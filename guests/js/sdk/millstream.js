@@ -4,7 +4,8 @@ import { all, get } from "millstream:stage/config";
 import * as context from "millstream:stage/context";
 import { write } from "millstream:stage/log";
 
-/** The engine hands in none as null, and wants undefined on the way out. */
+/** None is null for an author, undefined for the engine. */
+const none = (value) => value ?? null;
 const some = (value) => value ?? undefined;
 
 /** A text as UTF-8 can say it. */
@@ -36,7 +37,7 @@ export const stage = (transform) => ({
   transform(key, value) {
     isRunning = true;
     try {
-      const given = transform(some(key), some(value)) ?? [];
+      const given = transform(none(key), none(value)) ?? [];
       return Array.isArray(given) ? given.map(record) : [record(given)];
     } catch (error) {
       throw failure(error);
@@ -46,7 +47,7 @@ export const stage = (transform) => ({
 
 export const mapValue = (map) =>
   stage((key, value) => {
-    if (value === undefined) return { key, value };
+    if (value === null) return { key, value };
     const mapped = map(value);
     if (mapped === undefined) throw new TypeError("the function of mapValue gives nothing: say null for a tombstone");
     return { key, value: mapped };
@@ -69,9 +70,9 @@ export const origin = () => {
   return { ...rest, timestamp: some(timestamp) };
 };
 
-export const headers = () => context.headers().map(({ name, value }) => [name, some(value)]);
+export const headers = () => context.headers().map(({ name, value }) => [name, none(value)]);
 
-export const header = (name) => some(context.headers().find((header) => header.name === name)?.value);
+export const header = (name) => none(context.headers().find((header) => header.name === name)?.value);
 
 export const config = (name) => some(known(get)(name));
 
@@ -84,15 +85,29 @@ const known = (call) => {
 
 export const log = (line, level = "info") => {
   if (!LEVELS.includes(level)) throw new TypeError(`a level is one of ${LEVELS.join(", ")}, not ${level}`);
-  write(level, sound(line));
+  say(level, line);
 };
 
 const LEVELS = ["trace", "debug", "info", "warn", "error"];
 
+/** There is no log while the stage is built. */
+const say = (level, line) => isRunning && write(level, sound(line));
+
 // The engine has no console.
-const print = (level) => (...things) => write(level, sound(things.map(shown).join(" ")));
-const shown = (thing) =>
-  typeof thing === "object" && !(thing instanceof Error) ? JSON.stringify(thing) : String(thing);
+const print = (level) => (...things) => void say(level, things.map(shown).join(" "));
+// Whatever it is: no record fails for what is printed.
+const shown = (thing) => {
+  for (const way of [json, String]) {
+    try {
+      return way(thing);
+    } catch {}
+  }
+  return `[${typeof thing}]`;
+};
+const json = (thing) => {
+  const isPlain = typeof thing === "object" && !(thing instanceof Error);
+  return (isPlain && JSON.stringify(thing)) || String(thing);
+};
 globalThis.console = {
   trace: print("trace"),
   debug: print("debug"),
@@ -100,6 +115,9 @@ globalThis.console = {
   info: print("info"),
   warn: print("warn"),
   error: print("error"),
+  dir: (thing) => console.log(thing),
+  table: (rows) => console.log(rows),
+  assert: (holds, ...things) => void (holds || console.error("Assertion failed", ...things)),
 };
 
 // Nor has it TextEncoder and TextDecoder; its own functions for URIs know UTF-8.
@@ -138,8 +156,8 @@ const UTF8 = new RegExp(
 // What is of a wrong type must not get any further: the engine would end the instance without a word.
 const data = (data) => {
   if (typeof data === "string") return bytes(data);
-  if (data == null || data instanceof Uint8Array) return some(data);
-  throw new TypeError(`keys, values and those of headers are Uint8Array, text or nothing, not ${typeof data}`);
+  if (data === null || data instanceof Uint8Array) return some(data);
+  throw new TypeError(`keys, values and those of headers are Uint8Array, text or null, not ${typeof data}`);
 };
 
 const word = (what, word) => {
@@ -165,7 +183,7 @@ const record = (given) => {
   }));
   const tag = replaceHeaders ? "replace" : list.length ? "add" : "keep";
   return {
-    key: data(key),
+    key: data(none(key)),
     value: data(value),
     headers: tag === "keep" ? { tag } : { tag, val: list },
     output: word("output", output),

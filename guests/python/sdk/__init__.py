@@ -25,6 +25,7 @@ The instance may be replaced between any two records, and a record may come twic
 cache, never the truth.
 """
 
+import io
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -177,9 +178,18 @@ def stage[F: Callable[[bytes | None, bytes | None], None | Given | Iterable[Give
     return function
 
 
-def map_value[F: Callable[[bytes], Bytes]](function: F) -> F:
-    """Makes a stage of a function of the value alone. A tombstone passes through."""
-    _author.function = lambda key, value: (key, value if value is None else function(value))
+def map_value[F: Callable[[bytes], bytes | str]](function: F) -> F:
+    """Makes a stage of a function of the value alone. A tombstone passes through, and none is made: that takes `stage`."""
+
+    def map(key: bytes | None, value: bytes | None) -> Given:
+        if value is None:
+            return key, None
+        mapped = function(value)
+        if mapped is None:
+            raise TypeError(f"{function.__name__} gives nothing: `return` a value; a tombstone takes @stage")
+        return key, mapped
+
+    _author.function = map
     return function
 
 
@@ -201,12 +211,18 @@ class _Author:
     function: Callable | None = None
     open: Callable[[], object] | None = None
     is_running = False
+    printed: "tuple[_Lines, ...]" = ()
 
     def run(self) -> None:
         """Before the first call: when this file is imported, the component is built, and there is no host."""
         self.is_running = True
-        sys.stdout, sys.stderr = _Lines(_log.Level.INFO), _Lines(_log.Level.ERROR)
+        sys.stdout, sys.stderr = self.printed = _Lines(_log.Level.INFO), _Lines(_log.Level.ERROR)
         logging.basicConfig(handlers=[_Handler()], level=logging.NOTSET, format="%(message)s")
+
+    def end(self) -> None:
+        """When a call ends: what was printed is marked with its record."""
+        for lines in self.printed:
+            lines.flush()
 
 
 _author = _Author()
@@ -252,7 +268,9 @@ def _record(given: Given) -> Record:
 def _records(given) -> list[Record]:
     if given is None:
         return []
-    if isinstance(given, (tuple, Record)) or not isinstance(given, Iterable):
+    # In a key and a value there is neither a record nor another pair.
+    is_pair = isinstance(given, tuple) and given and not any(isinstance(one, (tuple, Record)) for one in given)
+    if is_pair or isinstance(given, Record) or not isinstance(given, Iterable):
         return [_record(given)]
     return [_record(one) for one in given]
 
@@ -278,22 +296,51 @@ def _sound(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-class _Lines:
+class _Lines(io.TextIOBase):
     """Takes what is printed to the log, line by line."""
 
+    encoding, errors = "utf-8", "replace"
+    LONGEST = 1024
+    """The host keeps no more of a line."""
+
     def __init__(self, level: _log.Level):
-        self.level, self.rest = level, ""
+        self.level, self.rest, self.buffer = level, "", _Buffer(self)
+
+    def writable(self) -> bool:
+        return True
 
     def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
+        *lines, rest = (self.rest + text).split("\n")
         for line in lines:
             _log.write(self.level, _sound(line))
+        while len(rest) > self.LONGEST:
+            _log.write(self.level, _sound(rest[: self.LONGEST]))
+            rest = rest[self.LONGEST :]
+        self.rest = rest
         return len(text)
 
     def flush(self) -> None:
         if self.rest:
             _log.write(self.level, _sound(self.rest))
             self.rest = ""
+
+
+class _Buffer(io.BufferedIOBase):
+    """The same for bytes."""
+
+    def __init__(self, lines: _Lines):
+        self.lines = lines
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        data = bytes(data)
+        self.lines.write(data.decode(errors="replace"))
+        return len(data)
+
+    def flush(self) -> None:
+        self.lines.flush()
 
 
 class _Handler(logging.Handler):
@@ -321,6 +368,8 @@ if hasattr(exports, "Transformer"):
                 raise Err(Failure_Reject(reject.reason))
             except BaseException as error:
                 raise Err(Failure_Fault(_reason(error)))
+            finally:
+                _author.end()
 
     __all__.append("Transformer")
 
@@ -339,6 +388,8 @@ if hasattr(exports, "Poller"):
                 raise Err(_poller.PollFailure_Retry(retry.later))
             except BaseException as error:
                 raise Err(_poller.PollFailure_Stop(_reason(error)))
+            finally:
+                _author.end()
 
     __all__.append("Poller")
 
@@ -355,6 +406,8 @@ class Lifecycle(exports.Lifecycle):
         except BaseException as error:
             reason = _reason(error)
             raise Err(f"{reason.code}: {reason.message}")
+        finally:
+            _author.end()
 
 
 __all__.append("Lifecycle")

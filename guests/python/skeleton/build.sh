@@ -1,6 +1,7 @@
-#!/bin/sh -e
+#!/bin/sh
 # Builds {{name}}.wasm. What builds it comes from PyPI into .venv, once; packages of pure Python that stand in
 # requirements.txt as well can be imported by the stage.
+set -e
 cd "$(dirname "$0")"
 if ! cmp -s requirements.txt .venv/installed.txt; then
   python3 -m venv --clear .venv

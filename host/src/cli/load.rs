@@ -61,6 +61,8 @@ pub(super) struct Wishes {
     pub(super) module: Option<PathBuf>,
     /// Say nothing of what is done meanwhile.
     pub(super) quiet: bool,
+    /// Nothing will be connected: what clients need may be missing.
+    pub(super) offline: bool,
 }
 
 /// Reads a manifest's text.
@@ -76,6 +78,9 @@ pub(super) fn read(source: &Source) -> Result<Reading> {
 pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
     let path = &source.manifest;
     let mut reading = read(source)?;
+    if wishes.offline {
+        reading.forgive_clients();
+    }
     if let Some(path) = &wishes.module {
         let path = AsWritten { value: path.clone(), written: path.display().to_string() };
         for named in reading.modules.iter_mut().filter(|named| wishes.only.contains(&named.name)) {
@@ -126,7 +131,9 @@ pub(super) fn load(source: &Source, wishes: &Wishes) -> Result<Loaded> {
         _ => Cache::none(),
     });
     if let Some(draft) = reading.draft() {
-        found.extend(client::check(draft, &reading));
+        if !wishes.offline {
+            found.extend(client::check(draft, &reading));
+        }
         let sources = draft.sources.iter().map(|source| {
             let told = Told { kind: Kind::Source, name: &source.name, config: &source.config };
             (told, plan::source_setup(source))

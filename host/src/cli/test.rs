@@ -15,7 +15,7 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
             false => print(&told(path, file, &ran, arguments.update))?,
         }
         if arguments.update {
-            rewrite(path, file, &ran)?;
+            rewrite(path, file, bench, &ran)?;
         }
         all.push((path.display().to_string(), file, ran));
     }
@@ -143,7 +143,7 @@ fn load_all(found: &[Found], arguments: &Arguments) -> Result<BTreeMap<PathBuf, 
     let load = |(manifest, stages): (&Path, BTreeSet<&str>)| {
         let source = load::Source { manifest: manifest.to_owned(), kafka: None };
         let only = stages.into_iter().map(str::to_owned).collect();
-        let loaded = load::load(&source, &Wishes { only, build: arguments.build, ..Wishes::default() })?;
+        let loaded = load::load(&source, &Wishes { only, build: arguments.build, offline: true, ..Wishes::default() })?;
         Ok((manifest.to_owned(), loaded))
     };
     wanted.into_iter().map(load).collect()
@@ -156,13 +156,14 @@ fn check<'a>(
     arguments: &Arguments,
 ) -> Result<(PathBuf, CaseFile, Bench<'a>)> {
     let Found { path, text, stage: name, manifest } = found;
-    let Loaded { manifest, compiled, .. } = &loaded[&manifest];
+    let Loaded { manifest, compiled, hidden, .. } = &loaded[&manifest];
     let stage = manifest.stages.iter().find(|stage| stage.name == name);
     let (Some(stage), Some(compiled)) = (stage, compiled.get(&name)) else {
         return Err(wrong(format!("{}: {name} is no stage, and only stages have cases", path.display())));
     };
     let file = text.finish(stage, arguments.update).map_err(|report| Mistakes(report.render(terminal())))?;
-    Ok((path, file, Bench::new(manifest, stage, compiled)))
+    let hidden = hidden.get(&name).map_or(&[][..], Vec::as_slice);
+    Ok((path, file, Bench::new(manifest, stage, compiled, hidden)))
 }
 
 fn run_one(bench: &Bench<'_>, case: &Case) -> Ran {
@@ -259,12 +260,25 @@ fn lines(path: &Path, file: &CaseFile, ran: &[Ran]) -> String {
 }
 
 /// Writes what came into a file of cases.
-fn rewrite(path: &Path, file: &CaseFile, ran: &[Ran]) -> Result<()> {
-    let cases = file.cases.iter().zip(ran).map(|(case, ran)| (case, &ran.verdict));
-    let other: Vec<_> = cases.filter(|(_, verdict)| !verdict.is_good()).collect();
-    if other.is_empty() {
+fn rewrite(path: &Path, file: &CaseFile, bench: &Bench<'_>, ran: &[Ran]) -> Result<()> {
+    let verdicts: Vec<_> = ran.iter().map(|ran| &ran.verdict).collect();
+    if verdicts.iter().all(|verdict| verdict.is_good()) {
         return Ok(());
     }
-    fs::write(path, update::update(&file.source, &other))
-        .with_context(|| format!("{} cannot be written", path.display()))
+    let text = update::update(file, &verdicts, bench.stage()).with_context(|| {
+        let why = "what came does not fit into its text, as when several cases share it by an anchor: write it by hand";
+        format!("{} is left as it is: {why}", path.display())
+    })?;
+    replace(path, &text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Puts a text in the place of a file's, in one step.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // One that is reached by a link stays where it is.
+    let path = path.canonicalize()?;
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
+    file.persist(path)?;
+    Ok(())
 }

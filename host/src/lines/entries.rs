@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// A record, and which of a stage's inputs it comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     /// The input's place among them.
     pub input: usize,

@@ -40,10 +40,10 @@ pub(super) fn expand(
             expanded.from_environment = true;
             let at = place(source, span, searched, written);
             searched = at.end;
-            match value(written, environment) {
+            match value(written, at, environment) {
                 Ok(value) => expanded.text += &value,
-                Err((message, help)) => {
-                    findings.add(Diagnostic::mistake(at, message).help(help));
+                Err(mistake) => {
+                    findings.add(mistake);
                     expanded.broken = true;
                 }
             }
@@ -57,36 +57,35 @@ pub(super) fn expand(
 }
 
 /// What one `${…}` stands for, or what is wrong with it and the way out.
-fn value(written: &str, environment: Environment<'_>) -> Result<String, (String, String)> {
+fn value(written: &str, at: Span, environment: Environment<'_>) -> Result<String, Diagnostic> {
     let literal = "write `$$` for a `$` that stands for itself";
     let Some(inside) = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
-        return Err(("this `${` has no `}`".to_owned(), literal.to_owned()));
+        return Err(Diagnostic::mistake(at, "this `${` has no `}`").help(literal));
     };
     let end = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
     let (name, form) = inside.split_at(end);
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(("this `${…}` names no variable of the environment".to_owned(), literal.to_owned()));
+        return Err(Diagnostic::mistake(at, "this `${…}` names no variable of the environment").help(literal));
     }
     let set = environment(name);
     let filled = set.clone().filter(|value| !value.is_empty());
     if form.is_empty() {
         set.ok_or_else(|| {
-            (format!("the environment has no `{name}`"), format!("set it, or give a default: `${{{name}:-…}}`"))
+            Diagnostic::absence(at, format!("the environment has no `{name}`"))
+                .help(format!("set it, or give a default: `${{{name}:-…}}`"))
         })
     } else if form.contains("${") {
-        Err(("a `${…}` cannot stand inside another one".to_owned(), "write the default out".to_owned()))
+        Err(Diagnostic::mistake(at, "a `${…}` cannot stand inside another one").help("write the default out"))
     } else if let Some(default) = form.strip_prefix(":-") {
         Ok(filled.unwrap_or_else(|| default.to_owned()))
     } else if let Some(message) = form.strip_prefix(":?") {
         filled.ok_or_else(|| {
             let message = if message.is_empty() { "it must be set and not empty" } else { message };
-            (format!("`{name}` in the environment: {message}"), format!("set `{name}`"))
+            Diagnostic::absence(at, format!("`{name}` in the environment: {message}")).help(format!("set `{name}`"))
         })
     } else {
-        Err((
-            format!("what follows `${{{name}` here is not known"),
-            format!("write `${{{name}}}`, `${{{name}:-default}}` or `${{{name}:?message}}`"),
-        ))
+        Err(Diagnostic::mistake(at, format!("what follows `${{{name}` here is not known"))
+            .help(format!("write `${{{name}}}`, `${{{name}:-default}}` or `${{{name}:?message}}`")))
     }
 }
 

@@ -53,7 +53,7 @@ impl Places {
             Content::List(items) => {
                 let place = |item: &Node| Places {
                     at: item.span.clone(),
-                    whole: item.span.clone(),
+                    whole: item.place().clone(),
                     inner: Places::inside(item),
                 };
                 items.iter().enumerate().map(|(index, item)| (index.to_string(), place(item))).collect()
@@ -65,7 +65,7 @@ impl Places {
                         Content::Scalar(scalar) if !scalar.is_null() => &entry.value.span,
                         _ => &entry.key_span,
                     };
-                    let whole = entry.key_span.start..entry.value.span.end.max(entry.key_span.end);
+                    let whole = entry.key_span.start..entry.value.place().end.max(entry.key_span.end);
                     let place = Places { at: at.clone(), whole, inner: Places::inside(&entry.value) };
                     inner.insert(entry.key.borrow().clone(), place);
                 }

@@ -2,7 +2,7 @@
 
 use super::{
     checked::{Kind, Properties, Secret},
-    report::Findings,
+    report::{Diagnostic, Findings},
     shapes::{Named, Spanned},
     values::Property,
 };
@@ -104,7 +104,10 @@ pub(super) fn put(
             Property::File(path) => match read(&folder.join(&path.value)) {
                 Ok(text) => text,
                 Err(error) => {
-                    findings.mistake(&path.at, || describe(path, &error));
+                    if let Some(at) = &path.at {
+                        let (message, help) = describe(path, &error);
+                        findings.add(Diagnostic::absence(at.clone(), message).help(help));
+                    }
                     continue;
                 }
             },

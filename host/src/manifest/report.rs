@@ -40,17 +40,31 @@ pub struct Diagnostic {
     message: String,
     help: Option<String>,
     also: Option<(Span, String)>,
+    /// What is wrong is not the text, but that something around it is missing.
+    is_absence: bool,
 }
 
 impl Diagnostic {
     /// Something for which the manifest is refused. The message is one line without a full stop.
     pub fn mistake(at: Span, message: impl Into<String>) -> Self {
-        Diagnostic { severity: Severity::Mistake, at, message: message.into(), help: None, also: None }
+        Diagnostic {
+            severity: Severity::Mistake,
+            at,
+            message: message.into(),
+            help: None,
+            also: None,
+            is_absence: false,
+        }
     }
 
     /// Something that is probably not meant.
     pub fn warning(at: Span, message: impl Into<String>) -> Self {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::mistake(at, message) }
+    }
+
+    /// The text is as it should be: a variable, or a file, is missing on this machine.
+    pub(super) fn absence(at: Span, message: impl Into<String>) -> Self {
+        Diagnostic { is_absence: true, ..Diagnostic::mistake(at, message) }
     }
 
     /// Adds the way out.
@@ -87,6 +101,11 @@ impl Report {
         if !self.found.contains(&finding) {
             self.found.push(finding);
         }
+    }
+
+    /// Forgets what is missing around this part of the text.
+    pub(super) fn forgive_absence(&mut self, part: &Span) {
+        self.found.retain(|finding| !finding.is_absence || !part.contains(&finding.at.start));
     }
 
     /// How many mistakes there are.

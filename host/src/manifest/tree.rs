@@ -18,6 +18,8 @@ pub(super) enum State {
 #[derive(Clone)]
 pub(super) struct Node {
     pub(super) span: Span,
+    /// Where it stands by an alias; its span is then that of what the alias repeats.
+    pub(super) alias: Option<Span>,
     pub(super) content: Content,
     pub(super) state: Cell<State>,
     /// Messages must not show it.
@@ -78,7 +80,7 @@ impl Map {
 impl Node {
     /// A value as it is written.
     pub(super) fn new(span: Span, content: Content) -> Self {
-        Node { span, content, state: Cell::new(State::Good), secret: false }
+        Node { span, alias: None, content, state: Cell::new(State::Good), secret: false }
     }
 
     /// Something that is wrong or missing.
@@ -86,6 +88,11 @@ impl Node {
         let node = Node::new(span, Content::Scalar(Scalar { quoted: true, ..Scalar::default() }));
         node.state.set(State::Hole);
         node
+    }
+
+    /// Where it stands, be it by an alias.
+    pub(super) fn place(&self) -> &Span {
+        self.alias.as_ref().unwrap_or(&self.span)
     }
 
     /// True when it reads as anything.

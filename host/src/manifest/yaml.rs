@@ -201,7 +201,7 @@ impl Builder<'_> {
             );
             return Err(Refused);
         }
-        Ok(node)
+        Ok(Node { alias: Some(span), ..node })
     }
 
     /// Puts a finished node where it belongs.
@@ -230,7 +230,7 @@ impl Builder<'_> {
         };
         // Without a bracket, the parser sees the end only where something else begins, behind any comments.
         let end = match last {
-            Some(last) if !self.source[..end].ends_with(['}', ']']) => last.span.end,
+            Some(last) if !self.source[..end].ends_with(['}', ']']) => last.place().end,
             _ => end,
         };
         // Its end of an empty collection may lie before its start.

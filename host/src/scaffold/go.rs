@@ -10,8 +10,9 @@ pub(super) const KIT: Kit = Kit {
         oldest: Some((1, 25)),
         get: "install it from https://go.dev/dl",
     }],
-    // What is generated links to names of Go's runtime. The same sources make the same module, wherever they lie.
-    build: "GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -buildvcs=false \
+    // What is generated links to names of Go's runtime. The same sources make the same module, wherever they lie; also
+    // below a workspace, which does not know this module.
+    build: "GOWORK=off GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -buildvcs=false \
             -ldflags='-checklinkname=0 -s -w' -o {{name}}.wasm",
     module: "{{name}}.wasm",
     wit: "millstream/stage.wit",

@@ -353,6 +353,32 @@ mod tests {
         }
     }
 
+    /// A build that takes what was half fetched for whole would fail from then on.
+    #[test]
+    fn a_build_whose_tools_cannot_be_fetched_fetches_them_again_the_next_time() {
+        use std::{os::unix::fs::PermissionsExt, process::Command};
+        let venv = "#!/bin/sh\nmkdir -p .venv/bin && cp pip .venv/bin/pip\n";
+        for language in [Language::Python, Language::C] {
+            let project = Project::new("hot-air", language, Example::Upper).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            lay_out(&project.files().unwrap(), folder.path()).unwrap();
+            for (name, text) in [("python3", venv), ("pip", "#!/bin/sh\necho fetched >> asked; exit 1\n")] {
+                let path = folder.path().join(name);
+                fs::write(&path, text).unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+            for times in 1..=2 {
+                // As the manifest says it.
+                let mut build = Command::new("sh");
+                build.args(["-c", project.kit().build]).current_dir(folder.path()).env("PATH", &path);
+                assert!(!build.output().unwrap().status.success());
+                let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
+                assert_eq!(asked, "fetched\n".repeat(times), "{language:?}");
+            }
+        }
+    }
+
     #[test]
     fn names_are_those_that_every_tool_takes() {
         for (name, is_good) in [

@@ -8,7 +8,7 @@ pub(super) const KIT: Kit = Kit {
         Tool { name: "Rust", ask: &["rustc", "--version"], oldest: Some((1, 95)), get: RUSTUP },
         Tool { name: "cargo", ask: &["cargo", "--version"], oldest: None, get: RUSTUP },
     ],
-    build: "cargo build --release --target wasm32-unknown-unknown",
+    build: "cargo build --release --target wasm32-unknown-unknown --target-dir target",
     module: "target/wasm32-unknown-unknown/release/{{crate}}.wasm",
     wit: "millstream/wit/stage.wit",
     author: |example| {
@@ -25,6 +25,7 @@ pub(super) const KIT: Kit = Kit {
         (".cargo/config.toml", guest!("rust/.cargo/config.toml")),
         ("millstream/Cargo.toml", guest!("rust/sdk/Cargo.toml")),
         ("millstream/src/bindings.rs", guest!("rust/sdk/src/bindings.rs")),
+        ("millstream/src/context.rs", guest!("rust/sdk/src/context.rs")),
         ("millstream/src/failure.rs", guest!("rust/sdk/src/failure.rs")),
         ("millstream/src/lib.rs", guest!("rust/sdk/src/lib.rs")),
         ("millstream/src/logging.rs", guest!("rust/sdk/src/logging.rs")),

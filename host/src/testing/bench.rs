@@ -11,6 +11,7 @@ use crate::{
     plan,
     record::Reason,
     stage::{Stage, StageSettings, guest::Failed},
+    text::conceal,
     transport::{Outgoing, log::TopicFacts},
     wasm::{Compiled, Instance, OpenError},
     worker::control::Control,
@@ -21,6 +22,7 @@ use std::{rc::Rc, sync::Arc};
 pub struct Bench<'a> {
     stage: &'a Written,
     compiled: &'a Compiled,
+    hidden: &'a [String],
     settings: Arc<StageSettings>,
 }
 
@@ -31,8 +33,9 @@ pub(super) struct Came {
 }
 
 impl<'a> Bench<'a> {
-    /// The stage of a manifest, as it would run, with topics as the manifest wants them.
-    pub fn new(manifest: &Manifest, stage: &'a Written, compiled: &'a Compiled) -> Bench<'a> {
+    /// The stage of a manifest, as it would run, with topics as the manifest wants them. What is hidden is not shown of
+    /// the words in which it refuses to start.
+    pub fn new(manifest: &Manifest, stage: &'a Written, compiled: &'a Compiled, hidden: &'a [String]) -> Bench<'a> {
         let outputs = stage.outputs.iter().map(|port| {
             let wanted = manifest.topics.get(&port.topic).cloned().unwrap_or_default();
             let facts = TopicFacts {
@@ -50,7 +53,12 @@ impl<'a> Bench<'a> {
             outputs: outputs.collect(),
             on_error: OnError::all(Policy::Stop),
         };
-        Bench { stage, compiled, settings: Arc::new(settings) }
+        Bench { stage, compiled, hidden, settings: Arc::new(settings) }
+    }
+
+    /// The stage.
+    pub fn stage(&self) -> &Written {
+        self.stage
     }
 
     /// What the first output is called: records that name none go there.
@@ -65,7 +73,7 @@ impl<'a> Bench<'a> {
         setup.config.extend(given);
         let instance = match Instance::new(self.compiled, setup) {
             Ok(instance) => instance,
-            Err(error) => return vec![Came { event: Event::Failure(unopened(error)), origin: 0 }],
+            Err(error) => return vec![Came { event: Event::Failure(self.unopened(error)), origin: 0 }],
         };
         let clock = Rc::new(SystemClock::new(Arc::new(Control::default())));
         let mut stage = Stage::new(self.settings.clone(), Box::new(instance), clock, Arc::default());
@@ -87,6 +95,15 @@ impl<'a> Bench<'a> {
             }
         }
         came
+    }
+
+    fn unopened(&self, error: OpenError) -> FailureForm {
+        let reason = match error {
+            OpenError::Limit(reason) => reason,
+            OpenError::Refused(message) | OpenError::Failed(message) => Reason { code: None, message },
+        };
+        let hidden: Vec<_> = self.hidden.iter().map(String::as_str).collect();
+        form(Kind::Open, &Reason { message: conceal(&reason.message, &hidden), ..reason })
     }
 
     fn record(&self, given: &Given, out: &Outgoing<'_>) -> Event {
@@ -122,14 +139,6 @@ impl RecordForm {
 
 fn headers_of(given: &Given) -> impl Iterator<Item = Header> {
     given.entry.headers.iter().map(|(name, value)| Header(Bytes(name.clone()), value.clone().map(Bytes)))
-}
-
-fn unopened(error: OpenError) -> FailureForm {
-    let reason = match error {
-        OpenError::Limit(reason) => reason,
-        OpenError::Refused(message) | OpenError::Failed(message) => Reason { code: None, message },
-    };
-    form(Kind::Open, &reason)
 }
 
 fn failure(failed: &Failed) -> FailureForm {

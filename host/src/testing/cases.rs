@@ -88,12 +88,15 @@ pub struct CaseText {
     written: Option<Written>,
     report: Report,
     places: Places,
+    path: PathBuf,
     source: String,
 }
 
 /// A file of cases that may run.
 #[derive(Debug)]
 pub struct CaseFile {
+    /// What it is called in messages.
+    pub path: PathBuf,
     /// Its text.
     pub source: String,
     /// Its cases, in their order.
@@ -123,7 +126,7 @@ pub(super) struct Place {
     pub(super) whole: Span,
     /// The end of the last thing in it.
     pub(super) end: usize,
-    /// What it says that it expects, with its key.
+    /// What it says itself that it expects, with its key.
     pub(super) expected: Option<Span>,
 }
 
@@ -131,7 +134,7 @@ impl CaseText {
     /// Reads it; `path` is shown in messages.
     pub fn read(path: &Path, source: String) -> CaseText {
         let text = read_text(DOCUMENT, &path.display().to_string(), &source);
-        CaseText { written: text.written, report: text.report, places: text.places, source }
+        CaseText { written: text.written, report: text.report, places: text.places, path: path.to_owned(), source }
     }
 
     /// The stage that it is for, and the manifest that it names, if any. What is wrong with it, when that cannot be
@@ -162,7 +165,7 @@ impl CaseText {
             }
         }
         match self.report.mistakes() {
-            0 => Ok(CaseFile { source: self.source, cases }),
+            0 => Ok(CaseFile { path: self.path, source: self.source, cases }),
             _ => Err(self.report),
         }
     }
@@ -218,12 +221,12 @@ impl CaseText {
         let key = said.first().copied().unwrap_or("name");
         let expected =
             events.map(|events| events.into_iter().map(|e| event(e, stage, place(key), &mut mistakes)).collect());
-        let end = ["name", "config", "input", "inputs"].into_iter().filter_map(whole).map(|whole| whole.end).max();
-        let place = Place {
-            whole: self.places.whole(&["cases", number]).unwrap_or_default(),
-            end: end.unwrap_or_default(),
-            expected: said.first().and_then(|key| whole(key)),
-        };
+        let case = self.places.whole(&["cases", number]).unwrap_or_default();
+        // What `<<` brings stands elsewhere, and is no part of this case.
+        let own = |key: &str| whole(key).filter(|at| case.start <= at.start && at.end <= case.end);
+        let end = ["name", "config", "input", "inputs"].into_iter().filter_map(own).map(|own| own.end).max();
+        let place =
+            Place { end: end.unwrap_or(case.end), expected: said.first().and_then(|key| own(key)), whole: case };
         mistakes.into_iter().for_each(|mistake| self.report.add(mistake));
         let mut config = config.clone();
         config.extend(texts(&written.config));

@@ -1,24 +1,48 @@
 //! Writes what came into the text of the cases, and leaves the rest of it as it is.
 
-use super::{cases::Case, form::Event, verdict::Verdict};
+use super::{
+    cases::{Case, CaseFile, CaseText},
+    form::Event,
+    verdict::Verdict,
+};
+use crate::manifest::Stage;
 
-/// The text with the expectations of these cases replaced by what came.
-pub fn update(source: &str, cases: &[(&Case, &Verdict)]) -> String {
+/// The text of a file with the expectations of those cases replaced by what came whose verdict is not good. None, when
+/// that cannot be written into the text so that all else in it stays as it is.
+pub fn update(file: &CaseFile, verdicts: &[&Verdict], stage: &Stage) -> Option<String> {
+    let all = || file.cases.iter().zip(verdicts.iter().copied());
+    let text = written(&file.source, all().filter(|(_, verdict)| !verdict.is_good()).collect());
+    // Anchors, and all that YAML has beside: what was written counts for what is read of it.
+    let read = CaseText::read(&file.path, text.clone()).finish(stage, false).ok()?;
+    let is_as_meant = |((old, verdict), new): ((&Case, &Verdict), &Case)| {
+        let expected = if verdict.is_good() { old.expected.as_deref() } else { Some(&*verdict.came) };
+        let is_kept =
+            (&old.name, &old.config, &old.given, &old.attempts) == (&new.name, &new.config, &new.given, &new.attempts);
+        is_kept && new.expected.as_deref() == expected
+    };
+    (read.cases.len() == file.cases.len() && all().zip(&read.cases).all(is_as_meant)).then_some(text)
+}
+
+fn written(source: &str, mut cases: Vec<(&Case, &Verdict)>) -> String {
     let mut text = source.to_owned();
-    let mut cases = cases.to_vec();
     // From the end, so that what stands before keeps its place.
     cases.sort_by_key(|(case, _)| std::cmp::Reverse(case.place.whole.start));
     for (case, verdict) in cases {
-        let is_flow = source[case.place.whole.clone()].starts_with('{');
-        let indent = column(source, case.place.whole.start);
+        let place = &case.place;
+        let shape = &source[place.whole.clone()];
+        if shape.starts_with('*') {
+            // It is another one once more, and changes with that.
+            continue;
+        }
+        let is_flow = shape.starts_with('{');
+        let indent = column(source, place.whole.start);
         let written = expectation(&verdict.came, (!is_flow).then_some(indent));
-        match &case.place.expected {
-            Some(at) => {
-                let end = at.start + source[at.clone()].trim_end().len();
-                text.replace_range(at.start..end, &written);
-            }
+        // A text of several lines ends where the next thing begins.
+        let end_of = |start: usize, end: usize| start + source[start..end].trim_end().len();
+        match &place.expected {
+            Some(at) => text.replace_range(at.start..end_of(at.start, at.end), &written),
             None => {
-                let end = case.place.end;
+                let end = end_of(place.whole.start, place.end);
                 match is_flow {
                     true => text.insert_str(end, &format!(", {written}")),
                     false => {

@@ -121,7 +121,7 @@ impl Host {
 
     /// A call begins: this record is in hand, or, in a poll, none.
     pub(super) fn begin(&mut self, hand: Option<Hand>) {
-        self.note_calls(1);
+        self.begin_record();
         self.own.get_mut().hand = hand;
     }
 
@@ -133,10 +133,9 @@ impl Host {
         self.begin(Some(hand));
     }
 
-    fn note_calls(&mut self, calls: u32) {
+    fn begin_record(&mut self) {
         self.clock.stopwatch.reset();
         self.last_words = None;
-        self.memory.note_calls(calls);
     }
 
     /// In a call with several records, this one behind the first is next: its time and its lines are its own. Says how
@@ -154,7 +153,7 @@ impl Host {
             }
             let stride = ahead.stride;
             self.log_printed();
-            self.note_calls(stride);
+            self.begin_record();
             let Own { shared, hand: Some(hand) } = self.own.get_mut() else { return 0 };
             hand.index = first + index as usize;
             shared.log.borrow_mut().next_call();

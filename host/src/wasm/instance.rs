@@ -141,16 +141,14 @@ impl<W: World> Life<W> {
 
     /// Until it is certain that it may be called again, an instance is nobody's.
     fn ready(&mut self) -> Result<Running<W>, Spoilt> {
-        match self.running.take() {
-            Some(running) if running.store.data().memory.is_worn() => {
-                tracing::debug!("{}: its memory has grown large: a fresh instance goes on", self.shared.stage);
-                // The old one is gone before the new one takes its memory.
-                drop(running);
-                Ok(self.start()?)
+        if let Some(mut running) = self.running.take() {
+            if !running.store.data_mut().memory.is_worn() {
+                return Ok(running);
             }
-            Some(running) => Ok(running),
-            None => Ok(self.start()?),
+            tracing::debug!("{}: its memory has grown large: a fresh instance goes on", self.shared.stage);
+            // The old one is gone, at the end of this block, before the new one takes its memory.
         }
+        Ok(self.start()?)
     }
 
     fn run<T>(

@@ -15,10 +15,9 @@ const WALL: u32 = 10;
 /// The headers of an output that are reckoned with, before their own size counts.
 const HEADERS: usize = 16;
 
-/// An instance whose memory is fuller than this share of its limit is worn: some runtimes never give back what they took.
-const WORN: (u64, u64) = (3, 4);
-/// One that is as full as that after fewer calls is large and not worn: its next would be the same.
-const YOUNG: u64 = 1000;
+/// An instance whose memory is fuller than this share of its limit may be worn: some runtimes never give back what they
+/// took.
+const FULL: (u64, u64) = (3, 4);
 
 /// Bounds on a stage's guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,24 +196,26 @@ pub(super) struct Memory {
     used: u64,
     /// The last growth that was granted, taken back when it fails all the same.
     granted: u64,
-    /// For how many records or polls it has been in use.
-    calls: u64,
+    /// What was used when it was found full.
+    full: Option<u64>,
 }
 
 impl Memory {
     pub(super) fn new(limit: u64, free: u64) -> Self {
-        Self { limit, free, used: 0, granted: 0, calls: 0 }
+        Self { limit, free, used: 0, granted: 0, full: None }
     }
 
-    /// So many more records, or polls.
-    pub(super) fn note_calls(&mut self, calls: u32) {
-        self.calls += u64::from(calls);
-    }
-
-    /// True when a fresh instance is to take this one's place, before it comes to the limit.
-    pub(super) fn is_worn(&self) -> bool {
-        let (share, of) = WORN;
-        self.calls >= YOUNG && self.used.saturating_sub(self.free) > self.limit / of * share
+    /// True when a fresh instance is to take this one's place, before it comes to the limit: when it was full, and has
+    /// taken more than half of what was left since. One that only needs so much is large and not worn: its next would be
+    /// the same. It is asked between records, or polls.
+    pub(super) fn is_worn(&mut self) -> bool {
+        let (share, of) = FULL;
+        let used = self.used.saturating_sub(self.free);
+        if used <= self.limit / of * share {
+            return false;
+        }
+        let full = *self.full.get_or_insert(used);
+        used - full > self.limit.saturating_sub(full) / 2
     }
 
     fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {
@@ -266,6 +267,30 @@ mod tests {
         assert_eq!(exceeded.to_string(), "took longer than its limit of 2.5s, ten times its limit of CPU time");
         stopwatch.reset();
         assert_eq!(stopwatch.check(&limits, 9000), Ok(()), "another call");
+    }
+
+    /// After how many records an instance is worn, whose memory is that large after each; `None` when it never is.
+    fn worn(sizes: impl IntoIterator<Item = u64>) -> Option<usize> {
+        let mut memory = Memory::new(64 << 20, 2 << 20);
+        sizes.into_iter().position(|size| {
+            let more = (size << 20) + (2 << 20) - memory.used;
+            assert!(memory.grow(more as usize).is_ok(), "{size}");
+            memory.is_worn()
+        })
+    }
+
+    #[test]
+    fn memory_that_is_never_given_back_wears_out_before_it_comes_to_its_limit() {
+        assert_eq!(worn(1..=64), Some(56), "full at 49, worn at 57");
+        assert_eq!(worn((40..=64).step_by(5)), Some(4), "large records: full at 50, worn at 60");
+        assert_eq!(worn(60..=64), Some(3), "full from the start, and still growing");
+    }
+
+    #[test]
+    fn memory_that_is_only_large_does_not_wear_out() {
+        assert_eq!(worn([63; 1000]), None);
+        assert_eq!(worn([1, 1, 60, 60, 60, 60]), None, "what is made for a later record");
+        assert_eq!(worn([40, 50, 55, 57, 57, 57]), None);
     }
 
     #[test]

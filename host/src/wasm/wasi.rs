@@ -19,13 +19,19 @@ use std::{
 };
 use tokio::io::AsyncWrite;
 use wasmtime::{
-    Result,
-    component::{Linker, ResourceTable},
+    Result, StoreContextMut,
+    component::{Linker, Resource, ResourceTable},
 };
 use wasmtime_wasi::{
     FsPerms, WasiCtx, WasiCtxView, WasiView, async_trait,
     cli::{IsTerminal, StdoutStream},
-    p2::{self, OutputStream, Pollable, StreamResult},
+    filesystem::WasiFilesystemView,
+    p2::{
+        self, OutputStream, Pollable, StreamResult,
+        bindings::sync::filesystem::types::{
+            Descriptor, DescriptorFlags, DescriptorType, ErrorCode, Host as _, HostDescriptor, OpenFlags, PathFlags,
+        },
+    },
 };
 
 /// The name under which core modules import WASI's first version.
@@ -81,8 +87,34 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
     waits::add_to_linker(linker)?;
+    linker.instance(FILESYSTEM)?.func_wrap("[method]descriptor.open-at", open_at)?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Where the functions of files stand in the linker.
+const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
+
+type OpenAt = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
+
+/// Opens files and folders alone. What else may lie in a folder can wait for ever when it is opened, or read, as a pipe
+/// does for its other end, and nothing would end that.
+fn open_at(
+    mut host: StoreContextMut<'_, Host>,
+    (folder, links, path, how, rights): OpenAt,
+) -> Result<(Result<Resource<Descriptor>, ErrorCode>,)> {
+    let mut files = host.data_mut().filesystem();
+    let found = files.stat_at(Resource::new_borrow(folder.rep()), links, path.clone());
+    let is_plain = |kind| matches!(kind, DescriptorType::RegularFile | DescriptorType::Directory);
+    // A link that is not to be followed is refused when it is opened. So is what is not there, or made.
+    let may_wait = found.is_ok_and(|found| !is_plain(found.type_) && found.type_ != DescriptorType::SymbolicLink);
+    if may_wait {
+        return Ok((Err(ErrorCode::NotPermitted),));
+    }
+    Ok((match files.open_at(folder, links, path, how, rights) {
+        Ok(file) => Ok(file),
+        Err(error) => Err(files.convert_error_code(error)?),
+    },))
 }
 
 /// What an instance may reach beyond what it is handed.

@@ -143,6 +143,94 @@ fn what_is_different_is_shown_and_can_be_written() {
     crate::support::golden_text("cases-updated", &(text("other.test.yaml") + "\n" + &text("deep/er/silent.test.yaml")));
 }
 
+const SHARED: &str = r"stage: s
+cases:
+  - name: a
+    input: {value: a}
+    output: &o {value: y}
+  - name: b
+    input: {value: b}
+    output: *o
+  - name: texts of several lines
+    input:
+      value: |
+        one
+        two
+
+  # The next one.
+  - &base {name: c, input: {value: c}, output: {value: d}}
+  - {<<: *base, name: e, input: {value: e}}
+  - <<: *base
+    name: f
+    input: {value: f}
+  - name: the last one
+    input:
+      value: |-
+        three
+";
+
+const SHARED_UPDATED: &str = r#"stage: s
+cases:
+  - name: a
+    input: {value: a}
+    output: {"value":"a"}
+  - name: b
+    input: {value: b}
+    output: {"value":"b"}
+  - name: texts of several lines
+    input:
+      value: |
+        one
+        two
+    output: {"value":"one\ntwo\n"}
+
+  # The next one.
+  - &base {name: c, input: {value: c}, output: {"value":"c"}}
+  - {<<: *base, name: e, input: {value: e}, output: {"value":"e"}}
+  - <<: *base
+    name: f
+    input: {value: f}
+    output: {"value":"f"}
+  - name: the last one
+    input:
+      value: |-
+        three
+    output: {"value":"three"}
+"#;
+
+#[test]
+fn anchors_and_texts_of_several_lines_are_no_harm_to_what_is_written() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = folder().file("kept/shared.test.yaml", SHARED);
+    symlink("kept/shared.test.yaml", folder.path("shared.test.yaml")).unwrap();
+    fs::set_permissions(folder.path("kept/shared.test.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
+    let updated = folder.says("test --update shared.test.yaml");
+    assert_eq!(updated.code, 0, "{}", updated.shown());
+    assert_eq!(fs::read_to_string(folder.path("kept/shared.test.yaml")).unwrap(), SHARED_UPDATED);
+    let link = fs::symlink_metadata(folder.path("shared.test.yaml")).unwrap();
+    let mode = fs::metadata(folder.path("shared.test.yaml")).unwrap().permissions().mode();
+    assert!(link.is_symlink() && mode & 0o777 == 0o640);
+    assert_eq!(folder.says("test shared.test.yaml").code, 0);
+}
+
+#[test]
+fn what_does_not_fit_into_a_file_of_cases_leaves_it_as_it_is() {
+    for cases in [
+        // The second would have lost its anchor,
+        "  - {name: a, input: {value: a}, output: &o {value: x}}\n  - {name: b, input: {value: x}, output: *o}\n",
+        // or say two things.
+        "  - &a {name: a, input: {value: a}, output: {value: a}}\n  - {<<: *a, name: b, input: {value: filter}}\n",
+    ] {
+        let text = format!("stage: s\ncases:\n{cases}");
+        let folder = folder().file("a.test.yaml", &text);
+        let said = folder.says("test --update");
+        assert_eq!(said.code, 1, "{}", said.shown());
+        assert!(said.err.starts_with("error: a.test.yaml is left as it is: what came does not fit"), "{}", said.err);
+        assert_eq!(fs::read_to_string(folder.path("a.test.yaml")).unwrap(), text);
+        assert!(!folder.names().iter().any(|name| name.starts_with(".tmp")), "{:?}", folder.names());
+    }
+}
+
 const WRONG: &str = r#"stage: s
 cases:
   - name: a

@@ -67,6 +67,42 @@ fn what_stands_in_the_manifest_is_shown() {
     assert!(said.contains(r#"Invalid value "magic""#) && said.contains("trial.wasm refused: no currency"), "{said}");
 }
 
+/// Modules are built and tested where there is neither a Kafka nor a way in.
+#[test]
+fn whoever_connects_to_nothing_needs_no_secrets() {
+    let folder = Folder::new()
+        .file(
+            "millstream.yaml",
+            "name: x\nkafka: {brokers: '${BROKERS}', properties: {sasl.password: '${PASSWORD:?the way in}', ssl.ca.location: \
+             {file: no.pem}}}\nstages:\n  s: {module: a.wasm, build: cp trial.wasm a.wasm, input: i, output: o, properties: \
+             {sasl.username: '${USER_NAME}'}}\n",
+        )
+        .trial("trial.wasm")
+        .file("s.test.yaml", "stage: s\ncases: [{name: a, input: {value: a}, output: {value: a}}]\n");
+    let (checked, built, tested) = (folder.says("check"), folder.says("build"), folder.says("test"));
+    assert!(checked.code == 2 && checked.err.contains("5 mistakes and"), "{}", checked.err);
+    assert_eq!((built.code, tested.code), (0, 0), "{}{}", built.err, tested.shown());
+    let folder = folder.file("s.test.yaml", "stage: s\nconfig: {a: '${NO}'}\ncases: []\n");
+    assert_eq!(folder.says("test").code, 2, "what is wrong otherwise is wrong");
+}
+
+#[test]
+fn cases_do_not_tell_a_secret_with_which_a_stage_refuses_to_start() {
+    let folder = Folder::new()
+        .file(
+            "millstream.yaml",
+            "name: x\nstages: {s: {module: trial.wasm, input: i, output: o, config: {a: '${SECRET}'}}}\n",
+        )
+        .trial("trial.wasm")
+        .set("SECRET", ENVIRONMENT)
+        .file(
+            "s.test.yaml",
+            format!("stage: s\ncases: [{{name: a, config: {{refuse: not {ENVIRONMENT}}}, input: {{value: a}}}}]\n"),
+        );
+    let updated = folder.says("test --update");
+    assert!(updated.out.contains("not …") && !updated.out.contains(ENVIRONMENT), "{}", updated.shown());
+}
+
 #[test]
 fn properties_of_sources_and_sinks_are_looked_at_too() {
     let said = Folder::with(

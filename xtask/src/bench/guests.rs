@@ -50,12 +50,13 @@ pub(super) fn run(seconds: u64, write: bool) -> Result<()> {
             Figures { build, bytes: fs::metadata(&module)?.len(), module: measure(&meter, &module, seconds)? },
         ));
     }
-    let table = table(&rows)?;
-    match write {
+    let (table, judged) = (table(&rows)?, judge(&rows));
+    match write && judged.is_ok() {
         true => self::write(&table, seconds)?,
+        // What costs more than it may does not stand in the page.
         false => println!("{table}"),
     }
-    judge(&rows)
+    judged
 }
 
 fn write(table: &str, seconds: u64) -> Result<()> {

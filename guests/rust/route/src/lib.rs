@@ -11,7 +11,7 @@ millstream::stage!(route);
 fn route(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
     let Some(order) = value else { return Ok(vec![record(key, None)]) };
     let origin = context::origin();
-    let kind = context::headers().into_iter().find(|header| header.name == "kind").and_then(|header| header.value);
+    let kind = context::header("kind");
     match kind.as_deref() {
         Some(b"test") => return Ok(vec![]),
         Some(b"held") if origin.attempt == 1 => {

@@ -27,6 +27,7 @@
 //! statics is a cache, never the truth.
 
 mod bindings;
+pub mod context;
 mod failure;
 mod logging;
 mod output;
@@ -36,7 +37,7 @@ mod stage;
 
 pub use bindings::source::exports::millstream::stage::poller::{Batch, PollFailure};
 pub use bindings::stage::millstream::stage::{
-    config, context,
+    config,
     context::Metadata,
     log,
     types::{Failure, Header, HeaderEdit, Later, Reason, Record},

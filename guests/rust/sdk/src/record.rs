@@ -41,6 +41,13 @@ impl IntoBytes for &[u8] {
     }
 }
 
+/// Such as `b"text"`.
+impl<const N: usize> IntoBytes for &[u8; N] {
+    fn into_bytes(self) -> Bytes {
+        Some(self.into())
+    }
+}
+
 /// A record to the first output. The input's headers and timestamp go along, and the key decides the partition.
 pub fn record(key: impl IntoBytes, value: impl IntoBytes) -> Record {
     Record {
@@ -115,7 +122,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_set() {
-        let sent = record(b"k".as_slice(), vec![1]).to("large").partition(3).at(5);
+        let sent = record(b"k", vec![1]).to("large").partition(3).at(5);
+        assert_eq!((sent.key, sent.value), (Some(b"k".to_vec()), Some(vec![1])));
         assert_eq!((sent.output.as_deref(), sent.partition, sent.timestamp), (Some("large"), Some(3), Some(5)));
     }
 

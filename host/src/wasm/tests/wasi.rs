@@ -8,6 +8,8 @@ use crate::wasm::{
 };
 use std::{
     fs,
+    os::unix::fs::symlink,
+    process::Command,
     time::{Duration, Instant},
 };
 use wasmtime::component::Component;
@@ -173,6 +175,28 @@ fn a_folder_that_is_allowed_can_be_read() {
     let (_folder, mut stage) = with_folder(false, body);
     let (said, lines) = lines(|| says(&mut stage));
     assert_eq!((said.as_str(), lines), ("nothing", vec![format!("INFO EUR 2 {MARK}")]));
+}
+
+/// To open one waits until there is somebody at its other end.
+#[test]
+fn a_pipe_in_a_folder_holds_up_nobody() {
+    // To read, to write, and to cut off; with and without following links.
+    for (follow, flags, rights) in [(0, 0, 2), (0, 0, 64), (0, 8, 64), (1, 0, 2)] {
+        let body = format!(
+            "(call $open (i32.const 3) (i32.const {follow}) (i32.const 64) (i32.const 9)
+                (i32.const {flags}) (i64.const {rights}) (i64.const 0) (i32.const 0) (i32.const 528))
+            (if (i32.ne (i32.const 63)) (then unreachable)) ;; it is not permitted"
+        );
+        let (folder, mut stage) = with_folder(true, &body);
+        let path = |name: &str| folder.path().join(name);
+        fs::remove_file(path("rates.txt")).unwrap();
+        let pipe = if follow == 0 { "rates.txt" } else { "pipe" };
+        assert!(Command::new("mkfifo").arg(path(pipe)).status().unwrap().success());
+        if follow == 1 {
+            symlink(pipe, path("rates.txt")).unwrap();
+        }
+        assert_eq!(says(&mut stage), "nothing", "{follow} {flags} {rights}");
+    }
 }
 
 #[test]
