@@ -9,7 +9,11 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{body::{Body, Incoming}, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest, Sha256};
 use std::{
@@ -58,7 +62,8 @@ impl Token {
     /// Of digests: how much of them is equal tells nothing.
     fn fits(&self, headers: &HeaderMap) -> bool {
         let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = shown.and_then(|shown| shown.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+        let token =
+            shown.and_then(|shown| shown.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
         token.is_some_and(|(_, token)| hex(&Token::of(token.trim()).0) == hex(&self.0))
     }
 }
@@ -196,11 +201,7 @@ fn is_named_local(request: &Request<Incoming>) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-async fn answer(
-    admin: &Arc<Admin>,
-    rules: &Rules,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+async fn answer(admin: &Arc<Admin>, rules: &Rules, request: Request<Incoming>) -> Response<Full<Bytes>> {
     if let Some(objection) = rules.objection(&request) {
         return objection.into();
     }

@@ -76,35 +76,45 @@ pub(super) fn metrics(admin: &Admin) -> String {
     each(&mut text, counter("millstream_records_filtered_total", "Records that nothing came of."), &|running| {
         Some(counts(running).filtered as f64)
     });
-    let about = counter("millstream_records_dead_lettered_total", "Records that became dead letters, by what made them fail.");
+    let about =
+        counter("millstream_records_dead_lettered_total", "Records that became dead letters, by what made them fail.");
     text.about(about);
     for running in &parts {
         for (kind, count) in KINDS.iter().zip(counts(running).dead_by_kind) {
             text.value(about.0, &[("stage", &running.part.name), ("kind", kind)], count);
         }
     }
-    each(&mut text, counter("millstream_records_skipped_total", "Records that failed and were passed over."), &|running| {
-        Some(counts(running).skipped as f64)
-    });
-    let about = counter("millstream_records_emitted_total", "Records that came of others, by the topic that they went to.");
+    each(
+        &mut text,
+        counter("millstream_records_skipped_total", "Records that failed and were passed over."),
+        &|running| Some(counts(running).skipped as f64),
+    );
+    let about =
+        counter("millstream_records_emitted_total", "Records that came of others, by the topic that they went to.");
     text.about(about);
     for running in &parts {
         for (topic, count) in running.part.link.outputs.iter().zip(running.tally.emitted()) {
             text.value(about.0, &[("stage", &running.part.name), ("output", topic)], count);
         }
     }
-    each(&mut text, counter("millstream_received_bytes_total", "Bytes of the records that are done with."), &|running| {
-        Some(counts(running).taken_bytes as f64)
-    });
+    each(
+        &mut text,
+        counter("millstream_received_bytes_total", "Bytes of the records that are done with."),
+        &|running| Some(counts(running).taken_bytes as f64),
+    );
     each(&mut text, counter("millstream_emitted_bytes_total", "Bytes of the records that came of them."), &|running| {
         Some(counts(running).sent_bytes as f64)
     });
-    each(&mut text, counter("millstream_retries_total", "How often a record was put off to be tried again."), &|running| {
-        Some(running.tally.retries() as f64)
-    });
-    each(&mut text, counter("millstream_rebalances_total", "How often partitions came or went, for any worker."), &|running| {
-        Some(running.tally.rebalances() as f64)
-    });
+    each(
+        &mut text,
+        counter("millstream_retries_total", "How often a record was put off to be tried again."),
+        &|running| Some(running.tally.retries() as f64),
+    );
+    each(
+        &mut text,
+        counter("millstream_rebalances_total", "How often partitions came or went, for any worker."),
+        &|running| Some(running.tally.rebalances() as f64),
+    );
     let about = counter("millstream_transactions_total", "Transactions, by how they ended.");
     text.about(about);
     for running in &parts {
@@ -144,7 +154,8 @@ fn lags(text: &mut Text, admin: &Admin, parts: &[&Arc<Running>]) {
     let behind = |lag: &crate::transport::log::Lag| lag.end.saturating_sub(lag.committed.unwrap_or(lag.start));
     for (running, lag) in &known {
         for ((topic, partition), lag) in lag {
-            let labels = [("stage", running.part.name.as_str()), ("topic", topic), ("partition", &partition.to_string())];
+            let labels =
+                [("stage", running.part.name.as_str()), ("topic", topic), ("partition", &partition.to_string())];
             text.value(records, &labels, behind(lag));
         }
     }
@@ -157,7 +168,8 @@ fn lags(text: &mut Text, admin: &Admin, parts: &[&Arc<Running>]) {
 }
 
 fn modules(text: &mut Text, admin: &Admin, running: &[Arc<Running>]) {
-    let about = ("millstream_stage_up", "gauge", "Whether a source, a stage or a sink is at work, or may be at any time.");
+    let about =
+        ("millstream_stage_up", "gauge", "Whether a source, a stage or a sink is at work, or may be at any time.");
     text.about(about);
     for running in running {
         let up = !matches!(running.state(), State::Stopped | State::Ended);

@@ -51,11 +51,8 @@ impl Admin {
         if doors.is_empty() {
             return Ok(());
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .max_blocking_threads(8)
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(8).build()?;
         let admin = self.clone();
         let work = move || {
             runtime.block_on(async {
@@ -65,7 +62,10 @@ impl Admin {
                 }
             });
         };
-        thread::Builder::new().name("admin".into()).spawn(work).context("the thread for the admin API cannot be started")?;
+        thread::Builder::new()
+            .name("admin".into())
+            .spawn(work)
+            .context("the thread for the admin API cannot be started")?;
         Ok(())
     }
 

@@ -142,7 +142,11 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
         What::OpenApi => Answer { status: StatusCode::OK, kind: "application/json", body: OPENAPI.to_owned() },
         What::Status => Answer::json(&view::status(admin)),
         What::Stages => Answer::json(&json!({"stages": view::parts(admin)})),
-        What::Stage => with_part(admin, &name, |running| Answer::json(&view::part(admin, running))),
+        What::Stage => with_part(admin, &name, |running| {
+            let mut part = view::part(admin, running);
+            part["members"] = json!(view::members(running));
+            Answer::json(&part)
+        }),
         What::Swaps => with_desk(admin, &name, |desk| match desk.swaps() {
             Ok(swaps) => Answer::json(&json!({"swaps": swaps})),
             Err(error) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "unreadable", &format!("{error:#}")),
@@ -206,8 +210,11 @@ fn paused(running: &crate::supervisor::Running, paused: bool) -> Answer {
 fn ready(admin: &Admin) -> Answer {
     let running = admin.running();
     let waits = |state| matches!(state, State::Starting | State::Stopped);
-    let waiting: Vec<_> =
-        running.iter().filter(|part| waits(part.state())).map(|part| json!({"name": part.part.name, "state": part.state().word()})).collect();
+    let waiting: Vec<_> = running
+        .iter()
+        .filter(|part| waits(part.state()))
+        .map(|part| json!({"name": part.part.name, "state": part.state().word()}))
+        .collect();
     let is_ready = !running.is_empty() && waiting.is_empty();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Answer { status, ..Answer::json(&json!({"ready": is_ready, "waiting": waiting})) }
@@ -228,11 +235,7 @@ fn with_part(admin: &Admin, name: &str, then: impl FnOnce(&crate::supervisor::Ru
     }
 }
 
-fn with_desk(
-    admin: &Admin,
-    name: &str,
-    then: impl FnOnce(&std::sync::Arc<crate::swap::Desk>) -> Answer,
-) -> Answer {
+fn with_desk(admin: &Admin, name: &str, then: impl FnOnce(&std::sync::Arc<crate::swap::Desk>) -> Answer) -> Answer {
     match (admin.find(name), admin.desks.get(name)) {
         (None, _) => unknown(admin, name),
         (Some(_), Some(desk)) => then(desk),

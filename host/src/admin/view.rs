@@ -5,6 +5,7 @@ use crate::{
     plan::Work,
     supervisor::Running,
     swap::{Desk, Named},
+    transport::log::Member,
 };
 use serde_json::{Value, json};
 use std::sync::PoisonError;
@@ -56,12 +57,24 @@ pub(super) fn part(admin: &Admin, running: &Running) -> Value {
         let named = Named { digest: current.digest.clone(), name: current.name.clone() };
         view["module"] = json!(named);
         view["drift"] = json!(drift(desk, &named));
-        view["trial"] = modules.trial().map_or(Value::Null, |(version, done)| {
-            json!({"digest": version.digest, "name": version.name, "records": done.records})
-        });
+        view["trial"] = modules.trial().map_or(
+            Value::Null,
+            |(version, done)| json!({"digest": version.digest, "name": version.name, "records": done.records}),
+        );
         view["last-swap"] = json!(desk.swaps().ok().and_then(|swaps| swaps.into_iter().next_back()));
     }
     view
+}
+
+/// The members of its group, and which of them are here; nothing when the log does not say.
+pub(super) fn members(running: &Running) -> Option<Value> {
+    let part = &running.part;
+    let (names, members) = (running.names(), part.log.groups().named_members(&part.link.group).ok()?);
+    let member = |member: &Member| {
+        let here = names.iter().any(|name| member.is(name));
+        json!({"name": member.name, "host": member.host, "here": here})
+    };
+    Some(members.iter().map(member).collect())
 }
 
 /// The manifest's module, when another one runs.

@@ -8,12 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::{
-    fs,
-    net::SocketAddr,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
 /// Where a host is looked for when nobody says where.

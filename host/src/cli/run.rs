@@ -92,7 +92,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         false => None,
     };
     let state = scratch.as_ref().map_or(loaded.manifest.state.clone(), |folder| folder.path().to_owned());
-    let manifests = standing::take_up(&mut loaded, &state);
+    let manifests = standing::take_up(&mut loaded, &state, true);
     let manifest = &loaded.manifest;
     let log = match &scratch {
         Some(folder) => {
@@ -226,7 +226,10 @@ fn doors(arguments: &Arguments) -> Result<Vec<Door>> {
 fn address_or_off(text: &str) -> Result<AddressOrOff, String> {
     match text {
         "off" => Ok(AddressOrOff::Off),
-        address => address.parse().map(AddressOrOff::At).map_err(|_| "write an address, such as `127.0.0.1:8080`, or `off`".to_owned()),
+        address => address
+            .parse()
+            .map(AddressOrOff::At)
+            .map_err(|_| "write an address, such as `127.0.0.1:8080`, or `off`".to_owned()),
     }
 }
 

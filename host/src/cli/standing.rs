@@ -11,15 +11,24 @@ use crate::{
 use anyhow::{Result, anyhow};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// Puts the modules that stand in the place of the manifest's. Those of the manifest, by their stages.
-pub(super) fn take_up(loaded: &mut Loaded, state: &Path) -> BTreeMap<String, Named> {
+/// Puts the modules that stand in the place of the manifest's. Those of the manifest, by their stages. A host forgets those
+/// that a changed manifest has overtaken.
+pub(super) fn take_up(loaded: &mut Loaded, state: &Path, is_host: bool) -> BTreeMap<String, Named> {
     let mut named = BTreeMap::new();
     for stage in &loaded.manifest.stages {
         let Some(compiled) = loaded.compiled.get(&stage.name) else { continue };
         let own = Named { digest: compiled.digest().to_owned(), name: compiled.name() };
-        match find(loaded, stage, &own, &Shelf::of(state, &stage.name)) {
-            Ok(None) => {}
-            Ok(Some((standing, name))) => {
+        let shelf = Shelf::of(state, &stage.name);
+        match find(loaded, stage, &own, &shelf) {
+            Ok(Standing::None) => {}
+            Ok(Standing::Overtaken) if is_host => {
+                tracing::info!("{}: the manifest names another module since the last swap, so that runs", stage.name);
+                if let Err(error) = shelf.clear() {
+                    tracing::warn!("{}: {error:#}", stage.name);
+                }
+            }
+            Ok(Standing::Overtaken) => {}
+            Ok(Standing::Module(standing, name)) => {
                 let digest = standing.digest().get(..12).unwrap_or_default().to_owned();
                 tracing::info!(
                     "{}: runs {name} ({digest}), which was swapped for the manifest's {}",
@@ -35,13 +44,20 @@ pub(super) fn take_up(loaded: &mut Loaded, state: &Path) -> BTreeMap<String, Nam
     named
 }
 
-/// The module that stands in place of the manifest's, if there is one, and its name.
-fn find(loaded: &Loaded, stage: &Stage, own: &Named, shelf: &Shelf) -> Result<Option<(Compiled, String)>> {
-    let Some((standing, path)) = shelf.standing()? else { return Ok(None) };
-    if standing.manifest != own.digest || stage.module.sha256.is_some_and(|pinned| hex(&pinned) == own.digest) {
-        tracing::info!("{}: the manifest names another module since the last swap, so that runs", stage.name);
-        shelf.clear()?;
-        return Ok(None);
+/// What stands in place of the manifest's module.
+enum Standing {
+    None,
+    /// The manifest names another one since.
+    Overtaken,
+    /// This one, and its name.
+    Module(Compiled, String),
+}
+
+fn find(loaded: &Loaded, stage: &Stage, own: &Named, shelf: &Shelf) -> Result<Standing> {
+    let Some((standing, path)) = shelf.standing()? else { return Ok(Standing::None) };
+    // One that is pinned runs, and no other.
+    if standing.manifest != own.digest || stage.module.sha256.is_some() {
+        return Ok(Standing::Overtaken);
     }
     let name = standing.module.name;
     let bytes = std::fs::read(&path).map_err(|error| anyhow!("{name} was swapped in, but is not there: {error}"))?;
@@ -52,7 +68,7 @@ fn find(loaded: &Loaded, stage: &Stage, own: &Named, shelf: &Shelf) -> Result<Op
     let setup = plan::setup(stage);
     let compiled = loaded.engine.compile_within(setup.limits.compile, &module, &loaded.cache, &mut |_| {})?;
     Instance::new(&compiled, setup).map_err(|error| anyhow!("{name} was swapped in, but {error}"))?;
-    Ok(Some((compiled, name)))
+    Ok(Standing::Module(compiled, name))
 }
 
 /// Where new modules come in, for each stage of a plan.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use http::Method;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf, thread};
+use std::{collections::BTreeMap, fs, path::PathBuf, thread};
 
 /// Replace a stage's module while it runs, and wait until it has proven itself
 #[derive(clap::Args)]
@@ -34,6 +34,9 @@ pub(super) struct Arguments {
     module: PathBuf,
     #[command(flatten)]
     hosts: Hosts,
+    /// Only on the hosts that are named, whoever else works for the stage
+    #[arg(long, env = "MILLSTREAM_THIS_HOST")]
+    this_host: bool,
     /// Do not wait for the outcome
     #[arg(long, env = "MILLSTREAM_NO_WAIT")]
     no_wait: bool,
@@ -72,7 +75,7 @@ pub(super) struct SwapsArguments {
 type Told = Result<Swap>;
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
-    let Arguments { stage, module, hosts, no_wait, json } = arguments;
+    let Arguments { stage, module, hosts, this_host, no_wait, json } = arguments;
     let path = module.display();
     let bytes = fs::read(module).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => wrong(format!("{path} is not there: build the module, or correct its path")),
@@ -80,8 +83,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         _ => wrong(format!("{path} cannot be read: {error}")),
     })?;
     let name = module.file_name().unwrap_or(module.as_os_str()).to_string_lossy().into_owned();
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
     let hosts = hosts.all()?;
+    if !this_host && let Some(strangers) = strangers(&hosts, stage)? {
+        return Err(wrong(strangers));
+    }
     let told = match &hosts[..] {
         [host] => vec![put(host, stage, &format!("name={name}&wait={}", !no_wait), &bytes)],
         hosts => together(hosts, stage, &name, *no_wait, &bytes)?,
@@ -122,6 +129,33 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     Ok(exit)
 }
 
+/// Who works for the stage on hosts that were not named. What cannot be asked, the swap itself will say.
+fn strangers(hosts: &[Host], stage: &str) -> Result<Option<String>> {
+    let mut known: BTreeMap<String, (bool, String)> = BTreeMap::new();
+    for host in hosts {
+        let part = match host.get(&format!("/v1/stages/{stage}")) {
+            Ok(part) => part,
+            Err(error) if error.is::<No>() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        for member in part["members"].as_array().into_iter().flatten() {
+            let text = |key: &str| member[key].as_str().unwrap_or_default().to_owned();
+            let (here, _) = known.entry(text("name")).or_insert((false, text("host")));
+            *here |= member["here"] == true;
+        }
+    }
+    let strangers: Vec<_> = known.into_iter().filter(|(_, (here, _))| !here).collect();
+    let names: Vec<_> = strangers.iter().map(|(name, (_, host))| format!("{name} at {host}")).collect();
+    Ok((!names.is_empty()).then(|| {
+        format!(
+            "{stage} has {} on hosts that were not named, so nothing was swapped: {}; name those hosts by --admin, too, or \
+             swap on this host alone by --this-host",
+            count(names.len() as u64, "worker"),
+            names.join(", ")
+        )
+    }))
+}
+
 fn put(host: &Host, stage: &str, query: &str, bytes: &[u8]) -> Told {
     read(host.ask(Method::PUT, &format!("/v1/stages/{stage}/module?{query}"), bytes.to_vec())?)
 }
@@ -146,7 +180,8 @@ fn together(hosts: &[Host], stage: &str, name: &str, no_wait: bool, bytes: &[u8]
         let path = format!("/v1/stages/{stage}/swap?wait={}", !no_wait);
         read(host.ask(Method::POST, &path, Vec::new())?)
     });
-    let fails = |told: &Told| !matches!(told, Ok(swap) if matches!(swap.outcome, Outcome::Confirmed | Outcome::Unproven));
+    let fails =
+        |told: &Told| !matches!(told, Ok(swap) if matches!(swap.outcome, Outcome::Confirmed | Outcome::Unproven));
     if !told.iter().any(fails) {
         return Ok(told);
     }
@@ -164,7 +199,10 @@ fn not_here(why: &str) -> anyhow::Error {
 fn on_each<T: Send>(hosts: &[Host], ask: impl Fn(&Host) -> Result<T> + Sync) -> Vec<Result<T>> {
     thread::scope(|scope| {
         let asked: Vec<_> = hosts.iter().map(|host| scope.spawn(|| ask(host))).collect();
-        asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(not_here("a defect of this program")))).collect()
+        asked
+            .into_iter()
+            .map(|asked| asked.join().unwrap_or_else(|_| Err(not_here("a defect of this program"))))
+            .collect()
     })
 }
 
@@ -229,7 +267,10 @@ fn describe(swap: &Swap) -> String {
     let (old, new, done) = (named(from), named(to), count(*records, "record"));
     let mut text = match swap.outcome {
         Outcome::Confirmed => {
-            format!("{stage}: {new} is confirmed after {done}, in place of {old}; it took over within {}\n", pause(swap.pause_us))
+            format!(
+                "{stage}: {new} is confirmed after {done}, in place of {old}; it took over within {}\n",
+                pause(swap.pause_us)
+            )
         }
         Outcome::Unproven if *records == 0 => {
             format!("{stage}: {new} is loaded, not yet proven: no record has come; {old} is kept until then\n")
@@ -252,7 +293,13 @@ fn describe(swap: &Swap) -> String {
         }
         for range in &swap.offsets {
             let (first, last) = (range.first, range.next.saturating_sub(1));
-            text += &format!("  its own stand: {}/{} from {} to {}\n", range.topic, range.partition, grouped(first), grouped(last));
+            text += &format!(
+                "  its own stand: {}/{} from {} to {}\n",
+                range.topic,
+                range.partition,
+                grouped(first),
+                grouped(last)
+            );
         }
     }
     if !swap.gains.is_empty() {

@@ -13,11 +13,11 @@ mod tally;
 
 pub use again::{Again, LetterLink, Letters, Notes, note_key};
 pub use dead_letter::HEADROOM as LETTER_HEADROOM;
+pub use histogram::Histogram;
 pub use letter::{Choice, Letter};
 pub use output::Output;
 pub(crate) use output::{Router, outgoing};
 pub use retry::Retry;
-pub use histogram::Histogram;
 pub use tally::{Counts, KINDS, Tally};
 
 use crate::{
@@ -121,7 +121,12 @@ impl Stage {
     }
 
     /// A stage whose module may be replaced by another while it works, or why its module does not start.
-    pub fn at(seat: Seat, settings: Arc<StageSettings>, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Result<Stage, String> {
+    pub fn at(
+        seat: Seat,
+        settings: Arc<StageSettings>,
+        clock: Rc<dyn Clock>,
+        tally: Arc<Tally>,
+    ) -> Result<Stage, String> {
         Ok(Stage::with(settings, Runner::at(seat)?, clock, tally))
     }
 
@@ -367,7 +372,8 @@ impl Stage {
         emitted.resize(self.settings.outputs.len(), 0);
         for (record, output) in records.iter().zip(&self.routes) {
             let outgoing = outgoing(record, *output, origin.timestamp);
-            counts.sent_bytes += [outgoing.key, outgoing.value].into_iter().flatten().map(<[u8]>::len).sum::<usize>() as u64;
+            counts.sent_bytes +=
+                [outgoing.key, outgoing.value].into_iter().flatten().map(<[u8]>::len).sum::<usize>() as u64;
             emitted[*output] += 1;
             send(&outgoing)?;
         }

@@ -7,8 +7,8 @@ mod signals;
 mod status;
 mod work;
 
-pub use running::{Running, State};
 pub use log::{Format, clear_line, show_line, start as start_log};
+pub use running::{Running, State};
 pub use signals::{listen as listen_to_signals, until as until_signals, until_host_listens};
 
 use crate::{
@@ -19,7 +19,11 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use status::Status;
-use std::{sync::{Arc, OnceLock}, thread, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -103,7 +107,8 @@ async fn supervise(plan: Plan, control: &Arc<Control>, options: &Options) -> Res
                     failures.push(format!("{worker}: {why}"));
                     // Its other workers would only meet what this one met.
                     part.control.stop();
-                    if !control.stopping() && running.iter().any(|other| other.failure().is_none() && other.is_at_work())
+                    if !control.stopping()
+                        && running.iter().any(|other| other.failure().is_none() && other.is_at_work())
                     {
                         tracing::warn!("{} is stopped until the next start; the others go on", part.part.name);
                     }
@@ -148,6 +153,7 @@ fn start(
         for number in 0..part.part.workers() {
             let name = part.part.name.clone();
             let identity = identities.take(&plan.pipeline, &name)?;
+            part.is_called(identity.name());
             let place = Place { number, running: part.clone(), run: control.clone() };
             let (health, events) = (health.cloned(), events.clone());
             thread::Builder::new()

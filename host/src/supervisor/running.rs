@@ -29,6 +29,8 @@ pub struct Running {
     pub control: Arc<Control>,
     workers: AtomicU32,
     failure: OnceLock<String>,
+    /// What its workers are called in the log.
+    names: Mutex<Vec<String>>,
     pace: Mutex<Pace>,
 }
 
@@ -74,7 +76,16 @@ impl Running {
     pub(super) fn new(part: Arc<Part>, control: Arc<Control>) -> Running {
         let workers = AtomicU32::new(part.workers());
         let (tally, source) = (Arc::default(), Arc::default());
-        Running { part, tally, source, control, workers, failure: OnceLock::new(), pace: Mutex::default() }
+        Running {
+            part,
+            tally,
+            source,
+            control,
+            workers,
+            failure: OnceLock::new(),
+            names: Mutex::default(),
+            pace: Mutex::default(),
+        }
     }
 
     /// What it is doing.
@@ -117,6 +128,15 @@ impl Running {
         while looks.len() > LOOKS {
             looks.pop_front();
         }
+    }
+
+    /// What its workers are called in the log.
+    pub fn names(&self) -> Vec<String> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn is_called(&self, name: &str) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
     }
 
     /// True when one of its workers is at work.

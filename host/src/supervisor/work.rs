@@ -49,13 +49,12 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
     };
     let Running { part, control, tally, source: state, .. } = &*place.running;
     let clock = Rc::new(SystemClock::new(control.clone()));
-    let on =
-        WorkerSettings {
-            name: part.name.clone(),
-            number: place.number,
-            commit_interval: part.commit_interval,
-            control: control.clone(),
-        };
+    let on = WorkerSettings {
+        name: part.name.clone(),
+        number: place.number,
+        commit_interval: part.commit_interval,
+        control: control.clone(),
+    };
     let stage = match &part.work {
         Work::Source { compiled, setup, settings } => {
             return match SourceInstance::new(compiled, setup.clone()) {

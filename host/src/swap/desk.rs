@@ -100,7 +100,16 @@ impl Desk {
     ) -> Arc<Desk> {
         let imports = Mutex::new(settings.imports.clone());
         let (engine, cache, modules) = (engine.clone(), cache.clone(), modules.clone());
-        Arc::new(Desk { settings, engine, cache, modules, shelf, imports, prepared: Mutex::default(), outcomes: Mutex::default() })
+        Arc::new(Desk {
+            settings,
+            engine,
+            cache,
+            modules,
+            shelf,
+            imports,
+            prepared: Mutex::default(),
+            outcomes: Mutex::default(),
+        })
     }
 
     /// The stage's name.

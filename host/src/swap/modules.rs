@@ -11,6 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long an outcome is waited for until somebody looks whether it is there.
+const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(1);
+
 /// How long a module is on trial: until it has done so many records, or for so long and at least one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probation {
@@ -179,7 +183,13 @@ impl Modules {
 
     /// Waits until the trial of this offer has ended; `None` when `patience` is over and no record has come, or it still
     /// goes on after `longest`.
-    pub fn outcome(&self, offer: u64, now: &dyn Fn() -> Duration, patience: Duration, longest: Duration) -> Option<Ended> {
+    pub fn outcome(
+        &self,
+        offer: u64,
+        now: &dyn Fn() -> Duration,
+        patience: Duration,
+        longest: Duration,
+    ) -> Option<Ended> {
         let since = Instant::now();
         loop {
             self.look(now());
@@ -194,8 +204,8 @@ impl Modules {
             if waited >= longest || (offered && waited >= patience) {
                 return None;
             }
-            // Its time may be over without anybody saying so.
-            let wait = Duration::from_millis(20);
+            // The time of a probation may be over without anybody saying so.
+            let wait = if offered { patience.saturating_sub(waited).min(LONG) } else { SHORT };
             state = self.bell.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
             drop(state);
         }
@@ -274,7 +284,9 @@ impl State {
             return false;
         }
         self.end(match stricter * 2 > records {
-            true => Verdict::RolledBack(format!("it rejects {stricter} of {records} records that the module before takes")),
+            true => {
+                Verdict::RolledBack(format!("it rejects {stricter} of {records} records that the module before takes"))
+            }
             false => Verdict::Confirmed,
         });
         true

@@ -112,12 +112,30 @@ pub trait Offsets: Send {
     fn set(&self, offsets: &BTreeMap<(String, u32), u64>) -> Result<()>;
 }
 
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, which begins with that of its worker.
+    pub name: String,
+    /// Where it is, as the cluster sees it.
+    pub host: String,
+}
+
+impl Member {
+    /// True for the worker of this name.
+    pub fn is(&self, worker: &str) -> bool {
+        self.name.strip_prefix(worker).is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
 /// Groups from the outside.
 pub trait Groups: Send {
     /// The names of all groups.
     fn list(&self) -> Result<Vec<String>>;
     /// How many members a group has: it runs when there are any.
     fn members(&self, group: &str) -> Result<usize>;
+    /// Its members, where they have names of their own.
+    fn named_members(&self, group: &str) -> Result<Vec<Member>>;
     /// For how long a member may count whose host has ended: its place is kept for it.
     fn echo(&self) -> Duration;
     /// The topics that a group has committed offsets in.

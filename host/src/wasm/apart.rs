@@ -4,7 +4,7 @@
 //! The process is this very program under a command that no user sees: it reads a component, and writes its machine code.
 
 use super::{engine, failure::one_line, limits::CompileLimits};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, setrlimit};
 use std::{
     env,
     ffi::OsStr,
@@ -24,6 +24,9 @@ const NOT_VALID: u8 = 2;
 const PANIC: i32 = 101;
 /// Without this much more until it is killed, it would not be told that its time is over.
 const AFTER: u64 = 2;
+
+/// How far it stands back behind other work.
+const NICE: i32 = 10;
 
 /// Why nothing was compiled.
 pub(super) enum Failed {
@@ -96,6 +99,8 @@ fn bound(limits: CompileLimits) -> io::Result<()> {
     let seconds = limits.time.as_secs();
     lower(Resource::Cpu, seconds, seconds + AFTER)?;
     lower(Resource::As, limits.memory, limits.memory)?;
+    // Stages may be at work beside it, when one of their modules is replaced.
+    nice(NICE).ok();
     // That it ends is expected: nobody wants its memory on a disk.
     lower(Resource::Core, 0, 0)
 }

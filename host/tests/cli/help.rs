@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 28] = [
     "",
     "new",
     "build",
@@ -25,6 +25,10 @@ const COMMANDS: [&str; 24] = [
     "dead-letters list",
     "dead-letters show",
     "dead-letters retry",
+    "swap",
+    "rollback",
+    "swaps",
+    "status",
     "schema",
     "completions",
 ];

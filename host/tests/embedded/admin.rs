@@ -48,20 +48,25 @@ fn what_is_counted_is_what_the_topics_hold() {
     let host = run(&pipeline, "");
     let address = host.admin();
     let words = ["pass", "filter", "reject", "fault", "panic", "burst 3 x", "loop"];
-    let lines: Vec<_> = (0..140).map(|number| format!("k{number}:{}", words[number % if number > 20 { 6 } else { 7 }])).collect();
+    let lines: Vec<_> =
+        (0..140).map(|number| format!("k{number}:{}", words[number % if number > 20 { 6 } else { 7 }])).collect();
     pipeline.produce("in", &lines);
     let read = || -> BTreeMap<String, f64> {
         let (status, text) = ask(&address, "GET", "/metrics", "");
         assert_eq!(status, 200, "{text}");
         let values = text.lines().filter(|line| !line.starts_with('#'));
-        values.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.into(), value.parse().unwrap())).collect()
+        values
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(name, value)| (name.into(), value.parse().unwrap()))
+            .collect()
     };
     let of = |metrics: &BTreeMap<String, f64>, name: &str| metrics.get(name).copied().unwrap_or(-1.0);
     let received = "millstream_records_received_total{stage=\"copy\"}";
     host.until("all are done", Duration::from_secs(60), || of(&read(), received) == 140.0);
     let metrics = read();
     let stage = |name: &str| of(&metrics, &format!("millstream_records_{name}_total{{stage=\"copy\"}}"));
-    let dead = |kind: &str| of(&metrics, &format!("millstream_records_dead_lettered_total{{stage=\"copy\",kind=\"{kind}\"}}"));
+    let dead =
+        |kind: &str| of(&metrics, &format!("millstream_records_dead_lettered_total{{stage=\"copy\",kind=\"{kind}\"}}"));
     let letters: f64 = ["reject", "fault", "limit", "retry"].into_iter().map(dead).sum();
     assert_eq!(stage("received"), stage("transformed") + stage("filtered") + letters + stage("skipped"), "{metrics:?}");
     assert_eq!(letters as usize, pipeline.records("test.copy.dead-letter").len());
@@ -80,11 +85,32 @@ fn what_is_asked_wrongly_is_answered_and_does_no_harm() {
     let address = host.admin();
     host.until("it is ready", Duration::from_secs(30), || ask(&address, "GET", "/health/ready", "").0 == 200);
     let paths = [
-        "/", "/v1", "/v1/", "/v1/stages", "/v1/stages/", "/v1/stages/copy", "/v1/stages/copy/", "/v1/stages/nobody",
-        "/v1/stages/copy/module", "/v1/stages/copy/swaps", "/v1/stages/copy/swap", "/v1/stages/copy/rollback",
-        "/v1/stages/%2e%2e/module", "/v1/stages/../../etc/passwd", "/v1/stages/copy/module?wait=maybe",
-        "/v1/stages/copy/module?name=../x.wasm", "/v1/stages/copy/module?name=", "/v1/status", "/metrics", "/health/live",
-        "/health/ready", "/health/", "/v1/openapi.json", "//", "/v1/stages/co%00py", "/v1/stages/🦀/swaps",
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/stages",
+        "/v1/stages/",
+        "/v1/stages/copy",
+        "/v1/stages/copy/",
+        "/v1/stages/nobody",
+        "/v1/stages/copy/module",
+        "/v1/stages/copy/swaps",
+        "/v1/stages/copy/swap",
+        "/v1/stages/copy/rollback",
+        "/v1/stages/%2e%2e/module",
+        "/v1/stages/../../etc/passwd",
+        "/v1/stages/copy/module?wait=maybe",
+        "/v1/stages/copy/module?name=../x.wasm",
+        "/v1/stages/copy/module?name=",
+        "/v1/status",
+        "/metrics",
+        "/health/live",
+        "/health/ready",
+        "/health/",
+        "/v1/openapi.json",
+        "//",
+        "/v1/stages/co%00py",
+        "/v1/stages/🦀/swaps",
     ];
     for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "NONSENSE"] {
         for path in paths {
@@ -100,7 +126,8 @@ fn what_is_asked_wrongly_is_answered_and_does_no_harm() {
         }
     }
     // Whoever is led here by a name of its own, or by a page, is not let in.
-    let foreign = format!("GET /v1/status HTTP/1.1\r\nHost: evil.example:{}\r\n\r\n", address.rsplit_once(':').unwrap().1);
+    let foreign =
+        format!("GET /v1/status HTTP/1.1\r\nHost: evil.example:{}\r\n\r\n", address.rsplit_once(':').unwrap().1);
     let (status, body) = send(&address, foreign.as_bytes());
     assert_eq!((status, error(&body).as_str()), (403, "foreign-host"));
     let (status, body) = ask(&address, "POST", "/v1/stages/copy/pause", "Origin: http://evil.example\r\n");
@@ -125,7 +152,9 @@ fn who_has_no_token_sees_health_alone() {
     let host = run(&pipeline, "--admin-token-file token");
     let address = host.admin();
     assert_eq!(ask(&address, "GET", "/health/live", "").0, 200);
-    for token in ["", "Authorization: Bearer sword\r\n", "Authorization: swordfish\r\n", "Authorization: Basic swordfish\r\n"] {
+    for token in
+        ["", "Authorization: Bearer sword\r\n", "Authorization: swordfish\r\n", "Authorization: Basic swordfish\r\n"]
+    {
         let (status, body) = ask(&address, "GET", "/v1/status", token);
         assert_eq!((status, error(&body).as_str()), (401, "unauthorized"), "{token}");
         assert_eq!(ask(&address, "GET", "/metrics", token).0, 401);

@@ -19,6 +19,6 @@ mod process;
 mod standby;
 mod steps;
 mod support;
-mod swaps;
 #[path = "../support/swaps.rs"]
 mod swapping;
+mod swaps;

@@ -24,6 +24,6 @@ mod storm;
 #[path = "../../src/transport/suite/mod.rs"]
 mod suite;
 mod support;
-mod swaps;
 #[path = "../support/swaps.rs"]
 mod swapping;
+mod swaps;

@@ -59,7 +59,7 @@ fn hosts_that_are_killed_while_modules_are_swapped_lose_nothing() {
     for kill in 0..kills as usize {
         let (manners, folder) = (MODULES[kill % 4].0, pipeline.folder.path());
         let host = &mut hosts[kill % 2];
-        let command = format!("swap copy {manners}.wasm --no-wait --admin {}", host.admin());
+        let command = format!("swap copy {manners}.wasm --no-wait --this-host --admin {}", host.admin());
         thread::scope(|scope| {
             scope.spawn(|| ask(folder, &command));
             thread::sleep(Duration::from_millis((kill * 97 % 500) as u64));
@@ -81,11 +81,15 @@ fn two_hosts_swap_together_or_not_at_all() {
     let mut hosts = [run(&pipeline), run(&pipeline)];
     let records = 20_000;
     let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_secs(20));
-    let admins = |hosts: &[Host]| hosts.iter().map(|host| format!("--admin {}", host.admin())).collect::<Vec<_>>().join(" ");
+    let admins =
+        |hosts: &[Host]| hosts.iter().map(|host| format!("--admin {}", host.admin())).collect::<Vec<_>>().join(" ");
     let modules = |hosts: &[Host]| {
         let module = |host: &Host| status(folder, host)["stages"][0]["module"]["name"].as_str().unwrap().to_owned();
         hosts.iter().map(module).collect::<Vec<_>>()
     };
+    let (code, _, err) = ask(folder, &format!("swap copy marks-one.wasm {}", admins(&hosts[..1])));
+    assert!(code == 2 && err.contains("copy has 2 workers on hosts that were not named"), "{err}");
+    assert_eq!(modules(&hosts), ["trial.wasm"; 2]);
     let told = ask_json(folder, &format!("swap copy marks-one.wasm {}", admins(&hosts)));
     assert_eq!([&told[0]["swap"]["outcome"], &told[1]["swap"]["outcome"]], ["confirmed"; 2], "{told}");
     assert_eq!(modules(&hosts), ["marks-one.wasm"; 2]);

@@ -9,7 +9,7 @@ use crate::{
         Exit,
         load::{Loaded, Source, Wishes, load},
         log::{existing, explain},
-        print, say, wrong,
+        print, say, standing, wrong,
     },
     manifest::{Delivery, Stage},
     plan::{Letters, Plan, position_topic},
@@ -55,8 +55,12 @@ pub(super) fn run(arguments: Arguments, source: &Source, json: bool) -> Result<E
         Module::load(path, wasm::Kind::Stage).map_err(|error| wrong(error.to_string()))?;
     }
     let only = vec![arguments.stage.clone()];
-    let loaded = load(source, &Wishes { only, module: arguments.module.clone(), ..Wishes::default() })?;
+    let mut loaded = load(source, &Wishes { only, module: arguments.module.clone(), ..Wishes::default() })?;
     say(&loaded.warnings);
+    if arguments.module.is_none() {
+        let state = loaded.manifest.state.clone();
+        standing::take_up(&mut loaded, &state, false);
+    }
     let fails = arguments.fail_on_dead_letter;
     let name = arguments.stage.clone();
     let done = match existing(&loaded.manifest)? {

@@ -136,7 +136,8 @@ fn run<W: Write + 'static>(to: W, batches: &[&[&'static str]], story: &Story) ->
     let clock = Rc::new(SystemClock::new(control.clone()));
     let sink = Stdout::to(to, OutputFormat::Value, inputs, run.clone());
     let stage = Stage::new(Arc::new(settings), Box::new(sink), clock.clone(), Arc::default());
-    let settings = WorkerSettings { name: "show".into(), number: 0, commit_interval: Duration::from_secs(3600), control };
+    let settings =
+        WorkerSettings { name: "show".into(), number: 0, commit_interval: Duration::from_secs(3600), control };
     (Worker::new(link, stage, clock, settings).run(), run)
 }
 

@@ -6,12 +6,13 @@ use super::{
     settings::Cluster,
     topics::{Quiet, asker, explain},
 };
-use crate::transport::log::Groups;
+use crate::transport::log::{Groups, Member};
 use anyhow::Result;
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
+    groups::GroupMemberInfo,
     topic_partition_list::{Offset, TopicPartitionList},
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -49,6 +50,16 @@ impl Groups for KafkaGroups {
     fn members(&self, group: &str) -> Result<usize> {
         let found = self.ask(group, |client| client.fetch_group_list(Some(group), QUESTION))?;
         Ok(found.groups().iter().filter(|found| found.name() == group).map(|found| found.members().len()).sum())
+    }
+
+    fn named_members(&self, group: &str) -> Result<Vec<Member>> {
+        let found = self.ask(group, |client| client.fetch_group_list(Some(group), QUESTION))?;
+        let of_group = found.groups().iter().filter(|found| found.name() == group);
+        let member = |member: &GroupMemberInfo| Member {
+            name: member.id().to_owned(),
+            host: member.client_host().trim_start_matches('/').to_owned(),
+        };
+        Ok(of_group.flat_map(|group| group.members().iter().map(member)).collect())
     }
 
     fn echo(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! Groups from the outside.
 
 use super::LocalLog;
-use crate::transport::log::Groups;
+use crate::transport::log::{Groups, Member};
 use anyhow::Result;
 use rusqlite::Params;
 use std::time::Duration;
@@ -31,6 +31,11 @@ impl Groups for LocalGroups {
     /// All members of a group are in one process, and count as one.
     fn members(&self, group: &str) -> Result<usize> {
         Ok(usize::from(self.0.0.locks.is_at_work(group)?))
+    }
+
+    /// None has a name, as all are in one process.
+    fn named_members(&self, _group: &str) -> Result<Vec<Member>> {
+        Ok(Vec::new())
     }
 
     /// A lock ends with the process that holds it.

@@ -231,7 +231,8 @@ impl Schedule {
     fn judge_swaps(&self) {
         let mut world = self.simulation.world.borrow_mut();
         for (offer, manners) in &self.offers {
-            let Some(ended) = self.simulation.modules.outcome(*offer, &|| Duration::ZERO, Duration::ZERO, Duration::ZERO)
+            let Some(ended) =
+                self.simulation.modules.outcome(*offer, &|| Duration::ZERO, Duration::ZERO, Duration::ZERO)
             else {
                 continue;
             };

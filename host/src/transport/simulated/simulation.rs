@@ -20,8 +20,8 @@ use crate::{
     },
     worker::{Ended, Worker, WorkerSettings, control::Control},
 };
-use fragile::Fragile;
 use fastrand::Rng;
+use fragile::Fragile;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
