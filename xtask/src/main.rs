@@ -61,7 +61,9 @@ fn test(filter: &[&str]) -> Result<()> {
     kafka::fetch()?;
     if filter.is_empty() {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
-        for folder in ["guests/rust", "guests/rust/fetch", "examples/quickstart", "examples/swap", "bench/native", "bench/plain"] {
+        for folder in
+            ["guests/rust", "guests/rust/fetch", "examples/quickstart", "examples/swap", "bench/native", "bench/plain"]
+        {
             cargo_in(&root().join(folder), &["fmt", "--all", "--check"])?;
         }
         cargo_beside("guests/rust", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
 /// Where a host is looked for when nobody says where.
@@ -22,8 +22,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Hosts {
     /// The admin address of a running host; again for each host more
-    #[arg(long, value_name = "ADDR", default_value = ADDRESS, value_delimiter = ',', env = "MILLSTREAM_ADMIN")]
-    admin: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR", default_value = ADDRESS, value_delimiter = ',', value_parser = address, env = "MILLSTREAM_ADMIN")]
+    admin: Vec<String>,
     /// The token that its admin API wants
     #[arg(long, value_name = "FILE", env = "MILLSTREAM_ADMIN_TOKEN_FILE")]
     admin_token_file: Option<PathBuf>,
@@ -39,7 +39,7 @@ impl Hosts {
             }
             None => None,
         };
-        Ok(self.admin.iter().map(|address| Host { address: *address, token: token.clone() }).collect())
+        Ok(self.admin.iter().map(|address| Host { address: address.clone(), token: token.clone() }).collect())
     }
 
     /// The only one, for what is done with one host at a time.
@@ -52,10 +52,19 @@ impl Hosts {
     }
 }
 
+/// A name or an address, and a port.
+fn address(text: &str) -> Result<String, String> {
+    let (name, port) = text.rsplit_once(':').unwrap_or_default();
+    match !name.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) {
+        true => Ok(text.to_owned()),
+        false => Err("write the admin address of a host, such as `127.0.0.1:8080`".to_owned()),
+    }
+}
+
 /// A running host.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
-    pub(super) address: SocketAddr,
+    pub(super) address: String,
     token: Option<String>,
 }
 
@@ -92,7 +101,7 @@ impl Host {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes)> {
-        let address = self.address;
+        let address = &self.address;
         let none = || format!("no host answers at {address}: is it running, and does `run` name this admin address?");
         let stream = match timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
             Ok(stream) => stream.with_context(none)?,
@@ -101,7 +110,7 @@ impl Host {
         let gone = || format!("the host at {address} went away");
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.with_context(gone)?;
         let driver = tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, address.to_string());
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, address);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

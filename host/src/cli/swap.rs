@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
                     exit = Exit::Failed;
                 }
                 if *json {
-                    all.push(json!({"host": host.address.to_string(), "swap": swap}));
+                    all.push(json!({"host": host.address, "swap": swap}));
                 } else {
                     print(&format!("{at}{}", describe(&swap)))?;
                 }
@@ -112,7 +112,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
                 Some(no) if *json => {
                     exit = Exit::Failed;
                     let error = json!({"code": no.code, "message": no.message});
-                    all.push(json!({"host": host.address.to_string(), "error": error}));
+                    all.push(json!({"host": host.address, "error": error}));
                 }
                 Some(no) => {
                     exit = if no.code == "not-found" { Exit::Wrong } else { Exit::Failed };

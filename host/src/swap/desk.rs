@@ -186,11 +186,7 @@ impl Desk {
     pub fn swap(self: &Arc<Self>, prepared: Prepared, wait: bool) -> Result<Swap, Refused> {
         let Prepared { version, named, bytes, imports, gains } = prepared;
         let from = self.named();
-        let offered = self.modules.offer(version, self.settings.probation);
-        let offer = match offered {
-            Ok(offer) => offer,
-            Err(why) => return Err(why.into()),
-        };
+        let offer = self.modules.offer(version, self.settings.probation)?;
         tracing::info!("{}: {} is on trial in place of {}", self.settings.stage, told(&named), told(&from));
         let story = Story { from, to: named, gains };
         // Whoever asked may be gone before the outcome is known.

@@ -39,12 +39,10 @@ impl Version {
 
     /// A module that is compiled, for a stage that tells its instances this.
     pub fn of(compiled: &Compiled, setup: &Setup) -> Version {
-        let (compiled, setup) = (compiled.clone(), setup.clone());
-        Version::new(&compiled.digest().to_owned(), &compiled.name(), move || {
-            match Instance::new(&compiled, setup.clone()) {
-                Ok(instance) => Ok(Box::new(instance)),
-                Err(error) => Err(error.to_string()),
-            }
+        let (own, setup) = (compiled.clone(), setup.clone());
+        Version::new(compiled.digest(), &compiled.name(), move || match Instance::new(&own, setup.clone()) {
+            Ok(instance) => Ok(Box::new(instance)),
+            Err(error) => Err(error.to_string()),
         })
     }
 

@@ -1,6 +1,6 @@
 //! What is kept of a stage's swaps: the module that stands in place of the manifest's, and what happened.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
@@ -134,7 +134,7 @@ impl Shelf {
         let (digest, before) = (&standing.module.digest, self.standing_digest());
         match bytes {
             Some(bytes) => self.write(&format!("{digest}.wasm"), bytes)?,
-            None => drop(fs::metadata(self.module(digest)).with_context(|| format!("{digest} is not kept"))?),
+            None => ensure!(self.module(digest).exists(), "{digest} is not kept"),
         }
         self.write("standing.json", &serde_json::to_vec_pretty(standing)?)?;
         self.forget(&[Some(digest.as_str()), before.as_deref()]);
