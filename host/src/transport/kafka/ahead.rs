@@ -3,7 +3,7 @@
 use super::raw::{Headers, Parts};
 use std::ops::Range;
 
-/// How many bytes may wait. By then the commit takes longer than the work, so the work waits for it.
+/// How many bytes may wait; then the commit is waited for.
 const ROOM: usize = 8 << 20;
 
 /// Records in the order in which they are to be sent.
@@ -41,7 +41,7 @@ impl Ahead {
         })
     }
 
-    /// True when no more should be added.
+    /// True when no more is to be added.
     pub(super) fn is_full(&self) -> bool {
         self.bytes.len() + self.headers + self.records.len() * size_of::<Record>() >= ROOM
     }

@@ -262,6 +262,10 @@ impl Writer {
         };
         self.look();
         self.catch_up()?;
+        if self.has_next && self.ahead.is_full() {
+            self.await_outcome();
+            self.catch_up()?;
+        }
         if self.has_next {
             self.ahead.push(record.output, parts);
             return Ok(());
@@ -269,10 +273,9 @@ impl Writer {
         self.produce(record.output, parts)
     }
 
-    /// True when what waits for the last commit has grown so large that it is to be waited for; or when that will never
-    /// be sent.
+    /// True when what waits for the last commit will never be sent.
     pub(super) fn is_full(&self) -> bool {
-        self.has_next && (self.ahead.is_full() || matches!(self.last, Last::Known(Err(_))))
+        self.has_next && matches!(self.last, Last::Known(Err(_)))
     }
 
     /// Hands a record to the client.
