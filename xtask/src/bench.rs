@@ -10,6 +10,7 @@ mod local;
 mod process;
 mod renewal;
 mod run;
+mod swap;
 mod table;
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,8 @@ const HELP: &str = "cargo xtask bench COMMAND
       --write       into that page, in place of the last one
   renewal      very many records through a stage in Python and one in JavaScript: memory stays bounded
       --records N   of 100 bytes (1000000)
+  swap         modules replaced under a steady load: gaps in the output, and the time until the new one writes
+      --swaps N     (10)
 ";
 
 /// Settling down before memory counts as idle.
@@ -54,6 +57,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             guests::run(number("--seconds", &rest, 10)?, write)
         }
         Some(&"renewal") => renewal::run(number("--records", &words[1..], 1_000_000)?),
+        Some(&"swap") => swap::run(usize::try_from(number("--swaps", &words[1..], 10)?)?),
         _ => bail!("what to measure?\n\n{HELP}"),
     }
 }

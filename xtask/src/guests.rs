@@ -32,6 +32,18 @@ pub fn build() -> Result<PathBuf> {
     Ok(folder.join("target").join(TARGET).join("release"))
 }
 
+/// The module `trial` with manners of its own, whatever its records say: another module each time.
+///
+/// # Panics
+/// When it does not say how it behaves.
+pub fn with_manners(trial: &[u8], word: &str) -> Vec<u8> {
+    const GOOD: &[u8] = b"manners:good";
+    let at = trial.windows(GOOD.len()).position(|bytes| bytes == GOOD).expect("the module says how it behaves");
+    let mut module = trial.to_vec();
+    module[at + 8..at + 32].copy_from_slice(format!("{word:24}").as_bytes());
+    module
+}
+
 /// Adds the target when the toolchain does not have it.
 fn add_target(folder: &Path) -> Result<()> {
     let output =

@@ -34,6 +34,8 @@ const PORT: u16 = 8080;
 const PORTS: u16 = 200;
 /// How many requests are answered at once; others wait.
 const AT_ONCE: usize = 64;
+/// A body that is larger is a module.
+const SMALL_BYTES: usize = 64 << 10;
 /// The most of a request's head.
 const HEAD_BYTES: usize = 16 << 10;
 /// How long the head of a request may take to come, its body, and its answer to go.
@@ -116,7 +118,8 @@ impl Door {
             Ok(listener) => listener,
             Err(error) => return tracing::error!("nothing is answered at {address}: {error}"),
         };
-        let rules = Arc::new(Rules { token, only_seen, is_loopback: address.ip().is_loopback() });
+        let rules =
+            Arc::new(Rules { token, only_seen, is_loopback: address.ip().is_loopback(), modules: Semaphore::new(1) });
         let room = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             let Ok(place) = room.clone().acquire_owned().await else { return };
@@ -164,6 +167,7 @@ struct Rules {
     token: Option<Token>,
     only_seen: bool,
     is_loopback: bool,
+    modules: Semaphore,
 }
 
 impl Rules {
@@ -209,6 +213,14 @@ async fn answer(admin: &Arc<Admin>, rules: &Rules, request: Request<Incoming>) -
     let call = match routes::find(&head.method, head.uri.path()) {
         Ok(call) => call,
         Err(answer) => return answer.into(),
+    };
+    if call.is_health() {
+        return routes::answer(admin, call, "", Vec::new()).into();
+    }
+    // A module is large: one at a time is taken in.
+    let _place = match call.route.body_bytes > SMALL_BYTES {
+        true => rules.modules.acquire().await.ok(),
+        false => None,
     };
     let too_large = || {
         let why = format!("the body has more than {} bytes", call.route.body_bytes);

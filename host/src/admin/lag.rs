@@ -4,14 +4,14 @@ use crate::{
     supervisor::Running,
     transport::log::{Lag, Offsets},
 };
-use anyhow::Result;
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-/// For so long an answer is good enough.
+/// For so long an answer is good enough, and for so long it is believed that there is none.
 const FRESH: Duration = Duration::from_secs(1);
+const SILENT: Duration = Duration::from_secs(15);
 
 /// What groups were asked, and what they answered.
 #[derive(Default)]
@@ -19,30 +19,31 @@ pub(super) struct Lags(BTreeMap<String, Asked>);
 
 struct Asked {
     offsets: Box<dyn Offsets>,
-    answer: Option<(Instant, Lagging)>,
+    /// What it answered, and when; nothing, when it did not.
+    answer: Option<(Instant, Option<Lagging>)>,
 }
 
 /// How far a group is behind, partition by partition.
 pub(super) type Lagging = BTreeMap<(String, u32), Lag>;
 
 impl Lags {
-    /// That of a stage or a sink.
-    pub(super) fn of(&mut self, running: &Running) -> Result<Lagging> {
+    /// That of a stage or a sink, when the log tells.
+    pub(super) fn of(&mut self, running: &Running) -> Option<Lagging> {
         let part = &running.part;
         let asked = match self.0.entry(part.name.clone()) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
-                let offsets = part.log.offsets(&part.link.group, &part.link.inputs)?;
+                let offsets = part.log.offsets(&part.link.group, &part.link.inputs).ok()?;
                 new.insert(Asked { offsets, answer: None })
             }
         };
         if let Some((at, answer)) = &asked.answer
-            && at.elapsed() < FRESH
+            && at.elapsed() < if answer.is_some() { FRESH } else { SILENT }
         {
-            return Ok(answer.clone());
+            return answer.clone();
         }
-        let answer = asked.offsets.ask()?;
+        let answer = asked.offsets.ask().ok();
         asked.answer = Some((Instant::now(), answer.clone()));
-        Ok(answer)
+        answer
     }
 }

@@ -67,14 +67,19 @@ pub(super) fn metrics(admin: &Admin) -> String {
     };
     let counter = |name, help| (name, "counter", help);
     let counts = |running: &Running| running.tally.counts();
+    // A sink gives nothing back, and that is what it is for.
+    let filtered = |running: &Running| match running.part.work {
+        Work::Sink { .. } => 0,
+        Work::Source { .. } | Work::Stage { .. } => counts(running).filtered,
+    };
     each(&mut text, counter("millstream_records_received_total", "Records that are done with."), &|running| {
         Some(counts(running).tried() as f64)
     });
     each(&mut text, counter("millstream_records_transformed_total", "Records that came to something."), &|running| {
-        Some(counts(running).transformed() as f64)
+        Some((counts(running).transformed() + counts(running).filtered - filtered(running)) as f64)
     });
     each(&mut text, counter("millstream_records_filtered_total", "Records that nothing came of."), &|running| {
-        Some(counts(running).filtered as f64)
+        Some(filtered(running) as f64)
     });
     let about =
         counter("millstream_records_dead_lettered_total", "Records that became dead letters, by what made them fail.");
@@ -149,7 +154,7 @@ fn lags(text: &mut Text, admin: &Admin, parts: &[&Arc<Running>]) {
     let now = SystemClock::new(Arc::default()).wall_ms();
     let mut lags = admin.lags.lock().unwrap_or_else(PoisonError::into_inner);
     // Where the log does not answer, nothing is said rather than something that is not so.
-    let known: Vec<_> = parts.iter().filter_map(|running| Some((running, lags.of(running).ok()?))).collect();
+    let known: Vec<_> = parts.iter().filter_map(|running| Some((running, lags.of(running)?))).collect();
     text.about((records, "gauge", "Records that the group has not done, up to the last stable offset."));
     let behind = |lag: &crate::transport::log::Lag| lag.end.saturating_sub(lag.committed.unwrap_or(lag.start));
     for (running, lag) in &known {
@@ -162,8 +167,11 @@ fn lags(text: &mut Text, admin: &Admin, parts: &[&Arc<Running>]) {
     text.about((seconds, "gauge", "How old the record is that was done last, when others wait behind it."));
     for (running, lag) in &known {
         let waits = lag.values().any(|lag| behind(lag) > 0);
-        let age = running.tally.reached().map_or(0, |reached| (now - reached).max(0));
-        text.value(seconds, &[("stage", &running.part.name)], if waits { age as f64 / 1e3 } else { 0.0 });
+        // Before anything was done, there is nothing to tell it by.
+        let age = running.tally.reached().map(|reached| (now - reached).max(0) as f64 / 1e3);
+        if let Some(age) = if waits { age } else { Some(0.0) } {
+            text.value(seconds, &[("stage", &running.part.name)], age);
+        }
     }
 }
 
@@ -192,7 +200,7 @@ fn modules(text: &mut Text, admin: &Admin, running: &[Arc<Running>]) {
     }
     let about = ("millstream_swaps_total", "counter", "Swaps since this host started, by their outcome.");
     text.about(about);
-    for (stage, desk) in &admin.desks {
+    for (stage, desk) in admin.desks() {
         let outcomes: BTreeMap<_, _> = desk.outcomes();
         for (outcome, count) in outcomes {
             text.value(about.0, &[("stage", stage), ("outcome", outcome)], count);

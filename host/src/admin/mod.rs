@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 use lag::Lags;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     thread,
 };
 
@@ -34,16 +34,20 @@ pub struct Admin {
     pub log: String,
     /// What runs, as soon as it does.
     pub board: Arc<Board>,
-    /// Where the modules of each stage come in.
-    pub desks: BTreeMap<String, Arc<Desk>>,
+    desks: OnceLock<BTreeMap<String, Arc<Desk>>>,
     lags: Mutex<Lags>,
 }
 
 impl Admin {
     /// What is known of a host.
-    pub fn new(pipeline: &str, log: String, board: &Arc<Board>, desks: BTreeMap<String, Arc<Desk>>) -> Arc<Admin> {
+    pub fn new(pipeline: &str, log: String, board: &Arc<Board>) -> Arc<Admin> {
         let (pipeline, board) = (pipeline.to_owned(), board.clone());
-        Arc::new(Admin { pipeline, log, board, desks, lags: Mutex::default() })
+        Arc::new(Admin { pipeline, log, board, desks: OnceLock::new(), lags: Mutex::default() })
+    }
+
+    /// Where the modules of each stage come in: what runs, runs a moment later.
+    pub fn open_desks(&self, desks: BTreeMap<String, Arc<Desk>>) {
+        self.desks.set(desks).ok();
     }
 
     /// Answers at these doors for as long as the process lives.
@@ -67,6 +71,14 @@ impl Admin {
             .spawn(work)
             .context("the thread for the admin API cannot be started")?;
         Ok(())
+    }
+
+    fn desks(&self) -> impl Iterator<Item = (&String, &Arc<Desk>)> {
+        self.desks.get().into_iter().flatten()
+    }
+
+    fn desk(&self, name: &str) -> Option<&Arc<Desk>> {
+        self.desks.get()?.get(name)
     }
 
     fn running(&self) -> &[Arc<Running>] {

@@ -129,6 +129,13 @@ fn matched<'a>(form: &str, path: &'a str) -> Option<&'a str> {
     (!name.is_empty() && !name.contains('/')).then_some(name)
 }
 
+impl Call {
+    /// True when it is answered at once, whatever else is waited for.
+    pub(super) fn is_health(&self) -> bool {
+        matches!(self.route.what, What::Live | What::Ready)
+    }
+}
+
 /// Answers; may wait for the log, for a compiler, and for a swap.
 pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> Answer {
     let Call { route, name } = call;
@@ -180,12 +187,15 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
                 Ok(wait) => wait,
                 Err(answer) => return answer,
             };
-            match desk.swap_prepared(wait) {
+            let Some(digest) = said(query, "digest") else {
+                return Answer::error(StatusCode::BAD_REQUEST, "invalid", "`digest` says which module was prepared");
+            };
+            match desk.swap_prepared(digest, wait) {
                 Ok(swap) => Answer::json(&json!(swap)),
                 Err(refused) => refusal(&refused),
             }
         }),
-        What::RollBack => with_desk(admin, &name, |desk| match desk.roll_back() {
+        What::RollBack => with_desk(admin, &name, |desk| match desk.roll_back(said(query, "digest")) {
             Ok(swap) => Answer::json(&json!(swap)),
             Err(refused) => refusal(&refused),
         }),
@@ -236,7 +246,7 @@ fn with_part(admin: &Admin, name: &str, then: impl FnOnce(&crate::supervisor::Ru
 }
 
 fn with_desk(admin: &Admin, name: &str, then: impl FnOnce(&std::sync::Arc<crate::swap::Desk>) -> Answer) -> Answer {
-    match (admin.find(name), admin.desks.get(name)) {
+    match (admin.find(name), admin.desk(name)) {
         (None, _) => unknown(admin, name),
         (Some(_), Some(desk)) => then(desk),
         (Some(running), None) => {

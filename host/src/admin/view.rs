@@ -52,7 +52,7 @@ pub(super) fn part(admin: &Admin, running: &Running) -> Value {
         "rate": running.rate(),
         "lag": lag(admin, running),
     });
-    if let (Some(modules), Some(desk)) = (running.modules(), admin.desks.get(&part.name)) {
+    if let (Some(modules), Some(desk)) = (running.modules(), admin.desk(&part.name)) {
         let current = modules.current();
         let named = Named { digest: current.digest.clone(), name: current.name.clone() };
         view["module"] = json!(named);
@@ -96,6 +96,6 @@ fn lag(admin: &Admin, running: &Running) -> Option<u64> {
     if running.part.is_source() {
         return None;
     }
-    let lags = admin.lags.lock().unwrap_or_else(PoisonError::into_inner).of(running).ok()?;
+    let lags = admin.lags.lock().unwrap_or_else(PoisonError::into_inner).of(running)?;
     Some(lags.values().map(|lag| lag.end.saturating_sub(lag.committed.unwrap_or(lag.start))).sum())
 }

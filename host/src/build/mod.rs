@@ -141,6 +141,15 @@ impl Yard {
     }
 }
 
+/// What tells the sources of builds from others; nothing of one that is to run every time.
+pub fn sources(builds: &[Build], yard: &Yard) -> Vec<Option<String>> {
+    if builds.is_empty() {
+        return Vec::new();
+    }
+    let changes = Changes::read(yard);
+    builds.iter().map(|build| changes.sources(build)).collect()
+}
+
 /// Runs those builds whose sources have changed, or all; whoever hears of them hears of each one's end. A signal ends the
 /// process and the commands.
 pub fn run(builds: &[Build], yard: &Yard, all: bool, hear: &mut dyn FnMut(Event)) -> Result<()> {

@@ -15,6 +15,8 @@ use tokio::{net::TcpStream, time::timeout};
 const ADDRESS: &str = "127.0.0.1:8080";
 /// The largest answer that is read.
 const ANSWER_BYTES: usize = 64 << 20;
+/// How long what is only shown may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long it may take until a host is reached.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -85,7 +87,15 @@ impl Host {
     /// Asks for something, and waits for as long as it takes. A host that says no, does so by [`No`].
     pub(super) fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Value> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let (status, body) = runtime.block_on(self.exchange(method, path, body))?;
+        let is_quick = method == Method::GET;
+        let answer = runtime.block_on(async {
+            let exchange = self.exchange(method, path, body);
+            match is_quick {
+                true => timeout(ANSWER_WITHIN, exchange).await,
+                false => Ok(exchange.await),
+            }
+        });
+        let (status, body) = answer.map_err(|_| anyhow!("the host at {} does not answer", self.address))??;
         let value: Value = serde_json::from_slice(&body)
             .with_context(|| format!("what answers at {} is no host of millstream", self.address))?;
         if status == StatusCode::OK {

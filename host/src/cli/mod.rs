@@ -7,6 +7,7 @@ mod client;
 mod completions;
 mod consume;
 mod dead_letters;
+mod graph;
 mod host;
 mod input;
 mod load;
@@ -25,6 +26,7 @@ mod swap;
 mod test;
 mod topics;
 mod r#try;
+mod watch;
 
 use crate::{
     lines::{InputFormat, OutputFormat},
@@ -72,6 +74,7 @@ enum Command {
     Rollback(swap::RollbackArguments),
     Swaps(swap::SwapsArguments),
     Status(status::Arguments),
+    Graph(graph::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -144,6 +147,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(arguments) => swap::roll_back(&arguments),
         Command::Swaps(arguments) => swap::list(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Graph(arguments) => graph::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };

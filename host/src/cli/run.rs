@@ -2,9 +2,10 @@
 
 use super::{
     Exit,
-    load::{Source, Wishes, load},
+    load::{Source, Wishes, load, read},
     log, say, standing,
     starts::{Groups, end_aside},
+    watch::Watch,
     wrong,
 };
 use crate::{
@@ -39,6 +40,9 @@ pub(super) struct Arguments {
     /// Build the stages first, with the commands that the manifest names
     #[arg(long, env = "MILLSTREAM_BUILD")]
     build: bool,
+    /// Swap a stage's module when its file changes; with --build, build it when its sources do
+    #[arg(long, env = "MILLSTREAM_WATCH")]
+    watch: bool,
     /// Only these sources, stages and sinks
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "MILLSTREAM_ONLY")]
     only: Vec<String>,
@@ -84,6 +88,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let wishes = Wishes { only: arguments.only, build: arguments.build, quiet: arguments.quiet, ..Wishes::default() };
     let mut loaded = load(&arguments.source, &wishes)?;
     say(&loaded.warnings);
+    let watch = match arguments.watch {
+        true => Watch::of(&arguments.source.manifest, &read(&arguments.source)?, arguments.build),
+        false => None,
+    };
     supervisor::start_log(arguments.log_format, arguments.quiet, arguments.scratch);
     let control = Arc::new(Control::default());
     supervisor::listen_to_signals(control.clone())?;
@@ -92,7 +100,6 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         false => None,
     };
     let state = scratch.as_ref().map_or(loaded.manifest.state.clone(), |folder| folder.path().to_owned());
-    let manifests = standing::take_up(&mut loaded, &state, true);
     let manifest = &loaded.manifest;
     let log = match &scratch {
         Some(folder) => {
@@ -109,14 +116,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     for door in &doors {
         tracing::info!(target: "start", "admin API on http://{}", door.address());
     }
+    let board = Arc::<Board>::default();
+    let admin = Admin::new(&loaded.manifest.name, log.to_string(), &board);
+    admin.serve(doors)?;
     let Some(_host) = be_the_host(&log, &control)? else { return Ok(Exit::Done) };
+    // Not before: until then the modules may be swapped by another host.
+    let manifests = standing::take_up(&mut loaded, &state, true);
+    let manifest = &loaded.manifest;
     let groups = Groups::ask(manifest, &log, &control);
     let Some(facts) = prepare_topics(manifest, &log, &control)? else { return Ok(Exit::Done) };
     let mut plan = Plan::new(manifest, &log, &loaded.compiled, &facts, &control);
     plan.state = state;
-    let board = Arc::<Board>::default();
     let desks = standing::desks(&loaded, &plan, &manifests);
-    Admin::new(&manifest.name, log.to_string(), &board, desks).serve(doors)?;
+    if let Some(watch) = watch {
+        watch.start(desks.clone(), control.clone())?;
+    }
+    admin.open_desks(desks);
     for stage in &plan.parts {
         tracing::info!("{}", stage.describe());
     }

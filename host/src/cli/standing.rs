@@ -5,8 +5,8 @@ use crate::{
     manifest::Stage,
     plan::{self, Plan, Work},
     swap::{Desk, DeskSettings, Named, Shelf},
-    text::hex,
-    wasm::{Compiled, Instance, Kind, Module},
+    text::{conceal, hex},
+    wasm::{Compiled, Instance, Kind, Module, OpenError},
 };
 use anyhow::{Result, anyhow};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -67,7 +67,9 @@ fn find(loaded: &Loaded, stage: &Stage, own: &Named, shelf: &Shelf) -> Result<St
     }
     let setup = plan::setup(stage);
     let compiled = loaded.engine.compile_within(setup.limits.compile, &module, &loaded.cache, &mut |_| {})?;
-    Instance::new(&compiled, setup).map_err(|error| anyhow!("{name} was swapped in, but {error}"))?;
+    let hidden: Vec<_> = loaded.hidden.get(&stage.name).into_iter().flatten().map(String::as_str).collect();
+    let failed = |error: OpenError| anyhow!("{name} was swapped in, but {}", conceal(&error.to_string(), &hidden));
+    Instance::new(&compiled, setup).map_err(failed)?;
     Ok(Standing::Module(compiled, name))
 }
 

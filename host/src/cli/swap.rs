@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
             }
             Err(error) => match error.downcast_ref::<No>() {
                 Some(no) if *json => {
-                    exit = Exit::Failed;
+                    exit = if no.code == "not-found" { Exit::Wrong } else { Exit::Failed };
                     let error = json!({"code": no.code, "message": no.message});
                     all.push(json!({"host": host.address, "error": error}));
                 }
@@ -135,10 +135,17 @@ fn strangers(hosts: &[Host], stage: &str) -> Result<Option<String>> {
     for host in hosts {
         let part = match host.get(&format!("/v1/stages/{stage}")) {
             Ok(part) => part,
-            Err(error) if error.is::<No>() => return Ok(None),
+            // The swap itself will say it.
+            Err(error) if error.downcast_ref::<No>().is_some_and(|no| no.code != "unauthorized") => return Ok(None),
             Err(error) => return Err(error),
         };
-        for member in part["members"].as_array().into_iter().flatten() {
+        let Some(members) = part["members"].as_array() else {
+            return Ok(Some(format!(
+                "who else works for {stage} is not known, as the cluster does not tell, so nothing was swapped; --this-host \
+                 swaps all the same"
+            )));
+        };
+        for member in members {
             let text = |key: &str| member[key].as_str().unwrap_or_default().to_owned();
             let (here, _) = known.entry(text("name")).or_insert((false, text("host")));
             *here |= member["here"] == true;
@@ -176,8 +183,11 @@ fn together(hosts: &[Host], stage: &str, name: &str, no_wait: bool, bytes: &[u8]
             .map(|looked| Err(looked.err().unwrap_or_else(|| not_here("another host refuses it"))))
             .collect());
     }
+    let digest =
+        looked.into_iter().flatten().find_map(|looked| looked["prepared"]["digest"].as_str().map(str::to_owned));
+    let digest = digest.context("a host does not say what it has prepared")?;
     let told = on_each(hosts, |host| {
-        let path = format!("/v1/stages/{stage}/swap?wait={}", !no_wait);
+        let path = format!("/v1/stages/{stage}/swap?digest={digest}&wait={}", !no_wait);
         read(host.ask(Method::POST, &path, Vec::new())?)
     });
     let fails =
@@ -187,7 +197,7 @@ fn together(hosts: &[Host], stage: &str, name: &str, no_wait: bool, bytes: &[u8]
     }
     let back = hosts.iter().zip(told).map(|(host, told)| match fails(&told) {
         true => told,
-        false => read(host.ask(Method::POST, &format!("/v1/stages/{stage}/rollback"), Vec::new())?),
+        false => read(host.ask(Method::POST, &format!("/v1/stages/{stage}/rollback?digest={digest}"), Vec::new())?),
     });
     Ok(back.collect())
 }

@@ -31,7 +31,7 @@ use crate::{
 use breaker::{Died, TooMany};
 use guest::{Failed, Guest, InHand};
 use retry::Retries;
-use runner::Runner;
+use runner::{Changed, Runner};
 use std::{
     collections::BTreeMap,
     rc::Rc,
@@ -179,14 +179,14 @@ impl Stage {
             Some(why) => Err(Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")))),
             None => self.transform(batch, index, attempts),
         };
-        if let Err(failed) = &outcome {
-            self.compare(batch, index, attempts, failed, self.is_condemned(at.0, at.1))?;
-        }
         let fate = match outcome {
             Ok(records) => self.send_all(&records, record, send)?,
             Err(failed) => match self.put_off(at, &failed) {
                 Some(due) => Fate::Later(due),
-                None => self.give_up(batch, index, &failed, attempts, send)?,
+                None => {
+                    let is_stricter = self.compare(batch, index, attempts, &failed)?;
+                    self.give_up(batch, index, &failed, attempts, is_stricter, send)?
+                }
             },
         };
         if fate == Fate::Done {
@@ -204,45 +204,50 @@ impl Stage {
 
     /// Puts what a module on trial makes of a record beside what the one before makes of it. A record that fails there as
     /// well is itself to blame; else the module is, and all that it has not committed is done again by the one before.
-    /// To be stricter is no fault of a module, unless it comes to a stop, or rejects most of what it gets.
-    fn compare<B: Batch>(
-        &mut self,
-        batch: &Rc<B>,
-        index: usize,
-        attempt: u32,
-        failed: &Failed,
-        refused: bool,
-    ) -> Result<(), Fault> {
-        if !self.runner.is_on_trial() || matches!(failed, Failed::Retry(_)) {
-            return Ok(());
+    /// To be stricter is no fault of a module, unless it comes to a stop, or rejects most of what it gets: whether it is that.
+    fn compare<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32, failed: &Failed) -> Result<bool, Fault> {
+        if !self.runner.is_on_trial() {
+            return Ok(false);
         }
         // The one before, too, is judged by what it does on a fresh instance.
         let before = self.before(batch, index, attempt).or_else(|| self.before(batch, index, attempt));
-        let Some(before) = before else { return Ok(()) };
-        if refused {
+        let Some(before) = before else { return Ok(false) };
+        let record = batch.get(index);
+        if self.is_condemned(record.partition, record.offset) {
             // Where both make the same of it, the log takes neither.
-            let record = batch.get(index);
             let own = self.runner.guest().transform(InHand { record, batch: batch.clone(), index, attempt });
             if own.is_ok_and(|own| own == before) {
-                return Ok(());
+                return Ok(false);
             }
         }
-        let (policy, counts) = self.policy(failed);
-        let stops = policy == Policy::Stop || (counts && self.too_many().is_some());
+        let stops = self.policy(failed).0 == Policy::Stop || self.rejects_most();
         if matches!(failed, Failed::Reject(_)) && !stops {
             self.open.tried.stricter += 1;
-            return Ok(());
+            return Ok(true);
         }
         let why = format!("{}: {failed}, and not with the module before", self.place(batch.origin(index)));
         self.runner.blame(&why);
         Err(Fault::Aborted(why))
     }
 
-    /// What the module before makes of this record, when one is on trial and that one has no trouble with it.
+    /// Whether a module on trial has rejected so much in this transaction that the stage would stop over it, and most of
+    /// all.
+    fn rejects_most(&self) -> bool {
+        let Tried { records, stricter, .. } = &self.open.tried;
+        let most = self.settings.on_error.stop_when.map_or(u64::MAX, |when| when.dead_letters);
+        stricter + 1 >= most && (stricter + 1) * 2 > records + 1
+    }
+
+    /// What the module before makes of this record, when one is on trial and that one has no trouble with it: to put it off
+    /// is none.
     fn before<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32) -> Option<Vec<Record>> {
         let before = self.runner.before()?;
         let record = batch.get(index);
-        let records = before.transform(InHand { record, batch: batch.clone(), index, attempt }).ok()?;
+        let records = match before.transform(InHand { record, batch: batch.clone(), index, attempt }) {
+            Ok(records) => records,
+            Err(Failed::Retry(_)) => Vec::new(),
+            Err(_) => return None,
+        };
         let fits = |output| self.router.route(self.outputs().0, output, record.timestamp).is_ok();
         records.iter().all(fits).then_some(records)
     }
@@ -252,15 +257,25 @@ impl Stage {
         self.runner.is_called(has_records)
     }
 
-    /// Changes the guest, if it is to be changed: between two transactions. The worker has had nothing else to do since
-    /// this moment.
-    pub fn change(&mut self, has_records: bool, since: Instant) -> Result<(), Fault> {
-        if let Some(digest) = self.runner.change(has_records, since)? {
-            Arc::make_mut(&mut self.settings).module = format!("sha256:{digest}");
-            // What the log refused came of another module.
-            self.condemned.clear();
+    /// Changes the guest, if it is to be changed: between two transactions. The worker has had nothing else to do since this
+    /// moment. True when the guest was on trial and has lost: what it put off may be tried at once.
+    pub fn change(&mut self, has_records: bool, since: Instant) -> bool {
+        let Some(Changed { digest, has_lost }) = self.runner.change(has_records, since) else { return false };
+        Arc::make_mut(&mut self.settings).module = format!("sha256:{digest}");
+        // What the log refused came of another module.
+        self.condemned.clear();
+        if has_lost {
+            self.retries.forget();
         }
-        Ok(())
+        has_lost
+    }
+
+    /// An error when the open transaction is not to be committed, as its module was on trial and has lost meanwhile.
+    pub fn may_commit(&self) -> Result<(), Fault> {
+        match self.runner.has_lost() {
+            true => Err(Fault::Aborted("the module that it was done by was rolled back".into())),
+            false => Ok(()),
+        }
     }
 
     /// True when the guest is on trial: the outcome of each commit is waited for.
@@ -279,9 +294,9 @@ impl Stage {
         self.tally.hold(worker, starts);
     }
 
-    /// Partitions came or went.
-    pub fn rebalanced(&self) {
-        self.tally.note_rebalance();
+    /// The group has told its worker that these are its partitions, which may be none.
+    pub fn rebalanced(&self, worker: u32, starts: &Progress) {
+        self.tally.note_rebalance(worker, starts);
     }
 
     /// A dead letter that is not meant goes behind the others of its partition, as it is.
@@ -397,10 +412,13 @@ impl Stage {
         index: usize,
         failed: &Failed,
         attempts: u32,
+        is_stricter: bool,
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
         let place = self.place(batch.origin(index));
         let (policy, counts) = self.policy(failed);
+        // What a module on trial is too strict about, counts for its trial alone.
+        let counts = counts && !is_stricter;
         let line = match failed {
             Failed::Retry(later) => {
                 let seconds = self.settings.on_error.retry.give_up_after.as_secs();

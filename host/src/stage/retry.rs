@@ -93,6 +93,11 @@ impl Retries {
             .retain(|partition, waiting| progress.get(*partition).is_none_or(|next| next.0 <= waiting.offset.0));
     }
 
+    /// What waits is tried again at once, and for as long as any.
+    pub(super) fn forget(&mut self) {
+        self.waiting.clear();
+    }
+
     /// Keeps what may still come from where the partitions start now.
     pub(super) fn retain(&mut self, starts: &Progress) {
         self.waiting.retain(|partition, waiting| starts.get(*partition).is_some_and(|next| next.0 <= waiting.offset.0));

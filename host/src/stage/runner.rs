@@ -3,7 +3,7 @@
 use super::guest::Guest;
 use crate::{
     swap::{Seat, Tried, Version},
-    transport::{Fault, Progress},
+    transport::Progress,
 };
 use std::{
     sync::Arc,
@@ -14,6 +14,14 @@ use std::{
 pub(super) struct Runner {
     guest: Box<dyn Guest>,
     seated: Option<Seated>,
+}
+
+/// The guest has changed.
+pub(super) struct Changed {
+    /// The digest of the module that runs now.
+    pub(super) digest: String,
+    /// The one before was on trial, and has lost.
+    pub(super) has_lost: bool,
 }
 
 /// A worker's seat, and what it runs there.
@@ -58,40 +66,57 @@ impl Runner {
         self.seated.as_ref().is_some_and(|seated| seated.seat.is_called(has_records))
     }
 
-    /// Changes the guest, if it is to be changed: between two transactions. The digest of the one that runs then, when it
-    /// is another one.
-    pub(super) fn change(&mut self, has_records: bool, since: Instant) -> Result<Option<String>, Fault> {
-        let Some(Seated { seat, version, before }) = &mut self.seated else { return Ok(None) };
+    /// Changes the guest, if it is to be changed: between two transactions.
+    pub(super) fn change(&mut self, has_records: bool, since: Instant) -> Option<Changed> {
+        let has_lost = self.has_lost();
+        let Seated { seat, version, before } = self.seated.as_mut()?;
         let orders = seat.orders(has_records);
         if Arc::ptr_eq(&orders.version, version) {
-            if !orders.on_trial {
+            if orders.before.is_none() {
                 *before = None;
             }
-            return Ok(None);
+            return None;
         }
         let guest = match before.take() {
-            Some((kept, guest)) if Arc::ptr_eq(&kept, &orders.version) => guest,
-            kept => match orders.version.start() {
-                Ok(guest) => guest,
-                Err(why) if orders.on_trial => {
-                    *before = kept;
-                    seat.blame(&orders.version, &why);
-                    return Ok(None);
-                }
-                Err(why) => return Err(Fault::Fatal(why)),
-            },
+            Some((kept, guest)) if Arc::ptr_eq(&kept, &orders.version) => Ok(guest),
+            kept => {
+                *before = kept;
+                orders.version.start()
+            }
+        };
+        let guest = match guest {
+            Ok(guest) => guest,
+            Err(why) if orders.before.is_some() => {
+                seat.blame(&orders.version, &why);
+                return None;
+            }
+            Err(why) => {
+                // What it has works, which is more than can be said of the other.
+                tracing::error!("a worker goes on with {}: {} {why}; trying again", version.name, orders.version.name);
+                seat.ask_again();
+                return None;
+            }
         };
         let former = (std::mem::replace(version, orders.version), std::mem::replace(&mut self.guest, guest));
-        *before = orders.on_trial.then_some(former);
+        // The one that stands, which may be the one that ran, or the one that was kept beside that.
+        *before = orders.before.and_then(|standing| {
+            let known = [Some(former), before.take()].into_iter().flatten();
+            let kept = known.into_iter().find(|(version, _)| Arc::ptr_eq(version, &standing));
+            kept.or_else(|| Some((standing.clone(), standing.start().ok()?)))
+        });
         seat.runs(version, since.elapsed());
-        Ok(Some(version.digest.clone()))
+        Some(Changed { digest: version.digest.clone(), has_lost })
+    }
+
+    /// True when what was done by a module on trial is not to be committed, as that has lost meanwhile.
+    pub(super) fn has_lost(&self) -> bool {
+        let has_lost = |seated: &Seated| seated.before.is_some() && !seated.seat.is_wanted(&seated.version);
+        self.seated.as_ref().is_some_and(has_lost)
     }
 
     /// What was done on trial is committed.
     pub(super) fn committed(&self, tried: &Tried, progress: &Progress, now: Duration) {
-        if let Some(Seated { seat, version, .. }) = &self.seated
-            && tried.records > 0
-        {
+        if let Some(Seated { seat, version, before: Some(_) }) = &self.seated {
             seat.committed(version, tried, progress, now);
         }
     }

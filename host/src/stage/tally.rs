@@ -125,18 +125,23 @@ impl Tally {
         Some(self.reached.load(Ordering::Relaxed)).filter(|time| *time > 0)
     }
 
-    /// The partitions that each worker has, as soon as it has been told.
+    /// The partitions that each worker has; nothing of one that waits to be told.
     pub fn held(&self) -> BTreeMap<u32, BTreeSet<Partition>> {
         lock(&self.held).clone()
     }
 
+    /// A worker has nothing, or goes on with these.
     pub(super) fn hold(&self, worker: u32, starts: &Progress) {
-        let partitions = starts.iter().map(|(partition, _)| partition).collect();
-        lock(&self.held).insert(worker, partitions);
+        let mut held = lock(&self.held);
+        match starts.is_empty() {
+            true => drop(held.remove(&worker)),
+            false => drop(held.insert(worker, partitions(starts))),
+        }
     }
 
-    pub(super) fn note_rebalance(&self) {
+    pub(super) fn note_rebalance(&self, worker: u32, starts: &Progress) {
         self.rebalances.fetch_add(1, Ordering::Relaxed);
+        lock(&self.held).insert(worker, partitions(starts));
     }
 
     pub(super) fn note_retry(&self) {
@@ -159,6 +164,10 @@ impl Tally {
     pub(super) fn note_abort(&self) {
         self.aborted.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+fn partitions(starts: &Progress) -> BTreeSet<Partition> {
+    starts.iter().map(|(partition, _)| partition).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,6 +6,7 @@ use crate::{
     stage::Tally,
     swap::Modules,
     text::{count, grouped},
+    transport::log::Log,
     worker::control::Control,
 };
 use std::{
@@ -95,7 +96,8 @@ impl Running {
             _ if !self.is_at_work() => State::Ended,
             _ if self.source.is_standby() => State::StandingBy,
             _ if self.control.is_paused() => State::Paused,
-            _ if self.part.is_source() || self.tally.held().len() >= self.part.workers() as usize => State::Running,
+            _ if self.part.is_source() || matches!(self.part.log, Log::Local(_)) => State::Running,
+            _ if self.tally.held().len() >= self.part.workers() as usize => State::Running,
             _ => State::Starting,
         }
     }

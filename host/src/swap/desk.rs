@@ -3,20 +3,21 @@
 
 use super::{
     Modules, Probation, Verdict, Version,
-    modules::{Done, Unwanted},
+    modules::{Back, Done, Unwanted},
     shelf::{Named, Outcome, Range, Shelf, Standing, Swap},
 };
 use crate::{
     clock::{Clock, SystemClock},
     stage::guest::Guest,
-    text::{conceal, count},
+    text::{count, hex},
     transport::{NextOffset, Offset, Partition},
     wasm::{Cache, Engine, Kind, Module, Setup},
 };
+use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc::channel},
     thread,
     time::Duration,
 };
@@ -59,6 +60,8 @@ pub struct Desk {
     imports: Mutex<Vec<String>>,
     /// Modules are looked at one by one. One that is to wait for others, waits here.
     prepared: Mutex<Option<Prepared>>,
+    /// What is kept, is kept by one at a time.
+    ledger: Mutex<()>,
     /// How many swaps ended how, since this host started.
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -108,6 +111,7 @@ impl Desk {
             shelf,
             imports,
             prepared: Mutex::default(),
+            ledger: Mutex::default(),
             outcomes: Mutex::default(),
         })
     }
@@ -132,11 +136,14 @@ impl Desk {
         self.shelf.swaps()
     }
 
+    /// True when this is the module that stands.
+    pub fn runs(&self, bytes: &[u8]) -> bool {
+        self.modules.current().digest == hex(&Sha256::digest(bytes))
+    }
+
     /// Looks at a module, compiles it, and starts it once. The stage goes on meanwhile. A refusal is noted.
     pub fn prepare(&self, name: &str, bytes: Vec<u8>) -> Result<Prepared, Refused> {
-        let Ok(mut kept) = self.prepared.try_lock() else {
-            return Err(Refused::Conflict("another module is being looked at: try again when that is done".into()));
-        };
+        let mut kept = self.prepared()?;
         *kept = None;
         let module = Module::of(Path::new(name), bytes.clone(), Kind::Stage);
         let module = module.map_err(|error| self.refuse(None, name, error.to_string()))?;
@@ -152,10 +159,9 @@ impl Desk {
                 tracing::info!("{}: compiling {name}, once…", self.settings.stage);
             })
             .map_err(|error| refuse(error.to_string()))?;
-        let version = Version::of(&compiled, &self.settings.setup);
+        let version = Version::of(&compiled, &self.settings.setup).concealing(&self.settings.hidden);
         if let Err(why) = version.start().map(drop::<Box<dyn Guest>>) {
-            let hidden: Vec<_> = self.settings.hidden.iter().map(String::as_str).collect();
-            return Err(refuse(format!("{name} {}", conceal(&why, &hidden))));
+            return Err(refuse(format!("{name} {why}")));
         }
         let imports = module.imports().to_vec();
         let known = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,16 +174,27 @@ impl Desk {
     pub fn keep_prepared(&self, name: &str, bytes: Vec<u8>) -> Result<(Named, Vec<String>), Refused> {
         let prepared = self.prepare(name, bytes)?;
         let told = (prepared.named.clone(), prepared.gains.clone());
-        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+        *self.prepared()? = Some(prepared);
         Ok(told)
     }
 
-    /// Swaps to the module that waits.
-    pub fn swap_prepared(self: &Arc<Self>, wait: bool) -> Result<Swap, Refused> {
-        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Swaps to the module that waits, if it is this one.
+    pub fn swap_prepared(self: &Arc<Self>, digest: &str, wait: bool) -> Result<Swap, Refused> {
+        let prepared = self.prepared()?.take_if(|prepared| prepared.named.digest == digest);
         match prepared {
             Some(prepared) => self.swap(prepared, wait),
-            None => Err(Refused::Conflict("no module was prepared".into())),
+            None => Err(Refused::Conflict("that module was not prepared, or another one was since".into())),
+        }
+    }
+
+    /// The place of the module that waits. It is taken for as long as one is looked at.
+    fn prepared(&self) -> Result<MutexGuard<'_, Option<Prepared>>, Refused> {
+        match self.prepared.try_lock() {
+            Ok(place) => Ok(place),
+            Err(TryLockError::Poisoned(place)) => Ok(place.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(Refused::Conflict("another module is being looked at: try again when that is done".into()))
+            }
         }
     }
 
@@ -191,19 +208,21 @@ impl Desk {
         let story = Story { from, to: named, gains };
         // Whoever asked may be gone before the outcome is known.
         let (desk, own) = (self.clone(), story.clone());
+        let (tell, told) = channel();
         let watch = thread::Builder::new().name(format!("{}.swap", self.settings.stage)).spawn(move || {
             if let Some(ended) = desk.modules.outcome(offer, &now, Duration::MAX, Duration::MAX) {
-                desk.note(own, ended.verdict, &ended.done, bytes, imports);
+                tell.send(desk.note(own, ended.verdict, &ended.done, bytes, imports)).ok();
             }
         });
         if let Err(error) = watch {
-            self.modules.roll_back("nobody can watch over it");
+            self.modules.roll_back("nobody can watch over it", None);
             return Err(Refused::Conflict(format!("a thread cannot be started: {error}")));
         }
         let patience = if wait { PATIENCE.max(self.settings.probation.time) } else { Duration::ZERO };
         let longest = if wait { LONGEST + self.settings.probation.time } else { Duration::ZERO };
         Ok(match self.modules.outcome(offer, &now, patience, longest) {
-            Some(ended) => self.tell(&story, ended.verdict, &ended.done),
+            // What is told has been kept: the host may be killed at any moment from here on.
+            Some(ended) => told.recv_timeout(LONGEST).unwrap_or_else(|_| self.tell(&story, ended.verdict, &ended.done)),
             None => {
                 let done = self.modules.trial().map(|(_, done)| done).unwrap_or_default();
                 self.told(&story, Outcome::Unproven, None, &done)
@@ -211,11 +230,13 @@ impl Desk {
         })
     }
 
-    /// Goes back to the module before.
-    pub fn roll_back(&self) -> Result<Swap, Refused> {
-        let on_trial = self.modules.trial().map(|(_, done)| done);
-        let Some((from, to)) = self.modules.roll_back("somebody rolled it back") else {
-            let why = "there is no module to go back to: none was replaced since this host started";
+    /// Goes back to the module before; only from the one with this digest, if one is named.
+    pub fn roll_back(&self, of: Option<&str>) -> Result<Swap, Refused> {
+        let Some(Back { from, to, was_on_trial }) = self.modules.roll_back("somebody rolled it back", of) else {
+            let why = match of {
+                Some(_) => "it does not run any more",
+                None => "there is no module to go back to: none was replaced since this host started",
+            };
             return Err(Refused::Conflict(why.into()));
         };
         if !self.modules.until_gone(&from, LEAVE) {
@@ -224,7 +245,7 @@ impl Desk {
         let story = Story { from: name_of(&from), to: name_of(&to), gains: Vec::new() };
         let swap = self.told(&story, Outcome::Back, None, &Done::default());
         // That of a trial is noted by who watches over it.
-        if on_trial.is_none() {
+        if !was_on_trial {
             self.keep(&swap, None);
         }
         tracing::info!("{}: back to {} from {}", self.settings.stage, told(&story.to), told(&story.from));
@@ -236,7 +257,7 @@ impl Desk {
     }
 
     /// What became of a trial, for the log and for later.
-    fn note(&self, story: Story, verdict: Verdict, done: &Done, bytes: Vec<u8>, imports: Vec<String>) {
+    fn note(&self, story: Story, verdict: Verdict, done: &Done, bytes: Vec<u8>, imports: Vec<String>) -> Swap {
         let stage = &self.settings.stage;
         let swap = self.tell(&story, verdict, done);
         match (swap.outcome, &swap.reason) {
@@ -255,13 +276,17 @@ impl Desk {
         }
         let bytes = (swap.outcome == Outcome::Confirmed).then_some(bytes);
         self.keep(&swap, bytes.as_deref());
+        swap
     }
 
     /// Keeps what outlives a restart. Where that fails, the stage goes on all the same.
     fn keep(&self, swap: &Swap, bytes: Option<&[u8]>) {
         *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).entry(swap.outcome.word()).or_default() += 1;
         let manifest = &self.settings.manifest;
+        // One after the other; what stands by now counts, and not what stood when this began.
+        let _turn = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let stands = match swap.outcome {
+            Outcome::Confirmed | Outcome::Back if swap.to.digest != self.modules.current().digest => Ok(()),
             Outcome::Confirmed | Outcome::Back if swap.to.digest == manifest.digest => self.shelf.clear(),
             Outcome::Confirmed | Outcome::Back => {
                 let standing = Standing { manifest: manifest.digest.clone(), module: swap.to.clone() };
@@ -269,7 +294,7 @@ impl Desk {
             }
             _ => Ok(()),
         };
-        if let Err(error) = stands.and_then(|()| self.shelf.note(swap)) {
+        for error in [stands, self.shelf.note(swap)].into_iter().filter_map(Result::err) {
             let stage = &self.settings.stage;
             tracing::warn!("{stage}: the swap will not be known after a restart: {error:#}");
         }

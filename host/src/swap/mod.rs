@@ -6,11 +6,12 @@ mod modules;
 mod shelf;
 
 pub use desk::{Desk, DeskSettings, Prepared, Refused};
-pub use modules::{Done, Ended, Modules, Orders, Probation, Seat, Tried, Unwanted};
+pub use modules::{Back, Done, Ended, Modules, Orders, Probation, Seat, Tried, Unwanted};
 pub use shelf::{Named, Outcome, Range, Shelf, Standing, Swap};
 
 use crate::{
     stage::guest::Guest,
+    text::conceal,
     wasm::{Compiled, Instance, Setup},
 };
 use std::fmt;
@@ -44,6 +45,14 @@ impl Version {
             Ok(instance) => Ok(Box::new(instance)),
             Err(error) => Err(error.to_string()),
         })
+    }
+
+    /// The same; its words at a start that fails are told without these.
+    pub fn concealing(self, hidden: &[String]) -> Version {
+        let (start, hidden) = (self.start, hidden.to_vec());
+        let start =
+            move || start().map_err(|why| conceal(&why, &hidden.iter().map(String::as_str).collect::<Vec<_>>()));
+        Version { start: Box::new(start), ..self }
     }
 
     /// A guest of this module, which stays on the thread that it was started on.

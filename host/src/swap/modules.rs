@@ -113,13 +113,24 @@ pub enum Unwanted {
     Closed(String),
 }
 
+/// A way back that was taken.
+#[derive(Clone, Debug)]
+pub struct Back {
+    /// From this module.
+    pub from: Arc<Version>,
+    /// To this one.
+    pub to: Arc<Version>,
+    /// It had not proven itself yet.
+    pub was_on_trial: bool,
+}
+
 /// What a worker runs from here on.
 #[derive(Clone, Debug)]
 pub struct Orders {
     /// This module.
     pub version: Arc<Version>,
-    /// It has to prove itself, and the one before is kept beside it.
-    pub on_trial: bool,
+    /// When that has to prove itself: the one that stands, which is kept beside it.
+    pub before: Option<Arc<Version>>,
 }
 
 impl Modules {
@@ -170,7 +181,7 @@ impl Modules {
         }
         match &state.trial {
             Some(trial) if trial.step != Step::Offered => return Err(Unwanted::Busy),
-            None if state.current.digest == version.digest => return Err(Unwanted::Same),
+            _ if state.current.digest == version.digest => return Err(Unwanted::Same),
             _ => {}
         }
         state.end(Verdict::Withdrawn("another module took its place".into()));
@@ -211,25 +222,27 @@ impl Modules {
         }
     }
 
-    /// Goes back to the module before: from the one on trial, or else from the one that stands. Says from which one to
-    /// which one.
-    pub fn roll_back(&self, why: &str) -> Option<(Arc<Version>, Arc<Version>)> {
+    /// Goes back to the module before: from the one on trial, or else from the one that stands; only from `of`, if one is
+    /// named.
+    pub fn roll_back(&self, why: &str, of: Option<&str>) -> Option<Back> {
         let mut state = self.lock();
-        let changed = match &state.trial {
-            Some(trial) => {
+        let is_meant = |version: &Version| of.is_none_or(|digest| digest == version.digest);
+        let back = match &state.trial {
+            Some(trial) if is_meant(&trial.version) => {
                 let from = trial.version.clone();
                 state.end(Verdict::RolledBack(why.to_owned()));
-                (from, state.current.clone())
+                Back { from, to: state.current.clone(), was_on_trial: true }
             }
-            None => {
+            None if is_meant(&state.current) => {
                 let before = state.before.take()?;
                 let from = std::mem::replace(&mut state.current, before);
                 state.before = Some(from.clone());
-                (from, state.current.clone())
+                Back { from, to: state.current.clone(), was_on_trial: false }
             }
+            _ => return None,
         };
         self.call(state);
-        Some(changed)
+        Some(back)
     }
 
     /// Waits until no worker runs this one any more, for at most so long.
@@ -325,7 +338,8 @@ impl Seat {
         let mut state = self.modules.lock();
         self.seen = self.modules.turns.load(Ordering::Acquire);
         self.is_offered = false;
-        let current = Orders { version: state.current.clone(), on_trial: false };
+        let standing = state.current.clone();
+        let current = Orders { version: standing.clone(), before: None };
         let Some(trial) = &mut state.trial else { return current };
         if trial.step == Step::Offered && has_records {
             trial.step = Step::Taken(self.number);
@@ -334,7 +348,7 @@ impl Seat {
         match trial.step {
             Step::Taken(number) if number != self.number => current,
             Step::Offered => current,
-            Step::Taken(_) | Step::Followed(_) => Orders { version: trial.version.clone(), on_trial: true },
+            Step::Taken(_) | Step::Followed(_) => Orders { version: trial.version.clone(), before: Some(standing) },
         }
     }
 
@@ -362,6 +376,11 @@ impl Seat {
         let mut state = self.modules.lock();
         let Some(trial) = state.trial.as_mut().filter(|trial| Arc::ptr_eq(&trial.version, version)) else { return };
         if tried.records == 0 {
+            // All that it has is waited for: another one may have more luck.
+            if trial.step == Step::Taken(self.number) {
+                trial.step = Step::Offered;
+                self.modules.call(state);
+            }
             return;
         }
         let done = &mut trial.done;
@@ -379,6 +398,18 @@ impl Seat {
         if state.judge(now) || follows {
             self.modules.call(state);
         }
+    }
+
+    /// True unless this one was on trial and has lost: what it did and has not committed is not to be.
+    pub fn is_wanted(&self, version: &Arc<Version>) -> bool {
+        let state = self.modules.lock();
+        let is_on_trial = state.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(&trial.version, version));
+        is_on_trial || Arc::ptr_eq(&state.current, version)
+    }
+
+    /// To be asked again at the next transaction, whatever happens.
+    pub fn ask_again(&mut self) {
+        self.seen = u64::MAX;
     }
 
     /// The module on trial did what it must not: all go back.

@@ -159,6 +159,10 @@ impl Shelf {
         fs::create_dir_all(&self.folder).with_context(context)?;
         let mut line = serde_json::to_vec(swap)?;
         line.push(b'\n');
+        // A host may have been killed over the last line: that is lost, but not this one.
+        if fs::read(&path).is_ok_and(|text| text.last().is_some_and(|byte| *byte != b'\n')) {
+            line.insert(0, b'\n');
+        }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         file.and_then(|mut file| file.write_all(&line)).with_context(context)?;
         let all = self.swaps()?;

@@ -214,6 +214,7 @@ impl<L: Link> Worker<L> {
         }
         self.stage.settle()?;
         self.finish_commit()?;
+        self.stage.may_commit()?;
         self.start_commit(progress)?;
         self.rest = Some(cursor).filter(|cursor| !cursor.is_done());
         if stop.is_some() || self.stage.has_enough() || self.stage.is_on_trial() {
@@ -243,7 +244,12 @@ impl<L: Link> Worker<L> {
         }
         let since = Instant::now();
         self.finish_commit()?;
-        self.stage.change(has_records, since)
+        if self.stage.change(has_records, since) {
+            // What waits was put off by a module that is gone.
+            let now = self.clock.now();
+            self.held.values_mut().for_each(|(_, due)| *due = now.min(*due));
+        }
+        Ok(())
     }
 
     fn start_commit(&mut self, progress: Progress) -> Result<(), Fault> {
@@ -321,8 +327,8 @@ impl<L: Link> Worker<L> {
     fn rebalance(&mut self) -> Result<(), Fault> {
         self.finish_commit()?;
         let assignment = self.link.rebalance()?;
-        self.stage.rebalanced();
         self.assign(&assignment);
+        self.stage.rebalanced(self.settings.number, &assignment.starts);
         Ok(())
     }
 

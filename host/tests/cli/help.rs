@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "",
     "new",
     "build",
@@ -29,6 +29,7 @@ const COMMANDS: [&str; 28] = [
     "rollback",
     "swaps",
     "status",
+    "graph",
     "schema",
     "completions",
 ];

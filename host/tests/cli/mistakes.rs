@@ -111,7 +111,6 @@ fn what_was_asked_for_is_looked_at_first() {
         "run pipeline.yaml --scratch",
         "run pipeline.yaml --scratch --kafka localhost:1",
         "run pipeline.yaml --kafka localhost:99999",
-        "run pipeline.yaml --watch",
         "run pipeline.yaml --admin nowhere",
         "run pipeline.yaml --admin 0.0.0.0:0",
         "swap price",

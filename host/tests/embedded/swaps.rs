@@ -88,10 +88,12 @@ fn until_out(pipeline: &Pipeline, host: &Host, records: usize) {
     host.until("the records are there", Duration::from_secs(60), is_there);
 }
 
-/// By which module the last record was written.
-fn last_writer(pipeline: &Pipeline) -> Option<String> {
+/// By which module this record was written.
+fn writer(pipeline: &Pipeline, number: u64) -> Option<String> {
+    let (key, value) = (format!("key-{}", number % KEYS), (number / KEYS).to_string());
     let records = pipeline.records("out");
-    let headers = records.last()?["headers"].as_array()?.clone();
+    let record = records.iter().rev().find(|record| record["key"] == key.as_str() && record["value"] == value.as_str());
+    let headers = record.expect("it is there")["headers"].as_array()?.clone();
     headers.iter().find(|header| header[0] == "by").and_then(|header| header[1].as_str().map(str::to_owned))
 }
 
@@ -138,7 +140,7 @@ fn what_was_swapped_in_runs_until_the_manifest_names_another() {
     assert_eq!(status(&pipeline, &host)["stages"][0]["drift"]["name"], "trial.wasm");
     pipeline.produce("in", &lines(400..401));
     until_out(&pipeline, &host, 401);
-    assert_eq!(last_writer(&pipeline).as_deref(), Some("one"));
+    assert_eq!(writer(&pipeline, 400).as_deref(), Some("one"));
     host.kill();
 
     pipeline.write(&COPIES.replace("{guests}/trial.wasm", "marks-two.wasm"));
@@ -147,9 +149,28 @@ fn what_was_swapped_in_runs_until_the_manifest_names_another() {
     assert_eq!(status(&pipeline, &host)["stages"][0]["drift"], Value::Null);
     pipeline.produce("in", &lines(401..402));
     until_out(&pipeline, &host, 402);
-    assert_eq!(last_writer(&pipeline).as_deref(), Some("two"));
+    assert_eq!(writer(&pipeline, 401).as_deref(), Some("two"));
     let swaps = pipeline.says(&format!("swaps copy --admin {}", host.admin()));
     assert!(swaps.contains("copy: marks-one.wasm") && swaps.contains("is confirmed after"), "{swaps}");
+}
+
+#[test]
+fn a_module_whose_file_changes_is_swapped_in() {
+    let pipeline = pipeline();
+    pipeline.write(&COPIES.replace("{guests}/trial.wasm", "watched.wasm"));
+    let put =
+        |manners: &str| fs::copy(pipeline.path(&format!("{manners}.wasm")), pipeline.path("watched.wasm")).unwrap();
+    put("marks-one");
+    let host = pipeline.run("--watch --admin 127.0.0.1:0");
+    until_at_work(&pipeline.path(""), &host);
+    for (manners, said) in [("marks-two", "is on trial"), ("garbage", "is not a WebAssembly module")] {
+        put(manners);
+        host.wait_until_said(said);
+        pipeline.produce("in", &lines(0..400));
+    }
+    let swaps = || pipeline.says(&format!("swaps --admin {}", host.admin()));
+    host.until("it stands", Duration::from_secs(30), || swaps().contains("is confirmed after"));
+    assert_eq!(writer(&pipeline, 399).as_deref(), Some("two"));
 }
 
 #[test]
@@ -165,7 +186,7 @@ fn somebody_goes_back_to_the_module_before() {
     assert!(said.starts_with("copy: back to trial.wasm"), "{said}");
     pipeline.produce("in", &lines(400..401));
     until_out(&pipeline, &host, 401);
-    assert_eq!(last_writer(&pipeline), None);
+    assert_eq!(writer(&pipeline, 400), None);
     assert_eq!(status(&pipeline, &host)["stages"][0]["drift"], Value::Null);
 }
 

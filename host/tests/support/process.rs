@@ -17,12 +17,7 @@ pub(crate) fn guests() -> &'static Path {
 
 /// The module that does what records say, with manners of its own: each makes it another module.
 pub(crate) fn with_manners(word: &str) -> Vec<u8> {
-    const GOOD: &[u8] = b"manners:good";
-    let mut module = fs::read(guests().join("trial.wasm")).unwrap();
-    let at = module.windows(GOOD.len()).position(|bytes| bytes == GOOD).expect("the module says how it behaves");
-    let word = format!("{word:24}");
-    module[at + 8..at + 32].copy_from_slice(word.as_bytes());
-    module
+    xtask::guests::with_manners(&fs::read(guests().join("trial.wasm")).unwrap(), word)
 }
 
 /// The host that is built to be broken or killed on purpose. There is no other way to it: what lies about may be an old

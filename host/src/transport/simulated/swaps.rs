@@ -141,8 +141,8 @@ fn whoever_is_asked_goes_back_to_the_module_before() {
     let offer = scene.offer("new", Manners::Good, 1, 1000 * SECOND);
     scene.come("0/0: pass");
     assert_eq!(ended(&scene, offer).verdict, Verdict::Confirmed);
-    let (from, to) = scene.modules().roll_back("by hand").expect("there is one before");
-    assert_eq!((from.name.as_str(), to.name.as_str()), ("new", "first"));
+    let back = scene.modules().roll_back("by hand", None).expect("there is one before");
+    assert_eq!((back.from.name.as_str(), back.to.name.as_str(), back.was_on_trial), ("new", "first", false));
     scene.come("0/0: pass pass");
     scene.ends_with("main: 0/0#0 0/0#1 0/0#2");
     assert_eq!(scene.modules().current().name, "first");
