@@ -11,6 +11,8 @@ extern crate self as millstream;
 pub mod build;
 pub mod cli;
 pub mod clock;
+#[cfg(test)]
+mod damage;
 pub mod lines;
 pub mod manifest;
 pub mod plan;

@@ -22,3 +22,4 @@ mod storm;
 #[path = "../../src/transport/suite/mod.rs"]
 mod suite;
 mod support;
+mod surroundings;

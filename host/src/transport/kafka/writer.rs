@@ -160,7 +160,11 @@ impl Writer {
                                 .into(),
                         ),
                         RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                        | RDKafkaErrorCode::ClusterAuthorizationFailed => Answer::Forbidden(error.string()),
+                        | RDKafkaErrorCode::ClusterAuthorizationFailed => Answer::Forbidden(format!(
+                            "this user has no right to the transactional id {}: allow it to write and describe it, \
+                             best of all that begin so",
+                            self.settings.shared_writer.as_ref().unwrap_or(&self.settings.name)
+                        )),
                         _ => raw::answer(&error),
                     },
                     other => Answer::Fatal(other.to_string()),
