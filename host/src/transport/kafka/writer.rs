@@ -335,7 +335,12 @@ impl Writer {
         match answer {
             Answer::Abort(text) => {
                 self.state = State::Open;
-                self.why_failed(text)
+                // The broker says this of all topics of the transaction together.
+                let is_forbidden = text.contains("Topic authorization failed");
+                let topics = || self.settings.outputs.join(", ");
+                let named = is_forbidden
+                    .then(|| format!("this user has no right to one of {}: allow it to write them", topics()));
+                self.why_failed(named.unwrap_or(text))
             }
             Answer::Fenced(text) => {
                 self.state = State::Closed;
