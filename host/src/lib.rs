@@ -12,6 +12,8 @@ pub mod admin;
 pub mod build;
 pub mod cli;
 pub mod clock;
+#[cfg(test)]
+mod damage;
 pub mod lines;
 pub mod manifest;
 pub mod plan;

@@ -1,14 +1,14 @@
 //! What can be asked for, and what is answered.
 
 use super::{Admin, metrics, view};
-use crate::{supervisor::State, swap::Refused};
+use crate::{supervisor::State, swap::Refused, wasm};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
 /// The largest module that is taken.
-const MODULE_BYTES: usize = 128 << 20;
+const MODULE_BYTES: usize = wasm::MODULE_SIZE as usize;
 /// The largest body of any other request.
 const BODY_BYTES: usize = 1 << 10;
 

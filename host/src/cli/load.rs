@@ -168,7 +168,7 @@ pub(super) fn module(named: &NamedModule, reading: &Reading, is_built: bool) -> 
         Kind::Stage | Kind::Sink => wasm::Kind::Stage,
     };
     let (module, at) = (&named.module, reading.places.module(named));
-    Module::load(&module.path.value, kind).map_err(|error| match (error, &module.build) {
+    Module::load_within(named.module_size, &module.path.value, kind).map_err(|error| match (error, &module.build) {
         (LoadError::Missing { path }, Some(command)) if is_built => {
             Diagnostic::mistake(at, format!("its build succeeds, but makes no {}", path.display()))
                 .help(format!("correct the path, or the command: {}", command.written))

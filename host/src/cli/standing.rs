@@ -61,7 +61,7 @@ fn find(loaded: &Loaded, stage: &Stage, own: &Named, shelf: &Shelf) -> Result<St
     }
     let name = standing.module.name;
     let bytes = std::fs::read(&path).map_err(|error| anyhow!("{name} was swapped in, but is not there: {error}"))?;
-    let module = Module::of(Path::new(&name), bytes, Kind::Stage)?;
+    let module = Module::of(stage.limits.module_size, Path::new(&name), bytes, Kind::Stage)?;
     if module.digest() != standing.module.digest {
         return Err(anyhow!("{name} was swapped in, but its file was damaged since"));
     }

@@ -85,7 +85,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let result = match arguments.command {
         Command::List => list(&*topics, json),
         Command::Create { topic, partitions, replication, config } => {
-            let new = NewTopic { name: topic, partitions, replication, config: once(config)? };
+            let new = NewTopic { name: topic, partitions, replication, config: once(config)?, has_brokers_time: false };
             create(&*topics, &new, json)
         }
         Command::Describe { topic } => describe(&*topics, &topic, json),

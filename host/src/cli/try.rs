@@ -130,6 +130,7 @@ fn stage(module: String, guest: AnyOutput) -> Stage {
         largest: usize::MAX,
         compacted: false,
         ahead: None,
+        keeps: None,
     };
     let settings = StageSettings {
         pipeline: "try".into(),

@@ -73,14 +73,21 @@ pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (
         written.sinks.iter().map(|(name, sink)| around.sink(name, sink, &written.name, kafka)).collect();
     rules::check(&written.topics, &sources, &stages, &sinks, around.findings);
 
-    let sources_modules =
-        sources.iter().map(|source| (Kind::Source, &source.written.module, source.name, &source.checked.module));
-    let stages_modules =
-        stages.iter().map(|stage| (Kind::Stage, &stage.written.module, stage.name, &stage.checked.module));
+    let sources_modules = sources.iter().map(|source| {
+        (Kind::Source, &source.written.module, source.name, &source.checked.module, source.checked.limits)
+    });
+    let stages_modules = stages
+        .iter()
+        .map(|stage| (Kind::Stage, &stage.written.module, stage.name, &stage.checked.module, stage.checked.limits));
     let modules = sources_modules
         .chain(stages_modules)
         .filter(|(_, written, ..)| written.at.is_some() && !written.value.is_empty())
-        .map(|(kind, _, name, module)| NamedModule { kind, name: name.value.clone(), module: module.clone() })
+        .map(|(kind, _, name, module, limits)| NamedModule {
+            kind,
+            name: name.value.clone(),
+            module: module.clone(),
+            module_size: limits.module_size,
+        })
         .collect();
     if let Some(state) = &written.state {
         around.not_empty("state", state, ".millstream");

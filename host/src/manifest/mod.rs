@@ -77,6 +77,8 @@ pub struct NamedModule {
     pub name: String,
     /// The module.
     pub module: Module,
+    /// Bytes that its file may have.
+    pub module_size: u64,
 }
 
 /// A manifest that was read. Whatever else turns out to be wrong, for instance with its modules, goes into its

@@ -129,6 +129,12 @@ impl Report {
         self.shown.get(at.clone()).is_some_and(|shown| shown.trim_matches(['"', '\'']) == value)
     }
 
+    /// All the places that are pointed at.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> impl Iterator<Item = &Span> {
+        self.found.iter().flat_map(|finding| [Some(&finding.at), finding.also.as_ref().map(|(at, _)| at)]).flatten()
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.found.iter().filter(|finding| finding.severity == severity).count()
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::damage;
 use std::{
     collections::BTreeSet,
     fs,
@@ -259,6 +260,54 @@ fn any_text_gets_an_answer() {
         }
     }
     assert!(started.elapsed() < Duration::from_secs(120));
+}
+
+/// Whoever writes a manifest may write anything: there is a manifest, or a mistake that stands somewhere in the text.
+#[test]
+fn texts_of_any_kind_are_a_manifest_or_have_a_mistake_in_them() {
+    let examples = ["../examples/quickstart/millstream.yaml", "../examples/upper/pipeline.yaml"].map(PathBuf::from);
+    let texts: Vec<_> = manifests().iter().chain(&examples).map(|path| fs::read(path).unwrap()).collect();
+    let lines: Vec<_> = texts.iter().flat_map(|text| text.split_inclusive(|byte| *byte == b'\n')).collect();
+    let (mut sound, mut wrong) = (0, 0);
+    for mut random in damage::tries(1_500) {
+        let mut text = random.choice(&texts).unwrap().clone();
+        if text.len() > 20_000 {
+            continue;
+        }
+        match random.u8(0..3) {
+            0 => {
+                // A line of another, in the place of one of its own.
+                let mut own: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').collect();
+                if let Some(line) = random.choice(&mut own) {
+                    *line = random.choice(&lines).unwrap();
+                }
+                text = own.concat();
+            }
+            1 => damage::harm(&mut random, &mut text),
+            _ => {
+                let at = random.usize(0..=text.len());
+                let piece = random
+                    .choice([&b"\t"[..], b": ", b"- ", b"[", b"}", b"'", b"\n\n", b"&a ", b"*a", b"1e999"])
+                    .unwrap();
+                text.splice(at..at, piece.iter().copied());
+            }
+        }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let started = Instant::now();
+        let reading = read_text(&text);
+        for at in reading.report.places() {
+            assert!(text.get(at.clone()).is_some(), "{at:?} of {} bytes:\n{text}", text.len());
+        }
+        match reading.finish() {
+            Ok(_) => sound += 1,
+            Err(report) => {
+                wrong += 1;
+                assert!(report.mistakes() > 0 && report.render(Some(80)).len() > 10, "{text}");
+            }
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}:\n{text}", started.elapsed());
+    }
+    assert!(sound > 20 && wrong > 100, "{sound} sound, {wrong} wrong");
 }
 
 #[test]

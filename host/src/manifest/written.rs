@@ -291,6 +291,14 @@ pub(super) struct Limits {
     pub(super) outputs: Option<Count<1, 1_000_000>>,
     /// How large they may be together, from `1KiB` to `1GiB`. Default: `8MiB`.
     pub(super) output_bytes: Option<Bytes<1024, { 1 << 30 }>>,
+    /// What the module may ask of the host for one record, such as a value of its configuration, a line for the log or
+    /// anything of WASI. Default: 100000.
+    pub(super) host_calls: Option<Count<1, 100_000_000>>,
+    /// Lines that it may write to the log for one record, from 0 to 1000; in a second ten times that. What is over is
+    /// counted. Default: 20.
+    pub(super) log_lines: Option<Count<0, 1000>>,
+    /// How large the module's file may be, from `1KiB` to `1GiB`. Default: `128MiB`.
+    pub(super) module_size: Option<Bytes<1024, { wasm::MODULE_SIZE }>>,
     /// CPU time that compiling the module may take, from `1s` to `1h`. Default: `5m`.
     pub(super) compile_time: Option<Millis<1000, 3_600_000>>,
     /// Memory that compiling the module may take, from `512MiB` to `64GiB`. Default: `2GiB`.
@@ -308,6 +316,9 @@ impl Limits {
             time: self.time.map_or(default.time, Duration::from),
             outputs: self.outputs.map_or(default.outputs, Count::get),
             output_bytes: self.output_bytes.map_or(default.output_bytes, |size| size.0),
+            host_calls: self.host_calls.map_or(default.host_calls, Count::get),
+            log_lines: self.log_lines.map_or(default.log_lines, Count::get),
+            module_size: self.module_size.map_or(default.module_size, |size| size.0),
             compile: wasm::CompileLimits {
                 time: self.compile_time.map_or(default.compile.time, Duration::from),
                 memory: self.compile_memory.map_or(default.compile.memory, |size| size.0),

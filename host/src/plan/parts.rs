@@ -217,8 +217,8 @@ impl Surroundings<'_> {
 
 /// An output to a topic of which this is known.
 pub(crate) fn output(name: &str, topic: &str, facts: &TopicFacts) -> Output {
-    let Rules { partitions, largest, compacted, ahead } = Rules::of(facts);
-    Output { name: name.to_owned(), topic: topic.to_owned(), partitions, largest, compacted, ahead }
+    let Rules { partitions, largest, compacted, ahead, keeps } = Rules::of(facts);
+    Output { name: name.to_owned(), topic: topic.to_owned(), partitions, largest, compacted, ahead, keeps }
 }
 
 fn topics_of(ports: &[Port]) -> Vec<String> {

@@ -106,7 +106,8 @@ fn shape(manifest: &Manifest, there: &BTreeMap<String, TopicFacts>, name: &str) 
     let inputs: Vec<_> = writers.iter().flat_map(|stage| &stage.inputs).map(|port| there.get(&port.topic)).collect();
     let known = || inputs.iter().flatten();
     let mut config = BTreeMap::new();
-    if writers.iter().any(|stage| buries(stage, name)) {
+    let has_brokers_time = writers.iter().any(|stage| buries(stage, name));
+    if has_brokers_time {
         let room = known().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST);
         let room = room.saturating_add(LETTER_HEADROOM).min(i32::MAX as usize);
         config.insert("retention.ms".into(), "-1".into());
@@ -114,20 +115,21 @@ fn shape(manifest: &Manifest, there: &BTreeMap<String, TopicFacts>, name: &str) 
         config.insert("max.message.bytes".into(), room.to_string());
     }
     let partitions = known().map(|facts| facts.partitions).max();
-    let topic = NewTopic { name: name.to_owned(), partitions, replication: None, config };
+    let topic = NewTopic { name: name.to_owned(), partitions, replication: None, config, has_brokers_time };
     (topic, inputs.iter().all(Option::is_some))
 }
 
 /// Of a position only the last counts, so the topic is compacted; one partition gives it one holder.
 pub fn position_topic(name: &str) -> NewTopic {
     let config = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-    NewTopic { name: name.to_owned(), partitions: Some(1), replication: None, config }
+    NewTopic { name: name.to_owned(), partitions: Some(1), replication: None, config, has_brokers_time: false }
 }
 
 /// A declared topic, as it says; dead letters stay for ever unless it says otherwise.
 fn declared(manifest: &Manifest, name: &str, topic: &manifest::Topic) -> NewTopic {
     let mut config = topic.config.clone();
-    if manifest.stages.iter().any(|stage| stage.dead_letter == name) {
+    let has_brokers_time = manifest.stages.iter().any(|stage| stage.dead_letter == name);
+    if has_brokers_time {
         config.entry("retention.ms".into()).or_insert_with(|| "-1".into());
         config.entry("cleanup.policy".into()).or_insert_with(|| "delete".into());
     }
@@ -136,7 +138,7 @@ fn declared(manifest: &Manifest, name: &str, topic: &manifest::Topic) -> NewTopi
         config.entry("cleanup.policy".into()).or_insert_with(|| "compact".into());
         partitions = partitions.or(Some(1));
     }
-    NewTopic { name: name.to_owned(), partitions, replication: topic.replication, config }
+    NewTopic { name: name.to_owned(), partitions, replication: topic.replication, config, has_brokers_time }
 }
 
 fn differences(name: &str, topic: &manifest::Topic, facts: &TopicFacts) -> Vec<String> {
@@ -218,6 +220,7 @@ mod tests {
             let config: Vec<_> = topic.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             let room = (DEFAULT_LARGEST + LETTER_HEADROOM).to_string();
             let expected = [("cleanup.policy", "delete"), ("max.message.bytes", &room), ("retention.ms", "-1")];
+            assert!(topic.has_brokers_time, "{}", topic.name);
             assert_eq!(config, expected, "{}", topic.name);
         }
     }

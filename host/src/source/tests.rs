@@ -51,6 +51,7 @@ fn source(answers: impl Into<VecDeque<Result<Polled, PollFailed>>>) -> (Source, 
         largest: 2000,
         compacted,
         ahead: None,
+        keeps: None,
     };
     let settings = SourceSettings {
         source: "numbers".into(),

@@ -114,6 +114,7 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::damage;
 
     fn header(name: &str, value: &str) -> Header {
         Header { name: name.into(), value: Some(value.into()) }
@@ -169,6 +170,36 @@ mod tests {
         for headers in [Vec::new(), vec![header("a", "1")], without("pipeline"), without("topic"), wrong] {
             assert_eq!(Letter::read(&headers), None, "{headers:?}");
         }
+    }
+
+    /// Whoever may write to the topic may write anything there.
+    #[test]
+    fn headers_of_any_kind_are_a_letter_or_none() {
+        let names = letter("price").into_iter().map(|header| header.name).collect::<Vec<_>>();
+        let mut letters = 0;
+        for mut random in damage::tries(20_000) {
+            let mut headers = [letter("first"), letter("second")].concat();
+            headers.truncate(random.usize(13..=26));
+            for _ in 0..random.usize(0..4) {
+                let at = random.usize(0..headers.len());
+                match random.u8(0..5) {
+                    0 => drop(headers.remove(at)),
+                    1 => headers[at].value = damage::maybe(&mut random, 30),
+                    2 => headers[at].name = random.choice(&names).unwrap().clone(),
+                    3 => headers.insert(at, Header { name: PREFIX.into(), value: damage::maybe(&mut random, 30) }),
+                    _ => {
+                        let mut value = headers[at].value.take().unwrap_or_default();
+                        damage::harm(&mut random, &mut value);
+                        headers[at].value = Some(value);
+                    }
+                }
+            }
+            let Some((letter, own)) = Letter::read(&headers) else { continue };
+            letters += 1;
+            assert!(!own.is_empty() && headers[own].iter().all(|header| header.name.starts_with(PREFIX)));
+            assert!(!letter.topic.is_empty() && letter.why().starts_with(&letter.kind) && !letter.place().is_empty());
+        }
+        assert!(letters > 5000, "only {letters} were letters");
     }
 
     #[test]

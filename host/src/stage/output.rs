@@ -5,7 +5,12 @@ use crate::{
     record::{HeaderEdit, Reason, Record},
     transport::{Outgoing, log::Rules},
 };
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    rc::Rc,
+    time::Duration,
+};
 
 /// A topic that a guest writes, and what its broker would refuse to take.
 #[derive(Clone, Debug)]
@@ -22,12 +27,14 @@ pub struct Output {
     pub compacted: bool,
     /// How far ahead of the present a timestamp may be.
     pub ahead: Option<Duration>,
+    /// For how long it keeps a record, by the record's own time.
+    pub keeps: Option<Duration>,
 }
 
 impl Output {
     fn rules(&self) -> Rules {
-        let Output { partitions, largest, compacted, ahead, .. } = *self;
-        Rules { partitions, largest, compacted, ahead }
+        let Output { partitions, largest, compacted, ahead, keeps, .. } = *self;
+        Rules { partitions, largest, compacted, ahead, keeps }
     }
 }
 
@@ -36,11 +43,16 @@ pub(crate) struct Router {
     clock: Rc<dyn Clock>,
     /// The present, when somebody last looked: what was not too late then is not too late now.
     seen_ms: Cell<i64>,
+    /// The present at the beginning: what a topic had forgotten then it has forgotten now.
+    began_ms: i64,
+    /// The topics of which it was said that they forget at once what is written to them.
+    forgetful: RefCell<BTreeSet<String>>,
 }
 
 impl Router {
     pub(crate) fn new(clock: Rc<dyn Clock>) -> Router {
-        Router { clock, seen_ms: Cell::new(i64::MIN) }
+        let began_ms = clock.wall_ms();
+        Router { clock, seen_ms: Cell::new(i64::MIN), began_ms, forgetful: RefCell::default() }
     }
 
     /// Which of these outputs a record goes to; why not, when that output would not take it. `inherited` is its
@@ -57,7 +69,23 @@ impl Router {
         let sent = outgoing(record, index, inherited);
         // How large the headers are that are kept, only the log knows.
         let objection = output.rules().objection(&output.topic, &sent, 0, |time| self.is_to_come(time));
+        if let (None, Some(keeps), Some(time)) = (&objection, output.keeps, sent.timestamp)
+            && time < self.began_ms.saturating_sub(i64::try_from(keeps.as_millis()).unwrap_or(i64::MAX))
+        {
+            self.warn_of(&output.topic, keeps);
+        }
         objection.map_or(Ok(index), Err)
+    }
+
+    /// Says once of a topic that what is written to it may be gone before anybody reads it.
+    #[cold]
+    fn warn_of(&self, topic: &str, keeps: Duration) {
+        if self.forgetful.borrow_mut().insert(topic.to_owned()) {
+            tracing::warn!(
+                "{topic} keeps records for {keeps:?}, by their own time, and what is written to it is older: it may be \
+                 deleted before it is read; give the topic a longer retention.ms, or the records a time of their own"
+            );
+        }
     }
 
     /// Looks at the clock only when it must: for each record that would cost as much as all other checks together.

@@ -145,7 +145,7 @@ impl Desk {
     pub fn prepare(&self, name: &str, bytes: Vec<u8>) -> Result<Prepared, Refused> {
         let mut kept = self.prepared()?;
         *kept = None;
-        let module = Module::of(Path::new(name), bytes.clone(), Kind::Stage);
+        let module = Module::of(self.settings.setup.limits.module_size, Path::new(name), bytes.clone(), Kind::Stage);
         let module = module.map_err(|error| self.refuse(None, name, error.to_string()))?;
         let named = Named { digest: module.digest().to_owned(), name: name.to_owned() };
         let refuse = |why: String| self.refuse(Some(&named), name, why);

@@ -261,6 +261,8 @@ pub struct Rules {
     pub compacted: bool,
     /// How far ahead of the present a timestamp may be.
     pub ahead: Option<Duration>,
+    /// For how long it keeps a record, by the record's own time.
+    pub keeps: Option<Duration>,
 }
 
 impl Rules {
@@ -275,14 +277,15 @@ impl Rules {
         let says = |key: &str, word: &str| facts.config.get(key).is_some_and(|value| value.contains(word));
         let largest = facts.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok());
         let ahead = facts.number("message.timestamp.after.max.ms").and_then(|ms| u64::try_from(ms).ok());
+        let keeps = facts.number("retention.ms").and_then(|ms| u64::try_from(ms).ok());
+        // Where the broker puts in its own time it does not look at ours.
+        let goes_by_ours = !says("message.timestamp.type", "LogAppendTime");
         Rules {
             partitions: facts.partitions,
             largest: largest.unwrap_or(Rules::DEFAULT_LARGEST),
             compacted: says("cleanup.policy", "compact"),
-            // Where the broker puts in its own time it does not look at ours.
-            ahead: ahead
-                .filter(|ms| *ms < i64::MAX as u64 && !says("message.timestamp.type", "LogAppendTime"))
-                .map(Duration::from_millis),
+            ahead: ahead.filter(|ms| *ms < i64::MAX as u64 && goes_by_ours).map(Duration::from_millis),
+            keeps: keeps.filter(|_| goes_by_ours && says("cleanup.policy", "delete")).map(Duration::from_millis),
         }
     }
 
@@ -296,7 +299,7 @@ impl Rules {
         is_to_come: impl FnOnce(i64) -> bool,
     ) -> Option<Reason> {
         let reason = |code: &str, message| Some(Reason { code: Some(code.into()), message });
-        let Rules { partitions, largest, compacted, ahead } = *self;
+        let Rules { partitions, largest, compacted, ahead, .. } = *self;
         if let Some(partition) = record.partition.filter(|partition| *partition >= partitions) {
             return reason("unknown-partition", format!("{topic} has no partition {partition}, it has {partitions}"));
         }
@@ -333,6 +336,8 @@ pub struct NewTopic {
     pub replication: Option<u16>,
     /// Its configuration.
     pub config: BTreeMap<String, String>,
+    /// A broker is to put in its own time: it refuses a record whose writer has a clock that is an hour ahead.
+    pub has_brokers_time: bool,
 }
 
 impl NewTopic {

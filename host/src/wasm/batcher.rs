@@ -351,3 +351,155 @@ fn u32_at(raw: &[u8], at: usize) -> u32 {
 fn u64_at(raw: &[u8], at: usize) -> u64 {
     u64::from(u32_at(raw, at)) | u64::from(u32_at(raw, at + 4)) << 32
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::damage;
+    use fastrand::Rng;
+
+    /// An answer as a guest's memory has it, and what it says; the numbers that point into that memory are any.
+    #[derive(Default)]
+    struct Memory {
+        bytes: Vec<u8>,
+    }
+
+    impl Memory {
+        fn option(raw: &mut [u8], at: usize, bytes: Option<&[u8]>) {
+            if let Some(bytes) = bytes {
+                raw[at] = 1;
+                raw[at + 8..at + 12].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+            }
+        }
+
+        fn records(&mut self, records: &[Record]) {
+            self.bytes.extend_from_slice(&0_u32.to_le_bytes());
+            self.bytes.extend_from_slice(&(records.len() as u32).to_le_bytes());
+            records.iter().for_each(|record| self.record(record));
+        }
+
+        fn record(&mut self, record: &Record) {
+            let (kind, headers) = match &record.headers {
+                HeaderEdit::Keep => (0, &[][..]),
+                HeaderEdit::Add(headers) => (1, &headers[..]),
+                HeaderEdit::Replace(headers) => (2, &headers[..]),
+            };
+            let mut raw = [0; 72];
+            Self::option(&mut raw, 0, record.key.as_deref());
+            Self::option(&mut raw, 12, record.value.as_deref());
+            raw[24] = kind;
+            raw[32..36].copy_from_slice(&(headers.len() as u32).to_le_bytes());
+            Self::option(&mut raw, 36, record.output.as_deref().map(str::as_bytes));
+            if let Some(partition) = record.partition {
+                raw[48] = 1;
+                raw[52..56].copy_from_slice(&partition.to_le_bytes());
+            }
+            if let Some(timestamp) = record.timestamp {
+                raw[56] = 1;
+                raw[64..72].copy_from_slice(&timestamp.to_le_bytes());
+            }
+            self.bytes.extend_from_slice(&raw);
+            [&record.key, &record.value].into_iter().flatten().for_each(|bytes| self.bytes.extend_from_slice(bytes));
+            for Header { name, value } in headers {
+                let mut raw = [0; 20];
+                raw[4..8].copy_from_slice(&(name.len() as u32).to_le_bytes());
+                Self::option(&mut raw, 8, value.as_deref());
+                self.bytes.extend_from_slice(&raw);
+                self.bytes.extend_from_slice(name.as_bytes());
+                self.bytes.extend_from_slice(value.as_deref().unwrap_or_default());
+            }
+            self.bytes.extend_from_slice(record.output.as_deref().unwrap_or_default().as_bytes());
+        }
+
+        fn rejects(&mut self, code: Option<&str>, message: &str) {
+            self.bytes.extend_from_slice(&1_u32.to_le_bytes());
+            let mut raw = [0; 48];
+            Self::option(&mut raw, 8, code.map(str::as_bytes));
+            raw[24..28].copy_from_slice(&(message.len() as u32).to_le_bytes());
+            self.bytes.extend_from_slice(&raw);
+            self.bytes.extend_from_slice(code.unwrap_or_default().as_bytes());
+            self.bytes.extend_from_slice(message.as_bytes());
+        }
+    }
+
+    fn text(random: &mut Rng) -> String {
+        String::from_utf8_lossy(&damage::bytes(random, 12)).into_owned()
+    }
+
+    fn record(random: &mut Rng) -> Record {
+        let headers: Vec<_> =
+            (0..random.usize(0..3)).map(|_| Header { name: text(random), value: damage::maybe(random, 12) }).collect();
+        Record {
+            key: damage::maybe(random, 30),
+            value: damage::maybe(random, 30),
+            headers: match random.u8(0..3) {
+                0 => HeaderEdit::Keep,
+                1 => HeaderEdit::Add(headers),
+                _ => HeaderEdit::Replace(headers),
+            },
+            output: random.bool().then(|| text(random)),
+            partition: random.bool().then(|| random.u32(..)),
+            timestamp: random.bool().then(|| random.i64(..)),
+        }
+    }
+
+    /// Answers at random: as bytes, and in words.
+    fn answers(random: &mut Rng) -> (Vec<u8>, Vec<String>) {
+        let (mut memory, mut said) = (Memory::default(), Vec::new());
+        for _ in 0..random.usize(1..5) {
+            if random.u8(0..4) == 0 {
+                let (code, message) = (random.bool().then(|| text(random)), text(random));
+                memory.rejects(code.as_deref(), &message);
+                said.push(show(&Err(Failure::Reject(Reason { code, message }))));
+            } else {
+                let records: Vec<_> = (0..random.usize(0..4)).map(|_| record(random)).collect();
+                memory.records(&records);
+                said.push(show(&Ok(records)));
+            }
+        }
+        (memory.bytes, said)
+    }
+
+    fn show(answer: &Result<Vec<Record>, Failure>) -> String {
+        format!("{answer:?}")
+    }
+
+    #[test]
+    fn what_a_guest_answers_is_read_as_it_stands() {
+        for mut random in damage::tries(5_000) {
+            let (bytes, said) = answers(&mut random);
+            let mut read = Answers::new(bytes);
+            for expected in &said {
+                assert_eq!(&show(&read.next().unwrap().unwrap_or_else(|Unusable| panic!("{expected}"))), expected);
+            }
+            assert!(read.next().is_none());
+        }
+    }
+
+    /// A guest's memory holds what it likes.
+    #[test]
+    fn bytes_of_any_kind_are_an_answer_or_none() {
+        let mut good = 0;
+        for mut random in damage::tries(30_000) {
+            let mut bytes = match random.u8(0..8) {
+                0 => damage::bytes(&mut random, 300),
+                _ => answers(&mut random).0,
+            };
+            damage::harm(&mut random, &mut bytes);
+            let mut read = Answers::new(bytes.clone());
+            // The first that is of no use is the last that is looked at.
+            while let Some(Ok(answer)) = read.next() {
+                good += 1;
+                let Ok(records) = answer else { continue };
+                assert!(records.capacity() <= bytes.len() / 72, "{} records", records.capacity());
+                for record in records {
+                    let (HeaderEdit::Add(headers) | HeaderEdit::Replace(headers)) = record.headers else { continue };
+                    assert!(headers.capacity() <= bytes.len() / 20, "{} headers", headers.capacity());
+                }
+            }
+            assert!(read.at <= bytes.len());
+        }
+        assert!(good > 5_000, "only {good} were answers");
+    }
+}

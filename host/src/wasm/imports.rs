@@ -16,7 +16,7 @@ use crate::{
 use fragile::Fragile;
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use wasmtime::{
-    Engine, Result,
+    Engine, EngineWeak, Result,
     component::{HasSelf, Linker},
 };
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
@@ -41,6 +41,10 @@ pub(super) struct Host {
     own: Fragile<Own>,
     clock: Clock,
     ahead: Option<Ahead>,
+    /// What the guest asked of the host in this call.
+    calls: u32,
+    /// To have the guest looked at before the next tick.
+    engine: EngineWeak,
     /// Made at the first call that needs it: most guests make none.
     wasi: Option<Box<Wasi>>,
     last_words: Option<String>,
@@ -108,12 +112,14 @@ impl Own {
 }
 
 impl Host {
-    pub(super) fn new(shared: Rc<Shared>, memory: Memory, limits: Limits, ticks: Ticks) -> Self {
+    pub(super) fn new(shared: Rc<Shared>, memory: Memory, limits: Limits, ticks: Ticks, engine: &Engine) -> Self {
         Self {
             memory,
             own: Fragile::new(Own { shared, hand: None }),
             clock: Clock { limits, ticks, stopwatch: Stopwatch::default() },
             ahead: None,
+            calls: 0,
+            engine: engine.weak(),
             wasi: None,
             last_words: None,
         }
@@ -135,13 +141,19 @@ impl Host {
 
     fn begin_record(&mut self) {
         self.clock.stopwatch.reset();
+        self.calls = 0;
         self.last_words = None;
     }
 
     /// In a call with several records, this one behind the first is next: its time and its lines are its own. Says how
     /// many to go on with: none when the call has lasted for long enough, as it is not to hold up a commit, or when the
     /// instance is worn.
-    fn next(&mut self, index: u32) -> u32 {
+    fn next(&mut self, index: u32) -> std::result::Result<u32, Exceeded> {
+        self.count_calls()?;
+        Ok(self.go_on(index))
+    }
+
+    fn go_on(&mut self, index: u32) -> u32 {
         let Some(ahead) = &mut self.ahead else { return 0 };
         let first = ahead.first;
         if index > 0 {
@@ -179,7 +191,33 @@ impl Host {
 
     /// Looks at the clocks at a tick.
     pub(super) fn tick(&mut self) -> std::result::Result<(), Exceeded> {
+        self.count_calls()?;
         self.clock.stopwatch.check(&self.clock.limits, self.clock.ticks.now())
+    }
+
+    /// The guest asks for something. That costs an addition: what a guest may be told cannot always end it, so the one
+    /// call too many has it looked at where it goes on, as at a tick.
+    fn asked(&mut self) -> &mut Self {
+        self.calls = self.calls.saturating_add(1);
+        if self.calls == self.clock.limits.host_calls.saturating_add(1) {
+            self.look_soon();
+        }
+        self
+    }
+
+    #[cold]
+    fn look_soon(&self) {
+        if let Some(engine) = self.engine.upgrade() {
+            engine.increment_epoch();
+        }
+    }
+
+    /// Whether the guest kept to its limit of host calls.
+    pub(super) fn count_calls(&self) -> std::result::Result<(), Exceeded> {
+        match self.clock.limits.host_calls {
+            limit if self.calls > limit => Err(Exceeded::HostCalls(limit)),
+            _ => Ok(()),
+        }
     }
 
     /// The error that the guest wrote to its log last.
@@ -189,10 +227,12 @@ impl Host {
 
     /// WASI's part of the host, and the time it may take.
     pub(super) fn wasi(&mut self) -> (&mut Wasi, &mut Clock) {
+        self.asked();
         let own = &self.own;
+        let lines = self.clock.limits.log_lines;
         let made = || {
             let shared = &own.get().shared;
-            Box::new(Wasi::new(&shared.stage, &shared.allowed))
+            Box::new(Wasi::new(&shared.stage, &shared.allowed, lines))
         };
         (self.wasi.get_or_insert_with(made), &mut self.clock)
     }
@@ -211,12 +251,14 @@ impl Host {
 pub(super) fn linker(engine: &Engine) -> Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     types::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
-    context::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
-    config::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
-    log::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)?;
-    wasmtime_wasi_config::add_to_linker(&mut linker, |host| WasiConfig::new(&host.own.get().shared.wasi_config))?;
+    context::add_to_linker::<_, HasSelf<Host>>(&mut linker, Host::asked)?;
+    config::add_to_linker::<_, HasSelf<Host>>(&mut linker, Host::asked)?;
+    log::add_to_linker::<_, HasSelf<Host>>(&mut linker, Host::asked)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |host| {
+        WasiConfig::new(&host.asked().own.get().shared.wasi_config)
+    })?;
     wasi::add_to_linker(&mut linker)?;
-    linker.root().func_wrap(batcher::NEXT, |mut host, (index,): (u32,)| Ok((host.data_mut().next(index),)))?;
+    linker.root().func_wrap(batcher::NEXT, |mut host, (index,): (u32,)| Ok((host.data_mut().next(index)?,)))?;
     Ok(linker)
 }
 

@@ -95,7 +95,7 @@ impl<W: World> Life<W> {
     pub(super) fn begin(compiled: &Compiled, setup: Setup) -> Result<Self, OpenError> {
         let Setup { stage, inputs, mut config, limits, allowed, .. } = setup;
         config.sort();
-        let log = RefCell::new(GuestLog::new());
+        let log = RefCell::new(GuestLog::new(limits.log_lines));
         let wasi_config = config.iter().cloned().collect();
         let shared = Rc::new(Shared { stage, inputs, config, wasi_config, allowed, log });
         let mut life = Self { compiled: compiled.clone(), limits, shared, running: None, followed: 0 };
@@ -158,6 +158,8 @@ impl<W: World> Life<W> {
     ) -> Result<T, (Option<usize>, Spoilt)> {
         let called = call(&mut running.store, &running.world);
         let host = running.store.data_mut();
+        // It may have come to its end before anybody looked.
+        let called = called.and_then(|said| host.count_calls().map(|()| said).map_err(Into::into));
         let at = host.end(called.is_ok());
         match called {
             Ok(said) => {
@@ -192,7 +194,8 @@ impl<W: World> Life<W> {
     fn store(&self) -> Store<Host> {
         let (limits, batches) = (self.limits, self.compiled.batches());
         let memory = Memory::new(limits.memory, if batches { batcher::MEMORY } else { 0 });
-        let host = Host::new(self.shared.clone(), memory, limits, self.compiled.ticks().clone());
+        let host =
+            Host::new(self.shared.clone(), memory, limits, self.compiled.ticks().clone(), self.compiled.pre().engine());
         let mut store = Store::new(self.compiled.pre().engine(), host);
         store.limiter(|host| &mut host.memory);
         // The answers to several records are taken over in one piece, each is looked at when it is read.

@@ -12,6 +12,9 @@ use wasmtime::ResourceLimiter;
 /// How many times its CPU time a call may take on the clock on the wall.
 const WALL: u32 = 10;
 
+/// Bytes of the largest module's file that any manifest may allow.
+pub const MODULE_SIZE: u64 = 1 << 30;
+
 /// The headers of an output that are reckoned with, before their own size counts.
 const HEADERS: usize = 16;
 
@@ -30,6 +33,12 @@ pub struct Limits {
     pub outputs: u32,
     /// Bytes of keys, values and headers in all that comes of one record.
     pub output_bytes: u64,
+    /// What a guest may ask of the host in one call: its log, its configuration, and all of WASI.
+    pub host_calls: u32,
+    /// Lines that one call may write to the log; ten times that an instance in a second.
+    pub log_lines: u32,
+    /// Bytes of the module's file.
+    pub module_size: u64,
     /// What it may cost to compile the module.
     pub compile: CompileLimits,
 }
@@ -57,6 +66,9 @@ impl Default for Limits {
             time: Duration::from_millis(250),
             outputs: 1000,
             output_bytes: 8 << 20,
+            host_calls: 100_000,
+            log_lines: 20,
+            module_size: 128 << 20,
             compile: CompileLimits::default(),
         }
     }
@@ -113,6 +125,8 @@ pub(super) enum Exceeded {
     Outputs { given: u64, limit: u32 },
     #[error("gave {} of output, and its limit is {}", Bytes(*.given), Bytes(*.limit))]
     OutputBytes { given: u64, limit: u64 },
+    #[error("asked more of the host than its limit of {}", count(u64::from(*.0), "call"))]
+    HostCalls(u32),
     #[error("gave far more than its limits of {} and {} of output", count(u64::from(*.outputs), "record"), Bytes(*.bytes))]
     Transfer { outputs: u32, bytes: u64 },
 }
@@ -125,6 +139,7 @@ impl Exceeded {
             Self::Time(_) => "time-limit",
             Self::WallTime(_) => "wall-time-limit",
             Self::Stack => "stack-limit",
+            Self::HostCalls(_) => "host-call-limit",
             Self::Outputs { .. } => "output-limit",
             Self::OutputBytes { .. } | Self::Transfer { .. } => "output-bytes-limit",
         }

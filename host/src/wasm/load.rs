@@ -4,7 +4,7 @@
 use super::{
     failure::clean,
     interface::{COMPATIBLE, Fit, Interface, Kind, VERSION, is_newer, newest},
-    limits::Bytes,
+    limits::{Bytes, Limits},
     preview1, wasi,
 };
 use crate::text::hex;
@@ -21,9 +21,6 @@ use wit_parser::Resolve;
 
 /// The WIT package, as guests are made from it.
 const WIT: &str = include_str!("../../../wit/stage.wit");
-
-/// The largest file that is read: a compiler's time and memory grow with it.
-const FILE_BYTES: u64 = 128 << 20;
 
 const MAGIC: [u8; 4] = *b"\0asm";
 
@@ -55,8 +52,8 @@ pub enum LoadError {
     Unreadable { path: PathBuf, why: io::Error },
     #[error("{} is empty: build the module again", .path.display())]
     Empty { path: PathBuf },
-    #[error("{} has more than {}, the most a module may have: strip its debug information", .path.display(), Bytes(FILE_BYTES))]
-    TooLarge { path: PathBuf },
+    #[error("{} has more than {}, the most that it may have: strip its debug information, or `limits: {{module-size: …}}` gives it more", .path.display(), Bytes(*.limit))]
+    TooLarge { path: PathBuf, limit: u64 },
     #[error("{} is text, not a WebAssembly module: name the .wasm file that the build makes", .path.display())]
     Text { path: PathBuf },
     #[error("{} is not a WebAssembly module: name the .wasm file that the build makes", .path.display())]
@@ -88,16 +85,23 @@ pub enum LoadError {
 }
 
 impl Module {
-    /// Reads a file and finds out whether it is of this kind. Nothing is compiled yet.
+    /// Reads a file, of the size that any may have, and finds out whether it is of this kind. Nothing is compiled yet.
     pub fn load(path: &Path, kind: Kind) -> Result<Self, LoadError> {
-        Self::of(path, read(path)?, kind)
+        Self::load_within(Limits::default().module_size, path, kind)
+    }
+
+    /// The same of a file with so many bytes at most.
+    pub fn load_within(limit: u64, path: &Path, kind: Kind) -> Result<Self, LoadError> {
+        Self::of(limit, path, read(path, limit)?, kind)
     }
 
     /// The same of what was read already: the path is what messages name.
-    pub fn of(path: &Path, bytes: Vec<u8>, kind: Kind) -> Result<Self, LoadError> {
+    pub fn of(limit: u64, path: &Path, bytes: Vec<u8>, kind: Kind) -> Result<Self, LoadError> {
         let path = path.to_path_buf();
-        if bytes.is_empty() {
-            return Err(LoadError::Empty { path });
+        match bytes.len() as u64 {
+            0 => return Err(LoadError::Empty { path }),
+            size if size > limit => return Err(LoadError::TooLarge { path, limit }),
+            _ => {}
         }
         let digest = hex(&Sha256::digest(&bytes));
         let interface = interface(&path, &bytes)?;
@@ -179,7 +183,7 @@ impl Module {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
     let failed = |why: io::Error| match why.kind() {
         io::ErrorKind::NotFound => LoadError::Missing { path: path.into() },
         _ => LoadError::Unreadable { path: path.into(), why },
@@ -188,12 +192,8 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
         return Err(LoadError::Folder { path: path.into() });
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
-    match bytes.len() as u64 {
-        0 => Err(LoadError::Empty { path: path.into() }),
-        size if size > FILE_BYTES => Err(LoadError::TooLarge { path: path.into() }),
-        _ => Ok(bytes),
-    }
+    File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)).map_err(failed)?;
+    Ok(bytes)
 }
 
 fn interface(path: &Path, bytes: &[u8]) -> Result<Interface, LoadError> {

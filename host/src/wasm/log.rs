@@ -9,10 +9,8 @@ use std::{
 
 /// The longest line, before it is escaped.
 pub(super) const LINE_BYTES: usize = 1024;
-/// Lines that one call may write: for a record, or in a poll.
-pub(super) const LINES_A_CALL: u32 = 20;
-/// Lines that one instance may write in a second.
-const LINES_A_SECOND: u32 = 200;
+/// How many times the lines of a call an instance may write in a second.
+const CALLS_A_SECOND: u32 = 10;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,6 +26,8 @@ pub(super) struct Place<'a> {
 
 /// Counts what a guest writes.
 pub(super) struct GuestLog {
+    /// Lines that one call may write: for a record, or in a poll.
+    lines_a_call: u32,
     call: u32,
     second: u32,
     since: Instant,
@@ -48,8 +48,8 @@ struct Line {
 }
 
 impl GuestLog {
-    pub(super) fn new() -> Self {
-        Self { call: 0, second: 0, since: Instant::now(), dropped: 0, told: None, held: None }
+    pub(super) fn new(lines_a_call: u32) -> Self {
+        Self { lines_a_call, call: 0, second: 0, since: Instant::now(), dropped: 0, told: None, held: None }
     }
 
     /// From now on lines wait, until it is known which records are done.
@@ -73,7 +73,7 @@ impl GuestLog {
         if self.since.elapsed() >= SECOND {
             (self.since, self.second) = (Instant::now(), 0);
         }
-        if self.call >= LINES_A_CALL || self.second >= LINES_A_SECOND {
+        if self.call >= self.lines_a_call || self.second >= self.lines_a_second() {
             self.dropped += 1;
             return;
         }
@@ -85,6 +85,10 @@ impl GuestLog {
             }
             _ => event(stage, place, level, &escaped(message)),
         }
+    }
+
+    fn lines_a_second(&self) -> u32 {
+        self.lines_a_call.saturating_mul(CALLS_A_SECOND)
     }
 
     /// Another record comes within a call: it has lines of its own.
@@ -112,8 +116,8 @@ impl GuestLog {
             self.told = Some(Instant::now());
             tracing::warn!(
                 target: "guest", stage,
-                "{} dropped: a call may write {LINES_A_CALL}, an instance {LINES_A_SECOND} a second",
-                count(dropped, "line")
+                "{} dropped: a call may write {}, an instance {} a second",
+                count(dropped, "line"), self.lines_a_call, self.lines_a_second()
             );
         }
     }

@@ -36,7 +36,7 @@ pub use engine::{Compiled, Engine};
 pub use http::{Site, Sites};
 pub use instance::{Input, OpenError, Setup};
 pub use interface::Kind;
-pub use limits::{CompileLimits, Limits};
+pub use limits::{CompileLimits, Limits, MODULE_SIZE};
 pub use load::{LoadError, Module};
 pub use source::SourceInstance;
 pub use stage::Instance;

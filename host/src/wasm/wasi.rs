@@ -5,7 +5,7 @@
 use super::{
     http::{Http, Sites},
     imports::Host,
-    log::{LINE_BYTES, LINES_A_CALL, enabled},
+    log::{LINE_BYTES, enabled},
     waits,
 };
 use crate::record::log::Level;
@@ -148,8 +148,8 @@ pub(super) struct Wasi {
 }
 
 impl Wasi {
-    pub(super) fn new(stage: &str, allowed: &Allowed) -> Self {
-        let printed = Arc::<Mutex<Printed>>::default();
+    pub(super) fn new(stage: &str, allowed: &Allowed, lines_a_call: u32) -> Self {
+        let printed = Arc::new(Mutex::new(Printed::new(lines_a_call)));
         let stream = |stream| Stream { stream, printed: printed.clone() };
         let mut context = WasiCtx::builder();
         context
@@ -188,7 +188,8 @@ impl Wasi {
     pub(super) fn printed(&mut self) -> Printed {
         let mut printed = lock(&self.printed);
         printed.end_lines();
-        mem::take(&mut *printed)
+        let next = Printed::new(printed.most);
+        mem::replace(&mut *printed, next)
     }
 }
 
@@ -200,8 +201,9 @@ impl WasiView for Host {
 }
 
 /// What was printed since it was asked for last.
-#[derive(Default)]
 pub(super) struct Printed {
+    /// Lines that one call may write.
+    most: u32,
     pub(super) lines: Vec<(Level, String)>,
     /// Lines beyond those that one call may write.
     pub(super) dropped: u64,
@@ -213,6 +215,10 @@ pub(super) struct Printed {
 const STREAMS: [Level; 2] = [Level::Info, Level::Warn];
 
 impl Printed {
+    fn new(most: u32) -> Self {
+        Self { most, lines: Vec::new(), dropped: 0, open: Default::default() }
+    }
+
     fn write(&mut self, stream: usize, bytes: &[u8]) {
         if !enabled(STREAMS[stream]) {
             return;
@@ -239,7 +245,7 @@ impl Printed {
         let text = text.trim_end_matches('\r');
         match text.is_empty() {
             true => {}
-            false if self.lines.len() < LINES_A_CALL as usize => self.lines.push((STREAMS[stream], text.to_owned())),
+            false if self.lines.len() < self.most as usize => self.lines.push((STREAMS[stream], text.to_owned())),
             false => self.dropped += 1,
         }
         line.clear();
@@ -340,7 +346,7 @@ mod tests {
 
     #[test]
     fn nobody_gets_a_socket_or_an_address() {
-        let mut host = Alone(Wasi::new("trial", &Allowed::default()));
+        let mut host = Alone(Wasi::new("trial", &Allowed::default(), 20));
         let tcp = tcp_create_socket::Host::create_tcp_socket(&mut host.sockets(), IpAddressFamily::Ipv4);
         let udp = udp_create_socket::Host::create_udp_socket(&mut host.sockets(), IpAddressFamily::Ipv4);
         let network = host.sockets().instance_network().unwrap();

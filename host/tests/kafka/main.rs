@@ -24,6 +24,7 @@ mod storm;
 #[path = "../../src/transport/suite/mod.rs"]
 mod suite;
 mod support;
+mod surroundings;
 #[path = "../support/swaps.rs"]
 mod swapping;
 mod swaps;

@@ -38,6 +38,10 @@ fn modules_are_swapped_under_load_and_no_partition_changes_hands() {
     let mut host = run(&pipeline);
     let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_millis(1500) * swaps);
     host.until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
+    let group = format!("{}.copy", pipeline.name);
+    host.until("its workers share the partitions", Duration::from_secs(60), || kafka.is_shared_by(&group, 2));
+    // The last of them hears of it a moment later.
+    thread::sleep(Duration::from_secs(1));
     let rebalances = counted(&host, "millstream_rebalances_total");
     for module in MODULES.into_iter().cycle().take(swaps as usize) {
         judge(module, &swap(pipeline.folder.path(), &host, module.0), &host);

@@ -51,8 +51,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments, source: &Source, json: bool) -> Result<Exit> {
     if let Some(path) = &arguments.module {
-        // Else the manifest would be blamed for it.
-        Module::load(path, wasm::Kind::Stage).map_err(|error| wrong(error.to_string()))?;
+        // Else the manifest would be blamed for it. How large it may be is the stage's to say, below.
+        Module::load_within(wasm::MODULE_SIZE, path, wasm::Kind::Stage).map_err(|error| wrong(error.to_string()))?;
     }
     let only = vec![arguments.stage.clone()];
     let mut loaded = load(source, &Wishes { only, module: arguments.module.clone(), ..Wishes::default() })?;

@@ -107,6 +107,9 @@ pub(super) fn explain(cluster: &Cluster, error: KafkaError) -> anyhow::Error {
     }
 }
 
+/// Whose time a record has.
+const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+
 impl Topics for KafkaTopics {
     fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
         let metadata = self.admin.inner().fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
@@ -184,6 +187,9 @@ impl Topics for KafkaTopics {
         for (key, value) in &topic.config {
             new = new.set(key, value);
         }
+        if topic.has_brokers_time && !topic.config.contains_key(TIMESTAMP_TYPE) {
+            new = new.set(TIMESTAMP_TYPE, "LogAppendTime");
+        }
         match self.one(self.admin.create_topics([&new], &options()))? {
             None => Ok(true),
             Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
@@ -193,7 +199,16 @@ impl Topics for KafkaTopics {
                 Err(refused(code))
                     .with_context(|| format!("topic {} cannot be made with {}", topic.name, config.join(", ")))
             }
-            Some(code) => Err(refused(code)).with_context(|| format!("topic {} cannot be made", topic.name)),
+            Some(code) => {
+                let what = format!("topic {} cannot be made", topic.name);
+                Err(refused(code)).with_context(|| match code {
+                    // A topic that a user may not see is not there, for that user.
+                    RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+                        format!("{what}: make it, and allow this user to describe, read and write it")
+                    }
+                    _ => what,
+                })
+            }
         }
     }
 

@@ -160,7 +160,11 @@ impl Writer {
                                 .into(),
                         ),
                         RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                        | RDKafkaErrorCode::ClusterAuthorizationFailed => Answer::Forbidden(error.string()),
+                        | RDKafkaErrorCode::ClusterAuthorizationFailed => Answer::Forbidden(format!(
+                            "this user has no right to the transactional id {}: allow it to write and describe it, \
+                             best of all that begin so",
+                            self.settings.shared_writer.as_ref().unwrap_or(&self.settings.name)
+                        )),
                         _ => raw::answer(&error),
                     },
                     other => Answer::Fatal(other.to_string()),
@@ -334,7 +338,12 @@ impl Writer {
         match answer {
             Answer::Abort(text) => {
                 self.state = State::Open;
-                self.why_failed(text)
+                // The broker says this of all topics of the transaction together.
+                let is_forbidden = text.contains("Topic authorization failed");
+                let topics = || self.settings.outputs.join(", ");
+                let named = is_forbidden
+                    .then(|| format!("this user has no right to one of {}: allow it to write them", topics()));
+                self.why_failed(named.unwrap_or(text))
             }
             Answer::Fenced(text) => {
                 self.state = State::Closed;

@@ -140,12 +140,13 @@ impl Blob {
         }
         let base = (u64::from(word(5)) | u64::from(word(9)) << 32) as i64;
         let (span, count) = (word(13), word(17));
-        let start = (last + 1).checked_sub(span.into()).ok_or(Damage::Short)?;
+        let end = last.checked_add(1).ok_or(Damage::Short)?;
+        let start = end.checked_sub(span.into()).ok_or(Damage::Short)?;
         let mut offset = start;
         let mut slots = Vec::with_capacity((count as usize).min(data.len() / 5));
         let mut rest = Rest { data: &data, at: HEAD };
         for _ in 0..count {
-            offset += rest.number()?;
+            offset = offset.checked_add(rest.number()?).filter(|offset| *offset < end).ok_or(Damage::Short)?;
             let timestamp = base.wrapping_add(unzigzag(rest.number()?));
             let (key, value) = (rest.bytes()?, rest.bytes()?);
             let length = rest.number()?;
@@ -288,6 +289,7 @@ fn unzigzag(number: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::damage;
 
     fn content<'a>(timestamp: i64, key: Option<&'a [u8]>, value: Option<&'a [u8]>, headers: &'a [u8]) -> Content<'a> {
         Content { timestamp, key, value, headers }
@@ -333,6 +335,78 @@ mod tests {
         let blob = Blob::read(sealed.data, 308).unwrap();
         assert_eq!((blob.offset(0), blob.offset(1)), (2, 303));
         assert_eq!([0, 2, 3, 303, 304].map(|offset| blob.find(offset)), [0, 0, 1, 1, 2]);
+    }
+
+    /// Whatever a file holds, with a checksum that fits it: a record that is read lies within the blob, and takes no more
+    /// room than the blob has bytes for.
+    #[test]
+    fn bytes_of_any_kind_are_read_within_their_bounds() {
+        let mut good = 0;
+        for mut random in damage::tries(20_000) {
+            let mut draft = Draft::default();
+            for _ in 0..random.usize(0..6) {
+                let (key, value) = (damage::maybe(&mut random, 40), damage::maybe(&mut random, 40));
+                let mut headers = Vec::new();
+                for _ in 0..random.usize(0..3) {
+                    let (name, value) = (damage::bytes(&mut random, 8), damage::maybe(&mut random, 8));
+                    push_header(&mut headers, &name, value.as_deref());
+                }
+                let record = content(random.i64(..), key.as_deref(), value.as_deref(), &headers);
+                draft.push(random.u32(0..3), record);
+            }
+            let mut data = match draft.is_empty() {
+                true => damage::bytes(&mut random, 100),
+                false => draft.seal(random.u32(0..3)).data,
+            };
+            damage::harm(&mut random, &mut data);
+            if data.len() >= HEAD {
+                data[0] = VERSION;
+                let checksum = crc32c::crc32c(&data[CHECKED..]);
+                data[1..5].copy_from_slice(&checksum.to_le_bytes());
+            }
+            let last = random.choice([0, 3, 1000, u64::MAX - 1, u64::MAX]).unwrap();
+            let Ok(blob) = Blob::read(data.clone(), last) else { continue };
+            good += 1;
+            assert!(blob.slots.capacity() <= data.len() / 5, "{} slots of {} bytes", blob.slots.capacity(), data.len());
+            for index in 0..blob.len() {
+                let Content { key, value, headers, .. } = blob.content(index);
+                assert!((blob.base()..=last).contains(&blob.offset(index)));
+                let read = Headers::new(headers).map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
+                assert!(read.sum::<usize>() <= headers.len());
+                let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+                assert!(length(key) + length(value) + headers.len() <= data.len());
+            }
+        }
+        assert!(good > 1000, "only {good} were read at all");
+    }
+
+    #[test]
+    fn what_is_written_at_random_comes_back() {
+        for mut random in damage::tries(2_000) {
+            let (mut draft, mut written) = (Draft::default(), Vec::new());
+            let (mut next, first) = (0, random.u64(0..1 << 40));
+            for _ in 0..random.usize(1..20) {
+                let gap = random.u32(0..4);
+                let timestamp = if random.bool() { random.i64(..) } else { 1_700_000_000_000 + random.i64(0..1000) };
+                let (key, value) = (damage::maybe(&mut random, 300), damage::maybe(&mut random, 300));
+                let mut headers = Vec::new();
+                (0..random.usize(0..3)).for_each(|_| {
+                    push_header(&mut headers, &damage::bytes(&mut random, 9), damage::maybe(&mut random, 9).as_deref());
+                });
+                draft.push(gap, content(timestamp, key.as_deref(), value.as_deref(), &headers));
+                next += u64::from(gap);
+                written.push((first + next, timestamp, key, value, headers));
+                next += 1;
+            }
+            let sealed = draft.seal(random.u32(0..4));
+            let blob = Blob::read(sealed.data, first + u64::from(sealed.span) - 1).unwrap();
+            let read: Vec<_> = (0..blob.len()).map(|index| (blob.offset(index), blob.content(index))).collect();
+            assert_eq!((read.len(), blob.base()), (written.len(), first));
+            for ((offset, back), (at, timestamp, key, value, headers)) in read.iter().zip(&written) {
+                assert_eq!((offset, back.timestamp), (at, *timestamp));
+                assert_eq!((back.key, back.value, back.headers), (key.as_deref(), value.as_deref(), &headers[..]));
+            }
+        }
     }
 
     #[test]

@@ -369,6 +369,7 @@ fn stage_settings(settings: &Settings, (inputs, outputs): (&[u32], &[u32])) -> S
         largest: 1_000_000,
         compacted: false,
         ahead: None,
+        keeps: None,
     };
     let count = if settings.on_error.has_dead_letters() { OUTPUTS.len() } else { LETTERS };
     StageSettings {

@@ -75,6 +75,7 @@ pub(super) fn at_work(
         largest: 1_000_000,
         compacted: place == POSITIONS,
         ahead: None,
+        keeps: None,
     };
     let (commit_interval, partitions) = {
         let world = simulation.world.borrow();

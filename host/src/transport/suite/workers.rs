@@ -42,6 +42,7 @@ fn worker<L: Log>(log: &L, link: LinkSettings) -> Worker<L::Link> {
         largest: 1_000_000,
         compacted: false,
         ahead: None,
+        keeps: None,
     };
     let stage = stage::StageSettings {
         pipeline: "p".into(),

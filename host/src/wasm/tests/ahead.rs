@@ -267,6 +267,18 @@ fn each_record_has_twenty_lines() {
     assert!(lines.last().unwrap().starts_with("WARN 1 line dropped"), "{lines:?}");
 }
 
+#[test]
+fn each_record_has_its_own_host_calls() {
+    let limits = Limits { host_calls: 10, ..Limits::default() };
+    let mut trial = Stage::with(Setup { limits, ..setup() }).unwrap();
+    let over = "limit(host-call-limit) asked more of the host than its limit of 10 calls";
+    let said = Several::of(&["log 10", "log 10", "log 11", "log 10"]).say(&mut trial.0);
+    let shown: Vec<_> = said.iter().map(|said| said == over).collect();
+    assert_eq!(shown, [false, false, true, false], "{said:?}");
+    let few = ["config rate"; 100];
+    assert_eq!(Several::of(&few).say(&mut trial.0), ["k=2"; 100], "together they ask more");
+}
+
 /// A stage whose answer is this, for the words that a plain call has for it.
 #[test]
 fn an_answer_against_the_rules_fails_as_it_does_alone() {

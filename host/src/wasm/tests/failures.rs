@@ -154,6 +154,17 @@ fn output_bytes_are_counted() {
 }
 
 #[test]
+fn what_a_record_asks_of_the_host_is_counted() {
+    let mut trial = limited(Limits { host_calls: 30, ..Limits::default() });
+    let over = "limit(host-call-limit) asked more of the host than its limit of 30 calls";
+    for _ in 0..3 {
+        assert!(trial.says("log 30").starts_with("k="), "each record has its own");
+    }
+    fails(&mut trial, "log 31", over);
+    fails(&mut trial, "log 1000000", over);
+}
+
+#[test]
 fn what_is_far_over_a_limit_ends_before_it_is_copied() {
     let far = "limit(output-bytes-limit) gave far more than its limits of 1,000 records and 8MiB of output";
     fails(&mut Stage::trial(), "many 100000", far);

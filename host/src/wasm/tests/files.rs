@@ -1,8 +1,11 @@
 //! What is said about a file that is no stage, to the letter.
 
-use crate::wasm::{
-    Cache, Engine, Kind, Module,
-    fixture::{guest, stage},
+use crate::{
+    text::grouped,
+    wasm::{
+        Cache, Engine, Kind, Module,
+        fixture::{guest, stage},
+    },
 };
 use std::{fs, path::Path};
 
@@ -209,6 +212,16 @@ fn a_stage_is_a_stage() {
     let exports = ["millstream:stage/lifecycle@0.1.0", "millstream:stage/transformer@0.1.0"];
     assert_eq!(module.exports(), exports);
     assert!(module.imports().contains(&"millstream:stage/log@0.1.0".into()), "{:?}", module.imports());
+}
+
+#[test]
+fn a_file_is_as_large_as_it_may_be() {
+    let path = guest("upper");
+    let size = fs::metadata(&path).unwrap().len();
+    assert!(Module::load_within(size, &path, Kind::Stage).is_ok());
+    let error = Module::load_within(size - 1, &path, Kind::Stage).unwrap_err().to_string();
+    let bound = format!("upper.wasm has more than {} bytes, the most that it may have: ", grouped(size - 1));
+    assert!(error.contains(&bound) && error.ends_with("or `limits: {module-size: …}` gives it more"), "{error}");
 }
 
 #[test]

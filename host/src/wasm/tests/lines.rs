@@ -1,6 +1,9 @@
 //! A guest's log is the host's, but neither a flood nor a way to draw on a terminal.
 
-use crate::wasm::fixture::{One, Stage, lines, setup};
+use crate::wasm::{
+    Limits, Setup,
+    fixture::{One, Stage, lines, setup},
+};
 
 const MARK: &str = "stage=trial topic=orders-prod partition=3 offset=42";
 
@@ -29,6 +32,19 @@ fn a_record_writes_twenty_lines_and_the_rest_is_counted() {
     assert!(lines[19].starts_with("INFO line 20"), "{}", lines[19]);
     let dropped = "WARN 99,980 lines dropped: a call may write 20, an instance 200 a second stage=trial";
     assert_eq!(lines[20], dropped);
+}
+
+#[test]
+fn the_manifest_says_how_many_lines_a_record_writes() {
+    let limited = |log_lines, value: &str| {
+        let limits = Limits { log_lines, ..Limits::default() };
+        lines(|| Stage::with(Setup { limits, ..setup() }).unwrap().says(value)).1
+    };
+    let dropped = "WARN 2 lines dropped: a call may write 3, an instance 30 a second stage=trial";
+    assert_eq!(limited(3, "log 5")[3..], [dropped]);
+    assert_eq!(limited(1000, "log 1000").len(), 1000);
+    let silent = limited(0, "log 1");
+    assert_eq!(silent, ["WARN 1 line dropped: a call may write 0, an instance 0 a second stage=trial"]);
 }
 
 #[test]

@@ -107,6 +107,18 @@ fn what_is_printed_is_no_flood() {
 }
 
 #[test]
+fn what_is_asked_by_way_of_wasi_is_counted() {
+    let body = "(local $i i32)
+        (loop $again
+            (call $read (i32.const 1) (i32.const 560))
+            (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))";
+    let limited = |host_calls| Setup { limits: Limits { host_calls, ..Limits::default() }, ..setup() };
+    let over = "limit(host-call-limit) asked more of the host than its limit of 999 calls";
+    assert_eq!(says(&mut set_up(limited(999), "", body)), over);
+    assert_eq!(says(&mut set_up(limited(1010), "", body)), "nothing");
+}
+
+#[test]
 fn a_long_line_is_cut() {
     let body = "
         (memory.fill (i32.const 2048) (i32.const 120) (i32.const 2000))

@@ -56,6 +56,7 @@ impl Kafka {
             partitions: Some(partitions),
             replication: None,
             config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            has_brokers_time: false,
         };
         assert!(KafkaTopics::new(&self.cluster()).unwrap().create(&topic).unwrap(), "{name} was there already");
         // It is known to every client a moment later.

@@ -35,6 +35,7 @@ pub(super) fn topic(text: &str) -> NewTopic {
         partitions: Some(partitions.parse().unwrap()),
         replication: None,
         config: words.map(setting).collect(),
+        has_brokers_time: false,
     }
 }
 
