@@ -208,11 +208,12 @@ fn with_environment(command: clap::Command) -> clap::Command {
 }
 
 /// An empty variable counts as not given. So does a format that only the other direction knows, as one variable serves
-/// what goes in and what comes out.
+/// what goes in and what comes out; and so does `off` where a host is looked for, as a host itself is told by that variable.
 fn says_nothing(arg: &Arg, value: &OsStr) -> bool {
     let is_format = |text| InputFormat::from_str(text, false).is_ok() || OutputFormat::from_str(text, false).is_ok();
     let is_known = |text| arg.get_possible_values().iter().any(|format| format.matches(text, false));
     value.is_empty()
+        || (arg.get_id() == "admin" && matches!(arg.get_action(), ArgAction::Append) && value == "off")
         || (arg.get_id() == "format" && value.to_str().is_some_and(|text| is_format(text) && !is_known(text)))
 }
 

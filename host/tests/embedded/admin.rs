@@ -151,7 +151,7 @@ fn who_has_no_token_sees_health_alone() {
     fs::write(pipeline.path("token"), "swordfish\n").unwrap();
     let host = run(&pipeline, "--admin-token-file token");
     let address = host.admin();
-    assert_eq!(ask(&address, "GET", "/health/live", "").0, 200);
+    host.until("it is ready", Duration::from_secs(30), || ask(&address, "GET", "/health/ready", "").0 == 200);
     for token in
         ["", "Authorization: Bearer sword\r\n", "Authorization: swordfish\r\n", "Authorization: Basic swordfish\r\n"]
     {

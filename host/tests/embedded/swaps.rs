@@ -170,6 +170,7 @@ fn a_module_whose_file_changes_is_swapped_in() {
     }
     let swaps = || pipeline.says(&format!("swaps --admin {}", host.admin()));
     host.until("it stands", Duration::from_secs(30), || swaps().contains("is confirmed after"));
+    until_out(&pipeline, &host, 800);
     assert_eq!(writer(&pipeline, 399).as_deref(), Some("two"));
 }
 
