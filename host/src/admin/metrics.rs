@@ -4,7 +4,7 @@ use super::Admin;
 use crate::{
     clock::{Clock, SystemClock},
     plan::Work,
-    stage::{Histogram, KINDS},
+    stage::{Counts, Histogram, KINDS},
     supervisor::{Running, State},
 };
 use std::{
@@ -57,81 +57,68 @@ pub(super) fn metrics(admin: &Admin) -> String {
     }
     let running = admin.running();
     let parts: Vec<_> = running.iter().filter(|running| !running.part.is_source()).collect();
-    let each = |text: &mut Text, about: About, value: &dyn Fn(&Running) -> Option<f64>| {
-        text.about(about);
-        for running in &parts {
-            if let Some(value) = value(running) {
-                text.value(about.0, &[("stage", &running.part.name)], value);
-            }
-        }
-    };
-    let counter = |name, help| (name, "counter", help);
-    let counts = |running: &Running| running.tally.counts();
-    // A sink gives nothing back, and that is what it is for.
-    let filtered = |running: &Running| match running.part.work {
-        Work::Sink { .. } => 0,
-        Work::Source { .. } | Work::Stage { .. } => counts(running).filtered,
-    };
-    each(&mut text, counter("millstream_records_received_total", "Records that are done with."), &|running| {
-        Some(counts(running).tried() as f64)
-    });
-    each(&mut text, counter("millstream_records_transformed_total", "Records that came to something."), &|running| {
-        Some((counts(running).transformed() + counts(running).filtered - filtered(running)) as f64)
-    });
-    each(&mut text, counter("millstream_records_filtered_total", "Records that nothing came of."), &|running| {
-        Some(filtered(running) as f64)
-    });
-    let about =
-        counter("millstream_records_dead_lettered_total", "Records that became dead letters, by what made them fail.");
-    text.about(about);
-    for running in &parts {
-        for (kind, count) in KINDS.iter().zip(counts(running).dead_by_kind) {
-            text.value(about.0, &[("stage", &running.part.name), ("kind", kind)], count);
-        }
-    }
-    each(
-        &mut text,
-        counter("millstream_records_skipped_total", "Records that failed and were passed over."),
-        &|running| Some(counts(running).skipped as f64),
-    );
-    let about =
-        counter("millstream_records_emitted_total", "Records that came of others, by the topic that they went to.");
-    text.about(about);
-    for running in &parts {
-        for (topic, count) in running.part.link.outputs.iter().zip(running.tally.emitted()) {
-            text.value(about.0, &[("stage", &running.part.name), ("output", topic)], count);
-        }
-    }
-    each(
-        &mut text,
-        counter("millstream_received_bytes_total", "Bytes of the records that are done with."),
-        &|running| Some(counts(running).taken_bytes as f64),
-    );
-    each(&mut text, counter("millstream_emitted_bytes_total", "Bytes of the records that came of them."), &|running| {
-        Some(counts(running).sent_bytes as f64)
-    });
-    each(
-        &mut text,
-        counter("millstream_retries_total", "How often a record was put off to be tried again."),
-        &|running| Some(running.tally.retries() as f64),
-    );
-    each(
-        &mut text,
-        counter("millstream_rebalances_total", "How often partitions came or went, for any worker."),
-        &|running| Some(running.tally.rebalances() as f64),
-    );
-    let about = counter("millstream_transactions_total", "Transactions, by how they ended.");
-    text.about(about);
-    for running in &parts {
-        let (committed, aborted) = running.tally.transactions();
-        for (outcome, count) in [("committed", committed), ("aborted", aborted)] {
-            text.value(about.0, &[("stage", &running.part.name), ("outcome", outcome)], count);
-        }
-    }
+    counters(&mut text, &parts);
     histograms(&mut text, &parts);
     lags(&mut text, admin, &parts);
     modules(&mut text, admin, running);
     text.0
+}
+
+fn counters(text: &mut Text, parts: &[&Arc<Running>]) {
+    // All of a part's counts are of one moment, or they would not add up.
+    let counts: Vec<_> = parts.iter().map(|running| (&***running, running.tally.counts())).collect();
+    let mut each = |name: &'static str, help, value: &dyn Fn(&Running, &Counts) -> u64| {
+        text.about((name, "counter", help));
+        for (running, counts) in &counts {
+            text.value(name, &[("stage", &running.part.name)], value(running, counts));
+        }
+    };
+    // A sink gives nothing back, and that is what it is for.
+    let is_sink = |running: &Running| matches!(running.part.work, Work::Sink { .. });
+    each("millstream_records_received_total", "Records that are done with.", &|_, counts| counts.tried());
+    each("millstream_records_transformed_total", "Records that something came of.", &|running, counts| {
+        if is_sink(running) { counts.filtered } else { counts.transformed }
+    });
+    each("millstream_records_filtered_total", "Records that nothing came of.", &|running, counts| {
+        if is_sink(running) { 0 } else { counts.filtered }
+    });
+    each("millstream_records_skipped_total", "Records that failed and were passed over.", &|_, counts| counts.skipped);
+    each("millstream_received_bytes_total", "Bytes of the records that are done with.", &|_, counts| {
+        counts.taken_bytes
+    });
+    each("millstream_emitted_bytes_total", "Bytes of the records that came of them.", &|_, counts| counts.sent_bytes);
+    each("millstream_retries_total", "How often a record was put off to be tried again.", &|running, _| {
+        running.tally.retries()
+    });
+    each("millstream_rebalances_total", "How often partitions came or went, for any worker.", &|running, _| {
+        running.tally.rebalances()
+    });
+    let name = "millstream_records_dead_lettered_total";
+    text.about((name, "counter", "Records that became dead letters, by what made them fail."));
+    for (running, counts) in &counts {
+        for (kind, count) in KINDS.iter().zip(counts.dead_by_kind) {
+            text.value(name, &[("stage", &running.part.name), ("kind", kind)], count);
+        }
+    }
+    let name = "millstream_records_emitted_total";
+    text.about((name, "counter", "Records that came of others, by the topic that they went to."));
+    for running in parts {
+        let mut by_topic: BTreeMap<&str, u64> = BTreeMap::new();
+        for (topic, count) in running.part.link.outputs.iter().zip(running.tally.emitted()) {
+            *by_topic.entry(topic).or_default() += count;
+        }
+        for (topic, count) in by_topic {
+            text.value(name, &[("stage", &running.part.name), ("output", topic)], count);
+        }
+    }
+    let name = "millstream_transactions_total";
+    text.about((name, "counter", "Transactions, by how they ended."));
+    for running in parts {
+        let (committed, aborted) = running.tally.transactions();
+        for (outcome, count) in [("committed", committed), ("aborted", aborted)] {
+            text.value(name, &[("stage", &running.part.name), ("outcome", outcome)], count);
+        }
+    }
 }
 
 fn histograms(text: &mut Text, parts: &[&Arc<Running>]) {

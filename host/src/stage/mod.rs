@@ -393,7 +393,10 @@ impl Stage {
             send(&outgoing)?;
         }
         counts.sent += records.len() as u64;
-        counts.filtered += u64::from(records.is_empty());
+        match records.is_empty() {
+            true => counts.filtered += 1,
+            false => counts.transformed += 1,
+        }
         Ok(Fate::Done)
     }
 
@@ -450,6 +453,10 @@ impl Stage {
                     send,
                 )?;
                 self.open.counts.dead_letters += 1;
+                self.open.emitted.resize(self.settings.outputs.len(), 0);
+                if let Some(letters) = self.open.emitted.last_mut() {
+                    *letters += 1;
+                }
                 let kind = KINDS.iter().position(|kind| *kind == failed.kind());
                 self.open.counts.dead_by_kind[kind.unwrap_or_default()] += 1;
             }

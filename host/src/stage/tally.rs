@@ -26,6 +26,8 @@ pub struct Counts {
     pub sent: u64,
     /// Bytes of their keys and values.
     pub sent_bytes: u64,
+    /// Records that something came of.
+    pub transformed: u64,
     /// Records that nothing came of, as their module wanted.
     pub filtered: u64,
     /// Records that became dead letters.
@@ -45,11 +47,6 @@ impl Counts {
     pub fn tried(&self) -> u64 {
         self.taken - self.left - self.foreign
     }
-
-    /// How many records came to something.
-    pub fn transformed(&self) -> u64 {
-        self.tried() - self.filtered - self.dead_letters - self.skipped
-    }
 }
 
 impl AddAssign<&Counts> for Counts {
@@ -58,6 +55,7 @@ impl AddAssign<&Counts> for Counts {
         self.taken_bytes += more.taken_bytes;
         self.sent += more.sent;
         self.sent_bytes += more.sent_bytes;
+        self.transformed += more.transformed;
         self.filtered += more.filtered;
         self.dead_letters += more.dead_letters;
         self.dead_by_kind.iter_mut().zip(more.dead_by_kind).for_each(|(count, more)| *count += more);

@@ -78,6 +78,8 @@ pub(super) enum Manners {
     Good,
     /// So does it, but it falls over where an instance has done so many records well.
     FallsAfter(u32),
+    /// What it writes nobody asked for, and it falls over as that one does.
+    Garbles(u32),
     /// It does not start.
     Refuses,
     /// It rejects what it should let through.
@@ -102,16 +104,19 @@ impl Obedient {
 
 impl Guest for Obedient {
     fn transform(&mut self, in_hand: InHand<'_>) -> Result<Vec<Record>, Failed> {
-        let records = self.obey(in_hand)?;
+        let mut records = self.obey(in_hand)?;
         let reason = |code: &str| Reason { code: Some(code.into()), message: "it says so".into() };
         match self.manners {
-            Manners::FallsAfter(most) if self.done >= most => {
+            Manners::FallsAfter(most) | Manners::Garbles(most) if self.done >= most => {
                 self.done = 0;
                 Err(Failed::Fault(reason("fell")))
             }
             Manners::Strict => Err(Failed::Reject(reason("strict"))),
             _ => {
                 self.done += 1;
+                if let Manners::Garbles(_) = self.manners {
+                    records.iter_mut().filter_map(|record| record.value.as_mut()).for_each(|value| value.push(b'?'));
+                }
                 Ok(records)
             }
         }
