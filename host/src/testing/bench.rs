@@ -2,7 +2,7 @@
 
 use super::{
     cases::Case,
-    form::{Bytes, Event, FailureForm, Header, Kind, RecordForm},
+    form::{Bytes, Event, FailureForm, Header, Kind, RecordForm, Then},
 };
 use crate::{
     clock::SystemClock,
@@ -87,7 +87,7 @@ impl<'a> Bench<'a> {
             });
             match answer {
                 Ok(Ok(())) => came.extend(records.into_iter().map(|event| Came { event, origin })),
-                Ok(Err(failed)) => came.push(Came { event: Event::Failure(failure(&failed)), origin }),
+                Ok(Err(failed)) => came.push(Came { event: Event::Failure(self.failure(&failed)), origin }),
                 Err(fault) => {
                     let reason = Reason { code: None, message: fault.to_string() };
                     came.push(Came { event: Event::Failure(form(Kind::Fault, &reason)), origin });
@@ -95,6 +95,20 @@ impl<'a> Bench<'a> {
             }
         }
         came
+    }
+
+    /// A failure, and what the manifest makes of it.
+    fn failure(&self, failed: &Failed) -> FailureForm {
+        let form = failure(failed);
+        let OnError { reject, fault, limit, retry_then, .. } = self.stage.on_error;
+        let policy = match failed {
+            Failed::Reject(_) => reject,
+            Failed::Fault(_) => fault,
+            Failed::Limit(_) => limit,
+            Failed::Retry(_) => retry_then,
+        };
+        let then = Some(Then::from(policy)).filter(|then| *then != Then::default_of(form.kind));
+        FailureForm { then, ..form }
     }
 
     fn unopened(&self, error: OpenError) -> FailureForm {
@@ -156,5 +170,5 @@ fn failure(failed: &Failed) -> FailureForm {
 }
 
 fn form(kind: Kind, reason: &Reason) -> FailureForm {
-    FailureForm { kind, code: reason.code.clone(), message: Some(reason.message.clone()), after_ms: None }
+    FailureForm { kind, code: reason.code.clone(), message: Some(reason.message.clone()), after_ms: None, then: None }
 }

@@ -1,6 +1,9 @@
 //! What comes of a record, in the form that cases have it.
 
-use crate::{lines::json_value, manifest::AS_WRITTEN};
+use crate::{
+    lines::json_value,
+    manifest::{AS_WRITTEN, Policy},
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -45,6 +48,41 @@ pub struct FailureForm {
     pub(super) message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) after_ms: Option<u64>,
+    /// What becomes of the record by the manifest's `on-error`; where nothing is said, what does when that says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) then: Option<Then>,
+}
+
+/// What becomes of a record that failed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Then {
+    /// It is a dead letter.
+    DeadLetter,
+    /// It is passed over.
+    Skip,
+    /// The stage stops in front of it.
+    Stop,
+}
+
+impl Then {
+    /// When the manifest says nothing.
+    pub(super) fn default_of(kind: Kind) -> Then {
+        match kind {
+            Kind::Retry | Kind::Open => Then::Stop,
+            Kind::Reject | Kind::Fault | Kind::Limit => Then::DeadLetter,
+        }
+    }
+}
+
+impl From<Policy> for Then {
+    fn from(policy: Policy) -> Then {
+        match policy {
+            Policy::DeadLetter => Then::DeadLetter,
+            Policy::Skip => Then::Skip,
+            Policy::Stop => Then::Stop,
+        }
+    }
 }
 
 /// What kind of failure it is.

@@ -3,7 +3,7 @@
 use super::{
     bench::{Bench, Came},
     cases::Case,
-    form::{Event, FailureForm},
+    form::{Event, FailureForm, Then},
 };
 use crate::lines::Given;
 use std::fmt;
@@ -116,6 +116,7 @@ impl FailureForm {
             && (self.code.is_none() || self.code == came.code)
             && (self.message.is_none() || self.message == came.message)
             && (self.after_ms.is_none() || self.after_ms == came.after_ms)
+            && self.then.is_none_or(|then| then == came.then.unwrap_or(Then::default_of(came.kind)))
     }
 }
 

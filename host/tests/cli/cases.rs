@@ -282,3 +282,28 @@ fn a_module_that_cannot_be_built_tests_nothing() {
     assert_eq!((said.code, said.out.as_str()), (1, ""), "{}", said.err);
     assert!(said.err.contains("the build of s failed"), "{}", said.err);
 }
+
+#[test]
+fn a_case_says_what_the_manifest_makes_of_a_failure() {
+    let manifest = format!("{MANIFEST}    on-error: {{reject: skip, limit: stop, retry: {{then: dead-letter}}}}\n");
+    let cases = "stage: s
+cases:
+  - name: by the manifest
+    inputs: [{value: reject}, {value: many 4}, {value: retry}, {value: fault}]
+    outputs:
+      - failure: {kind: reject, then: skip}
+      - failure: {kind: limit, then: stop}
+      - failure: {kind: retry, then: dead-letter}
+      - failure: {kind: fault, then: dead-letter}
+  - name: or not
+    input: {value: reject}
+    output: {failure: {kind: reject, then: dead-letter}}
+";
+    let cases = cases
+        .replace("output: {failure: {kind: reject, then: dead-letter}}", "failure: {kind: reject, then: dead-letter}");
+    let folder = Folder::new().file("millstream.yaml", manifest).trial("trial.wasm").file("s.test.yaml", cases);
+    let said = folder.says("test");
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("ok       by the manifest") && said.out.contains("FAILED   or not"), "{said:?}");
+    assert!(said.out.contains(r#""then":"skip""#), "{said:?}");
+}
