@@ -82,6 +82,10 @@ pub(super) fn run(swaps: usize) -> Result<()> {
     let _process = Process::start(&mut command, log.clone())?;
     let admin = address(&log)?;
     let scene = Scene { host, folder, broker, admin, seen: Seen::default() };
+    scene.until("the host is at work", || {
+        let status = scene.command(&["status", "--json", "--admin", &scene.admin]).output();
+        status.is_ok_and(|status| String::from_utf8_lossy(&status.stdout).contains("\"state\":\"running\""))
+    })?;
     let (_reader, _writer) = (scene.watch()?, scene.load()?);
     scene.until("records come out", || scene.last().is_some())?;
     sleep(Duration::from_secs(2));

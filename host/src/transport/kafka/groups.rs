@@ -53,7 +53,10 @@ impl Groups for KafkaGroups {
     }
 
     fn named_members(&self, group: &str) -> Result<Vec<Member>> {
-        let found = self.ask(group, |client| client.fetch_group_list(Some(group), QUESTION))?;
+        // Whoever has a group of its own takes a second to go.
+        let client = asker(&self.cluster)?;
+        let found = patiently(|| client.fetch_group_list(Some(group), QUESTION));
+        let found = found.map_err(|error| explain(&self.cluster, error))?;
         let of_group = found.groups().iter().filter(|found| found.name() == group);
         let member = |member: &GroupMemberInfo| Member {
             name: member.id().to_owned(),
