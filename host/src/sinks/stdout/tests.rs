@@ -172,6 +172,9 @@ fn a_reader_of_one_line_gets_it_whole() {
                 let mut line = [0; 2];
                 reader.read_exact(&mut line).unwrap();
                 self.2.borrow_mut().push(String::from_utf8(line.to_vec()).unwrap());
+                drop(reader);
+                // A process that another test starts right now has the pipe as well, for a moment.
+                std::thread::sleep(Duration::from_millis(300));
             }
             self.1.write(bytes)
         }
