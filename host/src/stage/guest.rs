@@ -2,6 +2,7 @@
 
 use super::words;
 use crate::{
+    manifest::{OnError, Policy},
     record::{Later, Reason, Record},
     transport::{Batch, Fault, Incoming},
 };
@@ -55,6 +56,16 @@ impl Failed {
             Failed::Retry(_) => "retry",
             Failed::Fault(_) => "fault",
             Failed::Limit(_) => "limit",
+        }
+    }
+
+    /// What becomes of its record for good.
+    pub(crate) fn policy(&self, on_error: &OnError) -> Policy {
+        match self {
+            Failed::Reject(_) => on_error.reject,
+            Failed::Retry(_) => on_error.retry_then,
+            Failed::Fault(_) => on_error.fault,
+            Failed::Limit(_) => on_error.limit,
         }
     }
 

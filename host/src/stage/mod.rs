@@ -469,13 +469,7 @@ impl Stage {
 
     /// What the manifest says of such a failure, and whether the breaker counts it.
     fn policy(&self, failed: &Failed) -> (Policy, bool) {
-        let OnError { reject, fault, limit, retry_then, .. } = self.settings.on_error;
-        let policy = match failed {
-            Failed::Retry(_) => retry_then,
-            Failed::Reject(_) => reject,
-            Failed::Fault(_) => fault,
-            Failed::Limit(_) => limit,
-        };
+        let policy = failed.policy(&self.settings.on_error);
         let counts = match policy {
             Policy::DeadLetter => true,
             // What a module rejects may be what it is there to leave out.

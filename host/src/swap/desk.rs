@@ -116,11 +116,6 @@ impl Desk {
         })
     }
 
-    /// The stage's name.
-    pub fn stage(&self) -> &str {
-        &self.settings.stage
-    }
-
     /// The manifest's module.
     pub fn manifest(&self) -> &Named {
         &self.settings.manifest

@@ -161,11 +161,6 @@ impl Modules {
         self.lock().trial.as_ref().map(|trial| (trial.version.clone(), trial.done.clone()))
     }
 
-    /// The one that stood before, which a rollback brings back.
-    pub fn before(&self) -> Option<Arc<Version>> {
-        self.lock().before.clone()
-    }
-
     /// How many instances workers have: one each, and another one while they try a new module.
     pub fn instances(&self) -> usize {
         let state = self.lock();

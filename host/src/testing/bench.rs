@@ -100,14 +100,8 @@ impl<'a> Bench<'a> {
     /// A failure, and what the manifest makes of it.
     fn failure(&self, failed: &Failed) -> FailureForm {
         let form = failure(failed);
-        let OnError { reject, fault, limit, retry_then, .. } = self.stage.on_error;
-        let policy = match failed {
-            Failed::Reject(_) => reject,
-            Failed::Fault(_) => fault,
-            Failed::Limit(_) => limit,
-            Failed::Retry(_) => retry_then,
-        };
-        let then = Some(Then::from(policy)).filter(|then| *then != Then::default_of(form.kind));
+        let then =
+            Some(Then::from(failed.policy(&self.stage.on_error))).filter(|then| *then != Then::default_of(form.kind));
         FailureForm { then, ..form }
     }
 
