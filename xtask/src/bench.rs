@@ -5,6 +5,7 @@
 
 mod embedded;
 mod guests;
+mod hostile;
 mod lab;
 mod local;
 mod process;
@@ -37,6 +38,8 @@ const HELP: &str = "cargo xtask bench COMMAND
       --write       into that page, in place of the last one
   renewal      very many records through a stage in Python and one in JavaScript: memory stays bounded
       --records N   of 100 bytes (1000000)
+  hostile      an endless loop beside a stage at work, and memory over a long backlog with hostile records in it
+      --records N   of that backlog (5000000)
   swap         modules replaced under a steady load: gaps in the output, and the time until the new one writes
       --swaps N     (10)
 ";
@@ -57,6 +60,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             guests::run(number("--seconds", &rest, 10)?, write)
         }
         Some(&"renewal") => renewal::run(number("--records", &words[1..], 1_000_000)?),
+        Some(&"hostile") => hostile::run(number("--records", &words[1..], 5_000_000)?),
         Some(&"swap") => swap::run(usize::try_from(number("--swaps", &words[1..], 10)?)?),
         _ => bail!("what to measure?\n\n{HELP}"),
     }

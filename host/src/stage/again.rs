@@ -267,6 +267,10 @@ impl<L: Link> Link for LetterLink<L> {
         self.link.send(&sent, Some((&batch.letters, batch.records[index].place)))
     }
 
+    fn is_waiting(&mut self) -> bool {
+        self.link.is_waiting()
+    }
+
     fn is_full(&self) -> bool {
         self.link.is_full()
     }

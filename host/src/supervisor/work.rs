@@ -44,7 +44,9 @@ pub(super) fn work(place: &Place, identity: &Identity, health: Option<Arc<Health
 fn work_on(link: impl Link, place: &Place) -> Ended {
     #[cfg(feature = "mutants")]
     let link = match std::env::var("MILLSTREAM_MUTANT").ok().map(|name| name.parse()).transpose() {
-        Ok(mutant) => crate::transport::mutants::Broken::new(link, mutant),
+        Ok(mutant) => {
+            crate::transport::mutants::Broken::new(link, mutant).pausing(std::time::Duration::from_millis(50))
+        }
         Err(why) => return Ended::Failed(why),
     };
     let Running { part, control, tally, source: state, .. } = &*place.running;

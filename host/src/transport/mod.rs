@@ -292,6 +292,10 @@ pub trait Link {
     fn begin(&mut self) -> Result<(), Fault>;
     /// Writes a record that came of the record at `origin`, or, as a source's, of none.
     fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&Self::Batch, usize)>) -> Result<(), Fault>;
+    /// True while what the open transaction sends waits for the commit before: its time has not begun.
+    fn is_waiting(&mut self) -> bool {
+        false
+    }
     /// True when the open transaction has grown so large that it is to be ended.
     fn is_full(&self) -> bool {
         false

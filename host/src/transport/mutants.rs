@@ -105,6 +105,8 @@ pub struct Broken<L: Link> {
     /// There was no answer to the last commit.
     unsure: bool,
     withheld: Vec<Withheld<L::Batch>>,
+    /// How long it stands between two commits that should be one.
+    pause: Duration,
 }
 
 /// A batch that is kept for as long as one of its records is withheld.
@@ -125,8 +127,20 @@ struct Withheld<B> {
 impl<L: Link> Broken<L> {
     /// Breaks a link.
     pub fn new(link: L, mutant: impl Into<Option<Mutant>>) -> Broken<L> {
-        let mutant = mutant.into();
-        Broken { link, mutant, taken: BTreeMap::new(), answered: BTreeMap::new(), unsure: false, withheld: Vec::new() }
+        Broken {
+            link,
+            mutant: mutant.into(),
+            taken: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            unsure: false,
+            withheld: Vec::new(),
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// The same, standing for so long between two commits that should be one: a kill is likely to fall there.
+    pub fn pausing(self, pause: Duration) -> Broken<L> {
+        Broken { pause, ..self }
     }
 
     fn is(&self, mutant: Mutant) -> bool {
@@ -154,11 +168,13 @@ impl<L: Link> Broken<L> {
         match self.mutant {
             Some(Mutant::OffsetsOutside) => {
                 self.link.commit(&nothing)?;
+                std::thread::sleep(self.pause);
                 self.link.begin()?;
                 self.link.commit(progress)
             }
             Some(Mutant::CommitBeforeProduce) => {
                 self.link.commit(progress)?;
+                std::thread::sleep(self.pause);
                 self.link.begin()?;
                 self.send_withheld()?;
                 self.link.commit(&nothing)
@@ -266,6 +282,10 @@ impl<L: Link> Link for Broken<L> {
             Err(Fault::Refused(_)) if self.is(Mutant::IgnoreRefusal) => Ok(()),
             other => other,
         }
+    }
+
+    fn is_waiting(&mut self) -> bool {
+        self.link.is_waiting()
     }
 
     fn is_full(&self) -> bool {

@@ -174,7 +174,7 @@ impl<L: Link> Worker<L> {
             return self.change_module(false);
         };
         self.change_module(true)?;
-        let until = self.clock.now() + self.settings.commit_interval;
+        let mut until = self.clock.now() + self.settings.commit_interval;
         let mut progress = std::mem::take(&mut self.owed);
         let mut stop = None;
         self.open.clear();
@@ -195,7 +195,7 @@ impl<L: Link> Worker<L> {
                     }
                     self.open.in_hand = None;
                 }
-                if stop.is_some() || self.is_full() || self.is_over(until) {
+                if stop.is_some() || self.is_full() || self.is_over(&mut until) {
                     break;
                 }
             }
@@ -203,7 +203,7 @@ impl<L: Link> Worker<L> {
                 break;
             }
             self.note_ends(&cursor, &mut progress);
-            if self.is_full() || self.is_over(until) {
+            if self.is_full() || self.is_over(&mut until) {
                 break;
             }
             match self.link.take(BATCH, until.saturating_sub(self.clock.now()).min(IDLE))? {
@@ -283,9 +283,14 @@ impl<L: Link> Worker<L> {
         self.open.records >= self.span || self.link.is_full() || self.stage.has_enough()
     }
 
-    /// True when a transaction has been open for long enough.
-    fn is_over(&self, until: Duration) -> bool {
-        self.clock.now() >= until || self.settings.control.stopping()
+    /// True when a transaction has been open for long enough. Its time begins when the commit before is done: else a log
+    /// that takes long for commits would get the more of them.
+    fn is_over(&mut self, until: &mut Duration) -> bool {
+        let now = self.clock.now();
+        if self.begun.is_some() && self.link.is_waiting() {
+            *until = now + self.settings.commit_interval;
+        }
+        now >= *until || self.settings.control.stopping()
     }
 
     /// Waits for records, and does between two transactions what must not be done within one.

@@ -1,6 +1,6 @@
 //! Programs at work, and what can be seen of them from outside.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Lines},
@@ -11,7 +11,8 @@ use std::{
 };
 use xtask::kafka;
 
-/// How long an orderly end may take.
+/// How long a start may take, and an orderly end.
+const START_WITHIN: Duration = Duration::from_secs(60);
 const END_WITHIN: Duration = Duration::from_secs(15);
 /// What the system counts the time of processes in: `USER_HZ`, which is the same on every Linux.
 const TICKS_PER_S: f64 = 100.0;
@@ -57,6 +58,20 @@ impl Process {
     /// Adds to an error what the process had to say.
     pub(super) fn explain<T>(&self, result: Result<T>) -> Result<T> {
         result.with_context(|| fs::read_to_string(&self.log).unwrap_or_default())
+    }
+
+    /// Where a host says that its admin API is.
+    pub(super) fn admin_address(&self) -> Result<String> {
+        let since = Instant::now();
+        while since.elapsed() < START_WITHIN {
+            let said = fs::read_to_string(&self.log)?;
+            if let Some(at) = said.split("admin API on http://").nth(1).and_then(|rest| rest.split_whitespace().next())
+            {
+                return Ok(at.to_owned());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        self.explain(Err(anyhow!("it does not start")))
     }
 
     /// An orderly end.

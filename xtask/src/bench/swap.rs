@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
@@ -79,8 +79,8 @@ pub(super) fn run(swaps: usize) -> Result<()> {
     let log = folder.join("host.log");
     let mut command = clean_command(&host);
     command.args(["run", "swap.yaml", "--admin", "127.0.0.1:0"]).current_dir(&folder).stdin(Stdio::null());
-    let _process = Process::start(&mut command, log.clone())?;
-    let admin = address(&log)?;
+    let process = Process::start(&mut command, log)?;
+    let admin = process.admin_address()?;
     let scene = Scene { host, folder, broker, admin, seen: Seen::default() };
     scene.until("the host is at work", || {
         let status = scene.command(&["status", "--json", "--admin", &scene.admin]).output();
@@ -90,19 +90,6 @@ pub(super) fn run(swaps: usize) -> Result<()> {
     scene.until("records come out", || scene.last().is_some())?;
     sleep(Duration::from_secs(2));
     scene.measure(swaps)
-}
-
-/// Where a host says that its admin API is.
-fn address(log: &Path) -> Result<String> {
-    let since = Instant::now();
-    while since.elapsed() < Duration::from_secs(60) {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        if let Some(at) = said.split("admin API on http://").nth(1).and_then(|rest| rest.split_whitespace().next()) {
-            return Ok(at.to_owned());
-        }
-        sleep(Duration::from_millis(20));
-    }
-    Err(anyhow::anyhow!("the host does not start: {}", fs::read_to_string(log)?))
 }
 
 impl Scene {

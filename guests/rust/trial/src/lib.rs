@@ -83,6 +83,12 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
         "fault" => Err(fault(code("asked", "asked for a fault"))),
         "panic" => panic!("asked to panic"),
         "loop" => spin(),
+        "work" => {
+            for step in 0..number.unwrap_or_default() {
+                std::hint::black_box(step);
+            }
+            Ok(vec![record(key, value)])
+        }
         "memory" => loop {
             KEPT.with_borrow_mut(|kept| kept.push(vec![1; 1 << 20]));
         },

@@ -119,6 +119,10 @@ impl Link for KafkaLink {
         sent.map_err(|fault| judge(&self.health, fault))
     }
 
+    fn is_waiting(&mut self) -> bool {
+        self.writer.as_mut().is_some_and(Writer::is_waiting)
+    }
+
     fn is_full(&self) -> bool {
         self.writer.as_ref().is_some_and(Writer::is_full)
     }

@@ -277,6 +277,12 @@ impl Writer {
         self.produce(record.output, parts)
     }
 
+    /// True while what is sent waits for the last commit.
+    pub(super) fn is_waiting(&mut self) -> bool {
+        self.look();
+        self.has_next && matches!(self.last, Last::UnderWay(_))
+    }
+
     /// True when what waits for the last commit will never be sent.
     pub(super) fn is_full(&self) -> bool {
         self.has_next && matches!(self.last, Last::Known(Err(_)))

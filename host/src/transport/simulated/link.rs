@@ -355,6 +355,10 @@ impl Link for SimulatedLink {
         })
     }
 
+    fn is_waiting(&mut self) -> bool {
+        self.begun.is_some() && self.flip()
+    }
+
     fn commit(&mut self, progress: &Progress) -> Result<(), Fault> {
         self.call("commit", |link| link.end(progress))
     }
