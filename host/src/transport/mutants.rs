@@ -26,6 +26,8 @@ pub enum Mutant {
     EarlyProgress,
     /// A partition that is to wait for a record goes on behind it.
     NoHold,
+    /// While a record waits, its partition is not the only one that does.
+    HoldAll,
     /// A record that is refused is forgotten.
     IgnoreRefusal,
     /// What was taken from a partition is finished after the group has given it to somebody else.
@@ -40,7 +42,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 13] = [
+    pub const ALL: [Mutant; 14] = [
         Mutant::OffsetsOutside,
         Mutant::CommitBeforeProduce,
         Mutant::NoRewind,
@@ -49,6 +51,7 @@ impl Mutant {
         Mutant::ProcessedOffset,
         Mutant::EarlyProgress,
         Mutant::NoHold,
+        Mutant::HoldAll,
         Mutant::IgnoreRefusal,
         Mutant::KeepLostPartitions,
         Mutant::DeafToFaults,
@@ -67,6 +70,7 @@ impl Mutant {
             Mutant::ProcessedOffset => "processed-offset",
             Mutant::EarlyProgress => "early-progress",
             Mutant::NoHold => "no-hold",
+            Mutant::HoldAll => "hold-all",
             Mutant::IgnoreRefusal => "ignore-refusal",
             Mutant::KeepLostPartitions => "keep-lost-partitions",
             Mutant::DeafToFaults => "deaf-to-faults",
@@ -246,9 +250,10 @@ impl<L: Link> Link for Broken<L> {
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {
-        match self.is(Mutant::NoHold) {
-            true => Ok(()),
-            false => self.link.hold(partition),
+        match self.mutant {
+            Some(Mutant::NoHold) => Ok(()),
+            Some(Mutant::HoldAll) => self.taken.keys().try_for_each(|all| self.link.hold(*all)),
+            _ => self.link.hold(partition),
         }
     }
 

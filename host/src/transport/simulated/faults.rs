@@ -143,6 +143,8 @@ pub(super) enum Event {
     FlushFailed,
     TooLarge,
     ToldLate,
+    /// A record was put off for ever, and what is behind it.
+    WaitsForEver,
     OffsetsRefused,
     RecordRefused,
     BeginFailed,
@@ -166,7 +168,7 @@ pub(super) enum Event {
 
 impl Event {
     /// Every kind.
-    pub(super) const ALL: [Event; 41] = [
+    pub(super) const ALL: [Event; 42] = [
         Event::Committed,
         Event::Aborted,
         Event::CommittedLate,
@@ -190,6 +192,7 @@ impl Event {
         Event::FlushFailed,
         Event::TooLarge,
         Event::ToldLate,
+        Event::WaitsForEver,
         Event::OffsetsRefused,
         Event::RecordRefused,
         Event::BeginFailed,

@@ -36,7 +36,9 @@ pub(super) fn draw_word(rng: &mut Rng) -> &'static str {
 pub(super) fn outcomes(text: &str, on_error: &OnError) -> Vec<(usize, String)> {
     let (word, id) = split(text);
     match word.trim_end_matches(char::is_numeric) {
-        "drop" => Vec::new(),
+        "drop" | "foreign" => Vec::new(),
+        // A dead letter that is not tried again.
+        "left" => vec![(LETTERS, text.to_owned())],
         "fan" => vec![(MAIN, format!("{id}>0")), (LARGE, format!("{id}>1"))],
         "reject" | "sour" => given_up(text, on_error.reject),
         "fault" | "poison" => given_up(text, on_error.fault),
@@ -126,6 +128,9 @@ impl Guest for Obedient {
 impl Obedient {
     fn obey(&mut self, in_hand: InHand<'_>) -> Result<Vec<Record>, Failed> {
         let text = String::from_utf8_lossy(in_hand.record.value.unwrap_or_default());
+        if in_hand.batch.headers(in_hand.index).iter().any(|header| header.name.starts_with("millstream.")) {
+            self.simulation.world.borrow_mut().audit.blame(format!("{text} came with what its dead letter says"));
+        }
         let (word, id) = split(&text);
         self.simulation.spend(match word {
             "slow" => Duration::from_millis(80),

@@ -45,6 +45,8 @@ pub(super) fn settings() -> Settings {
         strict: true,
         audited: true,
         source: None,
+        again: None,
+        waits: None,
     }
 }
 

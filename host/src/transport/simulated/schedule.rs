@@ -13,7 +13,7 @@ use super::{
 use crate::{
     manifest::{Delivery, OnError, OnLostOffset, Policy, Start},
     swap::{Probation, Verdict},
-    transport::mutants::Mutant,
+    transport::{Partition, mutants::Mutant},
 };
 use fastrand::Rng;
 use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
@@ -82,6 +82,8 @@ impl Schedule {
             strict: mutant.is_none(),
             audited: true,
             source: None,
+            again: None,
+            waits: (rng.u8(0..6) == 0).then_some(Partition { input: 0, number: 0 }),
         };
         let workers = rng.usize(1..=3);
         let hosts = rng.usize(1..=2);
@@ -90,12 +92,21 @@ impl Schedule {
         for worker in 0..workers {
             simulation.add_seat(&simulation.new_name(), worker % hosts);
         }
-        simulation.world.borrow_mut().odds = Odds::draw(&mut rng);
+        let mut serials: Vec<_> = inputs.iter().map(|count| vec![0; *count as usize]).collect();
+        {
+            let mut world = simulation.world.borrow_mut();
+            world.odds = Odds::draw(&mut rng);
+            if world.settings.waits.is_some() {
+                world.count(Event::WaitsForEver);
+                world.produce((0, 0), record("tired 0/0#1"));
+                serials[0][0] = 1;
+            }
+        }
         Schedule {
             simulation,
             open: Vec::new(),
             producers: FIRST_PRODUCER,
-            serials: inputs.iter().map(|count| vec![0; *count as usize]).collect(),
+            serials,
             left: rng.usize(5..=60),
             offers: Vec::new(),
             rng,
@@ -194,7 +205,7 @@ impl Schedule {
         let commit = self.rng.u8(0..3) > 0;
         let mut world = self.simulation.world.borrow_mut();
         if commit {
-            texts.iter().for_each(|text| world.audit.expect(text));
+            texts.iter().for_each(|text| world.expect((topic, partition), text));
         }
         world.note(|| format!("{topic}/{partition}: {texts:?}, committed: {commit}"));
         world.inputs[topic][partition].mark(writer, commit);

@@ -3,6 +3,7 @@
 use super::{
     broken_source::SourceMutant,
     faults::Event,
+    letters,
     link::SimulatedLink,
     log::Log,
     records::{LETTERS, Manners, OUTPUTS, Obedient},
@@ -254,9 +255,11 @@ impl Simulation {
             control,
         };
         let link = SimulatedLink::new(self.clone(), name, process);
-        *seat.turns.borrow_mut() = Some(match self.mutant {
-            None => at_work(link, stage, clock, settings),
-            Some(mutant) => at_work(Broken::new(link, mutant), stage, clock, settings),
+        let again = self.world.borrow().settings.again.clone();
+        *seat.turns.borrow_mut() = Some(match (again, self.mutant) {
+            (Some(retried), mutant) => letters::at_work(link, stage, clock, settings, retried, mutant),
+            (None, None) => at_work(link, stage, clock, settings),
+            (None, Some(mutant)) => at_work(Broken::new(link, mutant), stage, clock, settings),
         });
     }
 
@@ -352,7 +355,13 @@ fn version(simulation: &Weak<Simulation>, name: &str, manners: Manners) -> Versi
     })
 }
 
-fn at_work<L: Link + 'static>(link: L, stage: Stage, clock: Rc<dyn Clock>, settings: WorkerSettings) -> Turns {
+/// A worker at this link.
+pub(super) fn at_work<L: Link + 'static>(
+    link: L,
+    stage: Stage,
+    clock: Rc<dyn Clock>,
+    settings: WorkerSettings,
+) -> Turns {
     let mut worker = Worker::new(link, stage, clock, settings);
     let mut begun = false;
     Box::new(move || match std::mem::replace(&mut begun, true) {

@@ -6,8 +6,9 @@
 use super::{
     Violation,
     broken_source::{Broken, SourceMutant},
-    faults::{Counts, Event, Odds},
+    faults::{Counts, Odds},
     link::SimulatedLink,
+    play::play,
     records::{MAIN, OUTPUTS},
     simulation::{Simulation, Turns},
     world::Settings,
@@ -25,13 +26,10 @@ use crate::{
     worker::{SourceWorker, WorkerSettings, control::Control},
 };
 use fastrand::Rng;
-use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// The output that takes positions: the source reads them as its input.
 pub(super) const POSITIONS: usize = 1;
-
-/// How many turns the quiet time may take.
-const QUIET_TURNS: usize = 20_000;
 
 /// A source of numbers.
 #[derive(Clone, Copy, Debug)]
@@ -151,22 +149,9 @@ impl Poller for Counter {
     }
 }
 
-/// Runs the schedule of a seed: a time in which anything may go wrong, and a quiet one in which all numbers must come.
+/// Runs the schedule of a seed: in the end all numbers must have come.
 fn run(seed: u64, mutant: Option<SourceMutant>, told: bool) -> Result<Counts, Violation> {
-    fastrand::seed(seed);
-    let mut rng = Rng::with_seed(seed);
-    let simulation = draw(&mut rng, mutant, told);
-    let worked = std::panic::catch_unwind(AssertUnwindSafe(|| work(&simulation, &mut rng)));
-    let mut world = simulation.world.borrow_mut();
-    let counts = std::mem::take(&mut world.counts);
-    let what = match worked {
-        Ok(()) => world.audit.violation.take(),
-        Err(_) => Some("a worker panicked, as said above".into()),
-    };
-    let story = world.take_story();
-    drop(world);
-    simulation.dismiss();
-    what.map_or(Ok(counts), |what| Err(Violation { seed, what, story }))
+    play(seed, |rng| draw(rng, mutant, told), |_| None)
 }
 
 fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulation> {
@@ -187,6 +172,8 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
         strict: mutant.is_none(),
         audited: true,
         source: Some(Numbers { count: rng.u64(20..=200), every, stops_at: None, mutant }),
+        again: None,
+        waits: None,
     };
     let partitions = rng.u32(1..=3);
     let simulation = Simulation::new(rng.fork(), settings, (&[1], &[partitions, 1]), None, told);
@@ -197,68 +184,11 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
     simulation
 }
 
-fn work(simulation: &Rc<Simulation>, rng: &mut Rng) {
-    let turn = || {
-        if !simulation.run_any() {
-            simulation.pass(Duration::from_millis(50));
-        }
-        simulation.world.borrow().audit.violation.is_none()
-    };
-    for _ in 0..rng.usize(40..250) {
-        disturb(simulation, rng);
-        if !turn() {
-            return;
-        }
-    }
-    {
-        let mut world = simulation.world.borrow_mut();
-        world.odds = Odds::default();
-        world.away = Duration::ZERO;
-        world.note(|| "all is quiet".into());
-    }
-    for _ in 0..QUIET_TURNS {
-        if !turn() {
-            return;
-        }
-        if simulation.world.borrow().drained() {
-            let world = &mut *simulation.world.borrow_mut();
-            return world.audit.conclude(&world.outputs, true);
-        }
-    }
-    simulation.world.borrow_mut().audit.blame("stuck: numbers are missing".into());
-}
-
-/// What happens between turns.
-fn disturb(simulation: &Rc<Simulation>, rng: &mut Rng) {
-    match rng.u32(0..200) {
-        0..4 => {
-            let mut world = simulation.world.borrow_mut();
-            let now = world.now();
-            world.note(|| "a rebalance".into());
-            world.group.rebalance(now);
-        }
-        4 => {
-            let mut world = simulation.world.borrow_mut();
-            world.away = world.now() + Duration::from_millis(rng.u64(0..20_000));
-            world.count(Event::BrokerAway);
-        }
-        5 => {
-            let seats = simulation.seats.borrow();
-            seats[rng.usize(0..seats.len())].control.borrow().stop();
-            simulation.world.borrow_mut().count(Event::AskedToEnd);
-        }
-        6 if simulation.seats.borrow().len() < 4 => {
-            simulation.add_seat(&simulation.new_name(), 3);
-        }
-        _ => {}
-    }
-}
-
 mod tests {
     use super::*;
     use crate::{
         transport::simulated::{
-            faults::{Moment, Strike},
+            faults::{Event, Moment, Strike},
             scene::{Scene, failed},
         },
         worker::Ended,

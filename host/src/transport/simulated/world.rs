@@ -4,6 +4,7 @@ use super::{
     audit::Audit,
     faults::{Counts, Event, Moment, Odds, Strike},
     group::Group,
+    letters::Retried,
     log::{Data, Log},
     sources::{Numbers, POSITIONS},
     transactions::Writer,
@@ -53,6 +54,10 @@ pub(super) struct Settings {
     pub(super) audited: bool,
     /// A source is at work, and not a stage: what it writes last are positions, which its one input takes.
     pub(super) source: Option<Numbers>,
+    /// The input is dead letters, which are tried again.
+    pub(super) again: Option<Retried>,
+    /// The first record of this partition is put off for ever: what is behind it waits, and nobody else does.
+    pub(super) waits: Option<Partition>,
 }
 
 /// A process with one worker in it.
@@ -237,9 +242,26 @@ impl World {
 
     /// A record stands in an input for good.
     pub(super) fn produce(&mut self, (topic, partition): (usize, usize), data: Data) {
-        self.audit.expect(data.text());
+        self.expect((topic, partition), data.text());
         self.note(|| format!("{topic}/{partition} gets {}", data.text()));
         self.inputs[topic][partition].append(None, Rc::new(data));
+    }
+
+    /// A record's outcomes are due from now on, unless it waits for ever.
+    pub(super) fn expect(&mut self, (topic, partition): (usize, usize), text: &str) {
+        if self.settings.waits != Some(Partition { input: topic, number: partition as u32 }) {
+            self.audit.expect(text);
+        }
+    }
+
+    /// Up to where the group is to come in a partition.
+    fn goal(&self, partition: Partition) -> NextOffset {
+        if self.settings.waits == Some(partition) {
+            return NextOffset(0);
+        }
+        let log = &self.inputs[partition.input][partition.number as usize];
+        let all = NextOffset(log.stable_end());
+        self.settings.again.as_ref().map_or(all, |retried| retried.again.ends.get(partition).unwrap_or(NextOffset(0)))
     }
 
     /// True when the group is done with everything that is in the inputs.
@@ -249,8 +271,8 @@ impl World {
         }
         let done = |partition: Partition| {
             let log = &self.inputs[partition.input][partition.number as usize];
-            let committed = self.group.committed.get(&partition);
-            !log.is_open() && committed.map_or(0, |next| next.0) == log.stable_end()
+            let committed = self.group.committed.get(&partition).copied().unwrap_or(NextOffset(0));
+            !log.is_open() && committed == self.goal(partition)
         };
         self.all_settled() && self.partitions().into_iter().all(done)
     }
