@@ -342,6 +342,9 @@ pub enum Fault {
     /// The log does not answer.
     #[error("{0}")]
     Unavailable(String),
+    /// A right is missing. It may be given while the worker waits.
+    #[error("{0}")]
+    Forbidden(String),
     /// Another member took this worker's place in its group.
     #[error("{0}")]
     Replaced(String),

@@ -84,7 +84,8 @@ impl Trouble {
                 | Fault::TimedOut(_)
                 | Fault::Aborted(_)
                 | Fault::Unknown(_)
-                | Fault::Unavailable(_) => {}
+                | Fault::Unavailable(_)
+                | Fault::Forbidden(_) => {}
             }
             self.pause_after(&fault);
             match link.recover() {
@@ -121,12 +122,18 @@ impl Trouble {
         last.replace(now).is_some_and(|before| now - before < DOUBLE)
     }
 
-    /// The first failure is tried again at once, further ones after growing delays; the third is said.
+    /// The first failure is tried again at once, further ones after growing delays; the third is said. A missing right is
+    /// said at once: somebody has to give it, and a log may tell of it no more than once.
     fn pause_after(&mut self, fault: &Fault) {
         self.failures += 1;
         let failures = self.failures;
         tracing::debug!("{}: {fault:?}", self.name);
-        if failures >= 3 && !matches!(fault, Fault::Refused(_)) && !std::mem::replace(&mut self.said, true) {
+        let is_told = match fault {
+            Fault::Refused(_) => false,
+            Fault::Forbidden(_) => true,
+            _ => failures >= 3,
+        };
+        if is_told && !std::mem::replace(&mut self.said, true) {
             tracing::warn!("{}: cannot go on: {fault}; trying until it can", self.name);
         }
         if failures >= 2 && !matches!(fault, Fault::Refused(_)) {

@@ -56,7 +56,8 @@ impl Member {
     /// What helps against most faults is to ask again where the group stands, with a new client if need be.
     fn survive(&mut self, fault: Fault) -> Result<()> {
         let since = *self.trouble.get_or_insert_with(Instant::now);
-        let is_hopeless = matches!(fault, Fault::Fatal(_) | Fault::Fenced(_) | Fault::Replaced(_));
+        let is_hopeless =
+            matches!(fault, Fault::Fatal(_) | Fault::Fenced(_) | Fault::Replaced(_) | Fault::Forbidden(_));
         if is_hopeless || (since.elapsed() > PATIENCE && !self.health.waiting()) {
             return Err(fault.into());
         }

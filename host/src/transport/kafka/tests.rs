@@ -138,7 +138,7 @@ fn a_missing_right_to_the_transactional_id_is_waited_for() {
         let mock = mock();
         mock.broker.request_errors(request, &[refused; 3]);
         let fault = mock.writer().err().unwrap();
-        assert!(matches!(fault, Fault::Unavailable(_)), "{request:?}: {fault:?}");
+        assert!(matches!(fault, Fault::Forbidden(_)), "{request:?}: {fault:?}");
         mock.broker.clear_request_errors(request);
         mock.writer().unwrap();
     }
@@ -153,7 +153,7 @@ fn a_missing_right_to_read_is_said_again_until_it_is_given() {
     link.recover().unwrap();
     for _ in 0..3 {
         let fault = fault_of(&mut link);
-        assert!(matches!(fault, Fault::Unavailable(_)), "{fault:?}");
+        assert!(matches!(fault, Fault::Forbidden(_)), "{fault:?}");
         link.recover().unwrap();
     }
     mock.broker.clear_request_errors(RDKafkaApiKey::Fetch);

@@ -365,7 +365,7 @@ impl Writer {
                 Fault::Unknown(text)
             }
             Answer::Fatal(text) => Fault::Fatal(text),
-            Answer::Forbidden(text) => Fault::Unavailable(text),
+            Answer::Forbidden(text) => Fault::Forbidden(text),
             Answer::Done | Answer::Pending => Fault::Unknown("there was no answer".into()),
         }
     }

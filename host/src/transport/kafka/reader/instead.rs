@@ -63,10 +63,7 @@ impl Reader {
                     self.say_once(&instead, "not passed over, but read again until it can be");
                     Fault::Aborted(text)
                 }
-                Kind::Forbidden => {
-                    self.say_once(&instead, "trying until it may be read");
-                    Fault::Unavailable(text)
-                }
+                Kind::Forbidden => Fault::Forbidden(text),
                 Kind::PartitionGone => {
                     self.say_gone();
                     continue;

@@ -211,22 +211,13 @@ impl Reader {
         })
     }
 
-    /// The library says it once, and asks on in silence.
-    fn forbidden(&mut self, what: &str) -> Fault {
-        let text = format!("this user has no right to {what}: allow it to read it");
-        if self.said.insert((None, text.clone())) {
-            tracing::warn!("{text}; trying until it may");
-        }
-        Fault::Unavailable(text)
-    }
-
     fn hear(&mut self, error: &KafkaError) -> Result<(), Fault> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                return Err(self.forbidden(&format!("the group {}", self.settings.group)));
+                return Err(forbidden(&format!("the group {}", self.settings.group)));
             }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                return Err(self.forbidden(&self.settings.inputs.join(", ")));
+                return Err(forbidden(&self.settings.inputs.join(", ")));
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => self.say_gone(),
             _ => {}
@@ -427,6 +418,10 @@ impl Drop for Reader {
         });
         closed.recv_timeout(Duration::from_secs(2)).ok();
     }
+}
+
+fn forbidden(what: &str) -> Fault {
+    Fault::Forbidden(format!("this user has no right to {what}: allow it to read it"))
 }
 
 fn fatal(error: KafkaError) -> Fault {
