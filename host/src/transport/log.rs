@@ -115,7 +115,7 @@ pub trait Offsets: Send {
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its name, which begins with that of its worker.
+    /// Its name: that of its worker, a dot, and what has no dot in it.
     pub name: String,
     /// Where it is, as the cluster sees it.
     pub host: String,
@@ -124,7 +124,9 @@ pub struct Member {
 impl Member {
     /// True for the worker of this name.
     pub fn is(&self, worker: &str) -> bool {
-        self.name.strip_prefix(worker).is_some_and(|rest| rest.starts_with('.'))
+        let inputs = self.name.strip_prefix(worker).and_then(|rest| rest.strip_prefix('.'));
+        // A worker's name may begin with that of another.
+        inputs.is_some_and(|inputs| !inputs.contains('.'))
     }
 }
 
@@ -379,5 +381,18 @@ impl Lag {
     /// True when nothing is left to read.
     pub fn is_none(&self) -> bool {
         self.committed.unwrap_or(self.start) >= self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_one_worker_whatever_others_are_called() {
+        let member = |name: &str| Member { name: name.into(), host: "10.0.0.7".into() };
+        assert!(member("shop.price.pod.0.1f3a-9c5e").is("shop.price.pod.0"));
+        assert!(!member("shop.price.pod.0.1.1f3a-9c5e").is("shop.price.pod.0"));
+        assert!(!member("shop.price.pod.01.1f3a").is("shop.price.pod.0"));
     }
 }
