@@ -1,7 +1,12 @@
 //! The admin API, as a client that we did not write has it, and as one that means harm.
 
-use crate::{process::Host, support::Pipeline, swapping::send};
-use serde_json::Value;
+use crate::{
+    process::{Host, with_manners},
+    support::Pipeline,
+    swapping::send,
+};
+use fastrand::Rng;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, time::Duration};
 
 const COPIES: &str = "
@@ -143,6 +148,147 @@ fn what_is_asked_wrongly_is_answered_and_does_no_harm() {
     send(&address, &[0; 4096]);
     assert!(host.is_running() && ask(&address, "GET", "/health/live", "").0 == 200, "{}", host.said());
     assert!(!host.said().contains("panicked"), "{}", host.said());
+}
+
+/// What the API says of itself, to hold its answers against.
+struct Described(Value);
+
+impl Described {
+    /// As the host tells it. What an answer holds beside what is described would be wrong.
+    fn by(address: &str) -> Described {
+        let mut described: Value = serde_json::from_str(&ask(address, "GET", "/v1/openapi.json", "").1).unwrap();
+        for (_, schema) in described["components"]["schemas"].as_object_mut().unwrap() {
+            if schema["properties"].is_object() {
+                schema["additionalProperties"] = json!(false);
+            }
+        }
+        Described(described)
+    }
+
+    /// Fails unless this answer to this request is described.
+    fn hold(&self, method: &str, path: &str, (status, body): &(u16, String)) {
+        let about = || format!("{method} {path}: {status} {body}");
+        let path = path.split('?').next().unwrap();
+        let form: Vec<_> = path.split('/').collect();
+        let named = match form[..] {
+            ["", "v1", "stages", name] if !name.is_empty() => "/v1/stages/{name}".to_owned(),
+            ["", "v1", "stages", name, what] if !name.is_empty() => format!("/v1/stages/{{name}}/{what}"),
+            _ => path.to_owned(),
+        };
+        let answers = &self.0["paths"][named][method.to_lowercase()]["responses"];
+        let error = json!({"$ref": "#/components/schemas/Error"});
+        let content = answers[status.to_string()]["content"].as_object().and_then(|content| content.iter().next());
+        let schema = match content {
+            Some((kind, _)) if kind != "application/json" => return,
+            Some((_, content)) => &content["schema"],
+            // What the door says to everybody: there is no such thing, or not so, or not so much.
+            None => {
+                assert!([404, 405, 413].contains(status), "{}", about());
+                &error
+            }
+        };
+        let schema = json!({"allOf": [schema], "components": self.0["components"]});
+        let answer: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{}", about()));
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        if let Err(error) = validator.validate(&answer) {
+            panic!("{}: {error}", about());
+        }
+    }
+}
+
+/// One of these.
+fn any<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {
+    of[rng.usize(0..of.len())]
+}
+
+#[test]
+fn whatever_is_sent_is_answered_as_described_and_does_no_harm() {
+    let pipeline = Pipeline::new(COPIES);
+    let mut host = run(&pipeline, "");
+    let address = host.admin();
+    host.until("it is ready", Duration::from_secs(30), || ask(&address, "GET", "/health/ready", "").0 == 200);
+    let described = Described::by(&address);
+    let good = [with_manners("marks-one"), with_manners("marks-two"), with_manners("panics")];
+    let mut rng = Rng::with_seed(11);
+    let mut answers: BTreeMap<u16, u32> = BTreeMap::new();
+    for turn in 0..600 {
+        let name = any(&mut rng, &["copy", "copy", "copy", "copy", "copi", "🦀", "%2e%2e", "a b"]);
+        let path = match rng.u8(0..10) {
+            0 => any(&mut rng, &["/health/live", "/health/ready", "/metrics", "/v1/status", "/v1/stages", "/v1", "/"])
+                .into(),
+            1 => format!("/v1/stages/{name}"),
+            2..5 => format!("/v1/stages/{name}/module"),
+            _ => {
+                let what = any(&mut rng, &["swaps", "swap", "rollback", "pause", "resume", "nothing"]);
+                format!("/v1/stages/{name}/{what}")
+            }
+        };
+        let query = any(
+            &mut rng,
+            &[
+                "wait=false",
+                "wait=false",
+                "prepare=true",
+                "wait=no",
+                "digest=",
+                "digest=0123&wait=false",
+                "name=a.wasm&prepare=true",
+            ],
+        );
+        let module = &good[rng.usize(0..good.len())];
+        let body = match rng.u8(0..6) {
+            0 => Vec::new(),
+            1.. if !path.ends_with("/module") && rng.u8(0..5) > 0 => Vec::new(),
+            1 => (0..rng.usize(0..3000)).map(|_| rng.u8(..)).collect(),
+            2 => module[..rng.usize(0..module.len())].to_vec(),
+            3 => module.clone(),
+            _ => {
+                let mut body = module.clone();
+                (0..rng.usize(1..20)).for_each(|_| {
+                    let at = rng.usize(0..body.len());
+                    body[at] = rng.u8(..);
+                });
+                body
+            }
+        };
+        let method = match path.as_str() {
+            path if rng.u8(0..6) > 0 && path.ends_with("/module") => "PUT",
+            path if rng.u8(0..4) > 0 && path.ends_with(['p', 'k', 'e']) => "POST",
+            _ => any(&mut rng, &["GET", "GET", "PUT", "POST", "DELETE", "PATCH"]),
+        };
+        // What is not sent is waited for, until the client goes.
+        let told = if turn % 50 == 7 { body.len() + 10 } else { body.len() };
+        let mut request =
+            format!("{method} {path}?{query} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {told}\r\n\r\n")
+                .into_bytes();
+        request.extend_from_slice(&body);
+        let answer = match told == body.len() {
+            true => send(&address, &request),
+            false => leave(&address, &request),
+        };
+        assert!(host.is_running() && !host.said().contains("panicked"), "{method} {path}: {}", host.said());
+        *answers.entry(answer.0).or_default() += 1;
+        // One that is no HTTP has no answer in JSON.
+        if answer.0 != 0 && !(answer.0 == 400 && answer.1.is_empty()) {
+            assert_ne!(answer.0, 500, "{method} {path}: {}", answer.1);
+            described.hold(method, &path, &answer);
+        }
+    }
+    for status in [200, 400, 404, 405, 409, 422] {
+        assert!(answers.get(&status).is_some_and(|count| *count > 5), "hardly ever answered: {status} of {answers:?}");
+    }
+    // Whatever runs now, it can be steered back to what does its work.
+    ask(&address, "POST", "/v1/stages/copy/resume", "");
+    ask(&address, "POST", "/v1/stages/copy/rollback", "");
+    pipeline.produce("in", &["a:pass 1".to_owned()]);
+    host.until("a record comes through", Duration::from_secs(30), || pipeline.values("out").len() == 1);
+}
+
+/// Sends these bytes, and goes without waiting for an answer.
+fn leave(address: &str, request: &[u8]) -> (u16, String) {
+    use std::io::Write;
+    std::net::TcpStream::connect(address).unwrap().write_all(request).ok();
+    (0, String::new())
 }
 
 #[test]
