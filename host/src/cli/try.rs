@@ -139,6 +139,7 @@ fn stage(module: String, guest: AnyOutput) -> Stage {
         inputs: vec![ORIGIN.into()],
         outputs: vec![anything],
         on_error: OnError::all(Policy::Stop),
+        provenance: false,
     };
     let clock = Rc::new(SystemClock::new(Arc::new(Control::default())));
     Stage::new(Arc::new(settings), Box::new(guest), clock, Arc::default())

@@ -281,6 +281,7 @@ impl Surroundings<'_> {
                 .as_ref()
                 .map_or_else(|| format!("{}.{}.dead-letter", pipeline.value, name.value), |topic| topic.value.clone()),
             probation: written.probation.map(written::Probation::checked).unwrap_or_default(),
+            provenance: written.provenance.unwrap_or_default(),
         };
         self.idle_breaker(written.on_error.as_ref(), &checked.on_error);
         Placed { name, written, inputs, outputs, dead_letter_written, checked }

@@ -198,6 +198,8 @@ pub struct Stage {
     pub dead_letter: String,
     /// How long a module that replaces another has to prove itself.
     pub probation: Probation,
+    /// What comes of a record says where it came from.
+    pub provenance: bool,
 }
 
 /// What a module may reach beyond what it is handed.

@@ -6,7 +6,7 @@
 
 use super::{
     parts::{Entries, Items, Located, Word},
-    refusal::Refusal,
+    refusal::{Refusal, TRUTH},
     report::{Diagnostic, Findings, first_line},
     shapes,
     tree::{Content, Node, Scalar, State},
@@ -180,6 +180,9 @@ fn way_out(scalar: &Scalar, expected: &str, words: &[&'static str]) -> Option<St
     if scalar.quoted && expected.starts_with("a whole number") && scalar.text.parse::<u64>().is_ok() {
         return Some("a number stands without quotes".to_owned());
     }
+    if scalar.quoted && expected == TRUTH && matches!(&*scalar.text, "true" | "false") {
+        return Some(format!("`{}` stands without quotes", scalar.text));
+    }
     nearest(&scalar.text, words.iter().copied()).map(|word| format!("did you mean `{word}`?"))
 }
 
@@ -227,6 +230,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         self.settle(if self.node.is_hole() { visitor.visit_u64(1) } else { self.typed(visitor) })
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.settle(if self.node.is_hole() { visitor.visit_bool(false) } else { self.typed(visitor) })
     }
 
     /// Nothing, also when the environment gives nothing, is as if it were not written.
@@ -292,7 +299,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
+        i8 i16 i32 i64 u8 u16 u32 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
     }
 }
 

@@ -4,6 +4,9 @@
 use serde::de::{self, Expected, Unexpected};
 use std::fmt;
 
+/// What is wanted where it is so or not.
+pub(super) const TRUTH: &str = "`true` or `false`";
+
 /// Why a value is refused.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -62,6 +65,7 @@ impl de::Error for Refusal {
         }
         let expected = match &*expected {
             "a string" => "a text".to_owned(),
+            "a boolean" => TRUTH.to_owned(),
             "u32" | "u64" | "i64" => "a whole number".to_owned(),
             _ => expected,
         };

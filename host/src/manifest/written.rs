@@ -225,6 +225,8 @@ pub(super) struct Stage {
     pub(super) dead_letter: Option<Spanned<String>>,
     /// How long a module that replaces another has to prove itself, while the host runs.
     pub(super) probation: Option<Probation>,
+    /// True: each of its records says in headers where it came from, and by which module. Default: false.
+    pub(super) provenance: Option<bool>,
     /// Must be `allowed` for a stage that reads what it writes.
     pub(super) r#loop: Option<Spanned<Loop>>,
 }

@@ -91,6 +91,7 @@ impl Surroundings<'_> {
             inputs,
             outputs,
             on_error: stage.on_error.clone(),
+            provenance: stage.provenance,
         });
         let setup = setup(stage);
         let modules = Modules::new(Version::of(&compiled, &setup));
@@ -160,6 +161,7 @@ impl Surroundings<'_> {
             inputs,
             outputs: Vec::new(),
             on_error: OnError::all(Policy::Stop),
+            provenance: false,
         });
         self.part(&sink.name, Work::Sink { format: sink.format, settings }, SINK_INTERVAL, &sink.properties, link)
     }

@@ -7,6 +7,7 @@ pub mod guest;
 mod histogram;
 mod letter;
 mod output;
+mod provenance;
 mod retry;
 mod runner;
 mod tally;
@@ -17,6 +18,7 @@ pub use histogram::Histogram;
 pub use letter::{Choice, Letter};
 pub use output::Output;
 pub(crate) use output::{Router, outgoing};
+pub use provenance::Provenance;
 pub use retry::Retry;
 pub use tally::{Counts, KINDS, Tally};
 
@@ -55,6 +57,8 @@ pub struct StageSettings {
     pub outputs: Vec<Output>,
     /// What becomes of records that fail, and how they are tried again.
     pub on_error: OnError,
+    /// What comes of a record says where it came from.
+    pub provenance: bool,
 }
 
 /// What becomes of a record.
@@ -216,7 +220,11 @@ impl Stage {
         if self.is_condemned(record.partition, record.offset) {
             // Where both make the same of it, the log takes neither.
             let own = self.runner.guest().transform(InHand { record, batch: batch.clone(), index, attempt });
-            if own.is_ok_and(|own| own == before) {
+            let is_same = own.is_ok_and(|mut own| {
+                self.mark(&**batch, index, &mut own);
+                own == before
+            });
+            if is_same {
                 return Ok(false);
             }
         }
@@ -243,11 +251,12 @@ impl Stage {
     fn before<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32) -> Option<Vec<Record>> {
         let before = self.runner.before()?;
         let record = batch.get(index);
-        let records = match before.transform(InHand { record, batch: batch.clone(), index, attempt }) {
+        let mut records = match before.transform(InHand { record, batch: batch.clone(), index, attempt }) {
             Ok(records) => records,
             Err(Failed::Retry(_)) => Vec::new(),
             Err(_) => return None,
         };
+        self.mark(&**batch, index, &mut records);
         let fits = |output| self.router.route(self.outputs().0, output, record.timestamp).is_ok();
         records.iter().all(fits).then_some(records)
     }
@@ -362,7 +371,7 @@ impl Stage {
     fn transform<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32) -> Result<Vec<Record>, Failed> {
         let record = batch.get(index);
         let in_hand = || InHand { record, batch: batch.clone(), index, attempt };
-        let records = match self.runner.guest().transform(in_hand()) {
+        let mut records = match self.runner.guest().transform(in_hand()) {
             // A module on trial has no second try where the one before needs none.
             Err(fault @ Failed::Fault(_)) if self.before(batch, index, attempt).is_some() => Err(fault),
             // A record is blamed only for what it does alone, on a fresh instance: a pause of the machine, or what other
@@ -370,11 +379,19 @@ impl Stage {
             Err(Failed::Fault(_) | Failed::Limit(_)) => self.runner.guest().transform(in_hand()),
             outcome => outcome,
         }?;
+        self.mark(&**batch, index, &mut records);
         self.routes.clear();
         for output in &records {
             self.routes.push(self.router.route(self.outputs().0, output, record.timestamp).map_err(Failed::Fault)?);
         }
         Ok(records)
+    }
+
+    /// What was made of a record says where it came from, if it is to. The topic's rules see it with all that it says.
+    fn mark(&self, batch: &dyn Batch, index: usize, records: &mut [Record]) {
+        if self.settings.provenance {
+            Provenance::of(&self.settings, batch.origin(index)).put(records);
+        }
     }
 
     fn send_all(

@@ -52,6 +52,7 @@ impl<'a> Bench<'a> {
             inputs: stage.inputs.iter().map(|port| port.topic.clone()).collect(),
             outputs: outputs.collect(),
             on_error: OnError::all(Policy::Stop),
+            provenance: false,
         };
         Bench { stage, compiled, hidden, settings: Arc::new(settings) }
     }

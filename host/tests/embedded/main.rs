@@ -16,6 +16,7 @@ mod isolation;
 mod letters;
 #[path = "../support/process.rs"]
 mod process;
+mod provenance;
 mod standby;
 mod steps;
 mod support;

@@ -132,6 +132,7 @@ fn run<W: Write + 'static>(to: W, batches: &[&[&'static str]], story: &Story) ->
         inputs: inputs.clone(),
         outputs: Vec::new(),
         on_error: OnError::all(Policy::Stop),
+        provenance: false,
     };
     let clock = Rc::new(SystemClock::new(control.clone()));
     let sink = Stdout::to(to, OutputFormat::Value, inputs, run.clone());

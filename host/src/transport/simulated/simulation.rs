@@ -388,6 +388,7 @@ fn stage_settings(settings: &Settings, (inputs, outputs): (&[u32], &[u32])) -> S
         inputs: (0..inputs.len()).map(|input| input.to_string()).collect(),
         outputs: outputs.iter().enumerate().take(count).map(output).collect(),
         on_error: settings.on_error.clone(),
+        provenance: false,
     }
 }
 

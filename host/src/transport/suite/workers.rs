@@ -51,6 +51,7 @@ fn worker<L: Log>(log: &L, link: LinkSettings) -> Worker<L::Link> {
         inputs: vec!["in".into()],
         outputs: vec![output],
         on_error: OnError::all(Policy::Stop),
+        provenance: false,
     };
     let clock = log.clock();
     let stage = stage::Stage::new(stage.into(), Box::new(Echo), clock.clone(), std::sync::Arc::default());
