@@ -340,8 +340,8 @@ impl Printer {
     }
 }
 
-/// Where to begin, as it is written.
-fn place(text: &str) -> Result<From, String> {
+/// A place in a partition, as it is written.
+pub(super) fn place(text: &str) -> Result<From, String> {
     match text {
         "start" => Ok(From::Start(Start::Earliest)),
         "end" => Ok(From::Start(Start::Latest)),

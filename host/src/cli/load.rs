@@ -7,14 +7,19 @@ use super::{
     client, say, terminal, wrong,
 };
 use crate::{
-    manifest::{self, AsWritten, Diagnostic, Kind, Manifest, NamedModule, Reading, Secret, Span},
+    manifest::{self, AsWritten, Diagnostic, Kind, Manifest, NamedModule, Reading, Secret, Span, Stage},
     plan,
     text::{conceal, hex, nearest},
     wasm::{self, Cache, Compiled, Engine, Instance, LoadError, Module, OpenError, Setup, SourceInstance},
 };
 use anyhow::{Context, Result};
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// The manifest, where none is named.
 pub(super) const MANIFEST: &str = "millstream.yaml";
@@ -186,6 +191,35 @@ fn unpinned(module: &Module, pinned: Option<[u8; 32]>, at: Span) -> Option<Diagn
         Diagnostic::mistake(at, format!("{} has another digest", module.name()))
             .help(format!("when it is the one that is meant, write `sha256: {}`", module.digest()))
     })
+}
+
+/// A stage by its name; of what is none, that is said.
+pub(super) fn stage<'a>(manifest: &'a Manifest, name: &str, only_stages: &str) -> Result<&'a Stage> {
+    let known = || manifest.stages.iter().map(|stage| stage.name.as_str());
+    manifest.stages.iter().find(|stage| stage.name == name).ok_or_else(|| {
+        let help = match (nearest(name, known()), manifest.parts().find(|(_, part)| *part == name)) {
+            (_, Some((kind, _))) => format!("it is a {}, and {only_stages}", kind.word()),
+            (Some(near), None) => format!("did you mean `{near}`?"),
+            (None, None) => format!("it has {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        wrong(format!("{} has no stage `{name}`: {help}", manifest.name))
+    })
+}
+
+/// Another module for a stage, compiled, and opened once as its own was.
+pub(super) fn another(loaded: &Loaded, stage: &Stage, path: &Path) -> Result<Compiled> {
+    let setup = plan::setup(stage);
+    let module = Module::load_within(stage.limits.module_size, path, wasm::Kind::Stage);
+    let compiled = module.and_then(|module| {
+        let mut slow = |name: &str| say(&format!("compiling {name}, once…\n"));
+        loaded.engine.compile_within(setup.limits.compile, &module, &loaded.cache, &mut slow)
+    });
+    let compiled = compiled.map_err(|error| wrong(error.to_string()))?;
+    Instance::new(&compiled, setup).map_err(|error| {
+        let hidden: Vec<_> = loaded.hidden.get(&stage.name).into_iter().flatten().map(String::as_str).collect();
+        wrong(format!("{} {}", compiled.name(), conceal(&error.to_string(), &hidden)))
+    })?;
+    Ok(compiled)
 }
 
 /// Whose module it is, and what it is told.

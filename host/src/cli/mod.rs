@@ -16,7 +16,9 @@ mod new;
 mod offsets;
 mod pair;
 mod produce;
+mod replay;
 mod run;
+mod scan;
 mod schema;
 mod standing;
 mod starts;
@@ -70,6 +72,7 @@ enum Command {
     Offsets(offsets::Arguments),
     #[command(visible_alias = "dlq")]
     DeadLetters(dead_letters::Arguments),
+    Replay(replay::Arguments),
     Swap(swap::Arguments),
     Rollback(swap::RollbackArguments),
     Swaps(swap::SwapsArguments),
@@ -143,6 +146,7 @@ pub fn main() -> ExitCode {
         Command::Consume(arguments) => consume::run(arguments),
         Command::Offsets(arguments) => offsets::run(arguments),
         Command::DeadLetters(arguments) => dead_letters::run(arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Swap(arguments) => swap::run(&arguments),
         Command::Rollback(arguments) => swap::roll_back(&arguments),
         Command::Swaps(arguments) => swap::list(&arguments),

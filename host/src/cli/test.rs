@@ -214,10 +214,7 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 /// The cases of a file for people: those that failed with what is different.
 fn told(path: &Path, file: &CaseFile, ran: &[Ran], update: bool) -> String {
     let colors = io::stdout().is_terminal();
-    let paint = |color: &str, text: &str| match colors {
-        true => format!("\x1b[{color}m{text}\x1b[0m"),
-        false => text.to_owned(),
-    };
+    let paint = |color: &str, text: &str| paint(color, text, colors);
     let mut text = format!("{}\n", path.display());
     for (case, Ran { verdict, .. }) in file.cases.iter().zip(ran) {
         let mark = match (verdict.is_good(), update) {
@@ -231,15 +228,27 @@ fn told(path: &Path, file: &CaseFile, ran: &[Ran], update: bool) -> String {
         }
         text += &format!("           {}:{}\n", path.display(), case.line);
         for line in &verdict.lines {
-            let color = match line {
-                Line::Same(_) => "2",
-                Line::Missing(_) => "31",
-                Line::Extra(_) => "32",
-            };
-            text += &format!("           {}\n", paint(color, &line.to_string()));
+            text += &format!("           {}\n", painted(line, colors));
         }
     }
     text
+}
+
+/// A line of a difference.
+pub(super) fn painted(line: &Line, colors: bool) -> String {
+    let color = match line {
+        Line::Same(_) => "2",
+        Line::Missing(_) => "31",
+        Line::Extra(_) => "32",
+    };
+    paint(color, &line.to_string(), colors)
+}
+
+fn paint(color: &str, text: &str, colors: bool) -> String {
+    match colors {
+        true => format!("\x1b[{color}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    }
 }
 
 /// The cases of a file for programs.

@@ -4,7 +4,7 @@
 mod parts;
 mod wanted;
 
-pub(crate) use parts::output;
+pub(crate) use parts::{facts_as_wanted, output};
 pub use parts::{setup, source_setup};
 pub use wanted::{Wanted, position_topic};
 

@@ -223,6 +223,16 @@ pub(crate) fn output(name: &str, topic: &str, facts: &TopicFacts) -> Output {
     Output { name: name.to_owned(), topic: topic.to_owned(), partitions, largest, compacted, ahead, keeps }
 }
 
+/// What a topic that is not there is taken for: what the manifest wants of it, and whatever partition is asked for.
+pub(crate) fn facts_as_wanted(manifest: &Manifest, topic: &str) -> TopicFacts {
+    let wanted = manifest.topics.get(topic).cloned().unwrap_or_default();
+    TopicFacts {
+        partitions: wanted.partitions.unwrap_or(i32::MAX.unsigned_abs()),
+        config: wanted.config,
+        ..TopicFacts::default()
+    }
+}
+
 fn topics_of(ports: &[Port]) -> Vec<String> {
     ports.iter().map(|port| port.topic.clone()).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     cases::Case,
-    form::{Bytes, Event, FailureForm, Header, Kind, RecordForm, Then},
+    form::{Bytes, Event, FailureForm, Header, Kind, Origin, RecordForm, Then},
 };
 use crate::{
     clock::SystemClock,
@@ -10,9 +10,9 @@ use crate::{
     manifest::{Manifest, OnError, Policy, Stage as Written},
     plan,
     record::Reason,
-    stage::{Stage, StageSettings, guest::Failed},
+    stage::{Lost, Stage, StageSettings, guest::Failed},
     text::conceal,
-    transport::{Outgoing, log::TopicFacts},
+    transport::Outgoing,
     wasm::{Compiled, Instance, OpenError},
     worker::control::Control,
 };
@@ -36,15 +36,10 @@ impl<'a> Bench<'a> {
     /// The stage of a manifest, as it would run, with topics as the manifest wants them. What is hidden is not shown of
     /// the words in which it refuses to start.
     pub fn new(manifest: &Manifest, stage: &'a Written, compiled: &'a Compiled, hidden: &'a [String]) -> Bench<'a> {
-        let outputs = stage.outputs.iter().map(|port| {
-            let wanted = manifest.topics.get(&port.topic).cloned().unwrap_or_default();
-            let facts = TopicFacts {
-                partitions: wanted.partitions.unwrap_or(i32::MAX.unsigned_abs()),
-                config: wanted.config,
-                ..TopicFacts::default()
-            };
-            plan::output(&port.name, &port.topic, &facts)
-        });
+        let outputs = stage
+            .outputs
+            .iter()
+            .map(|port| plan::output(&port.name, &port.topic, &plan::facts_as_wanted(manifest, &port.topic)));
         let settings = StageSettings {
             pipeline: manifest.name.clone(),
             stage: stage.name.clone(),
@@ -100,7 +95,7 @@ impl<'a> Bench<'a> {
 
     /// A failure, and what the manifest makes of it.
     fn failure(&self, failed: &Failed) -> FailureForm {
-        let form = failure(failed);
+        let form = FailureForm::from(&Lost::from(failed));
         let then =
             Some(Then::from(failed.policy(&self.stage.on_error))).filter(|then| *then != Then::default_of(form.kind));
         FailureForm { then, ..form }
@@ -132,36 +127,17 @@ impl<'a> Bench<'a> {
             value: bytes(out.value),
             headers: Some(headers),
         };
-        Event::Record(record.short(given, self.first_output()))
+        Event::Record(record.short(&origin_of(given), self.first_output()))
     }
 }
 
-impl RecordForm {
-    /// Without what it has from the record that it came of, or as any record has it.
-    pub(super) fn short(mut self, origin: &Given, first_output: &str) -> RecordForm {
-        self.output = self.output.filter(|output| output != first_output);
-        self.timestamp = self.timestamp.filter(|timestamp| Some(*timestamp) != origin.entry.timestamp);
-        self.headers = self.headers.filter(|headers| !headers_of(origin).eq(headers.iter().cloned()));
-        self
-    }
+/// What comes of a record has from it what it does not say.
+pub(super) fn origin_of(given: &Given) -> Origin {
+    Origin { timestamp: given.entry.timestamp, headers: headers_of(given).collect() }
 }
 
 fn headers_of(given: &Given) -> impl Iterator<Item = Header> {
     given.entry.headers.iter().map(|(name, value)| Header(Bytes(name.clone()), value.clone().map(Bytes)))
-}
-
-fn failure(failed: &Failed) -> FailureForm {
-    let kind = match failed {
-        Failed::Reject(_) => Kind::Reject,
-        Failed::Retry(_) => Kind::Retry,
-        Failed::Fault(_) => Kind::Fault,
-        Failed::Limit(_) => Kind::Limit,
-    };
-    let after_ms = match failed {
-        Failed::Retry(later) => later.after_ms,
-        _ => None,
-    };
-    FailureForm { after_ms, ..form(kind, failed.reason()) }
 }
 
 fn form(kind: Kind, reason: &Reason) -> FailureForm {

@@ -3,6 +3,8 @@
 use crate::{
     lines::json_value,
     manifest::{AS_WRITTEN, Policy},
+    stage::{Lost, Made, Outcome},
+    transport::Batch,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{
@@ -35,6 +37,48 @@ pub struct RecordForm {
     pub(super) value: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) headers: Option<Vec<Header>>,
+}
+
+/// What a record has from the one that it came of, where it does not say otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    pub(super) timestamp: Option<i64>,
+    pub(super) headers: Vec<Header>,
+}
+
+impl Origin {
+    /// That of what comes of the record at `index`.
+    pub fn of(batch: &dyn Batch, index: usize) -> Origin {
+        let headers = batch.headers(index).into_iter().map(Header::from).collect();
+        Origin { timestamp: batch.get(index).timestamp, headers }
+    }
+}
+
+impl From<crate::record::Header> for Header {
+    fn from(header: crate::record::Header) -> Header {
+        Header(Bytes(header.name.into_bytes()), header.value.map(Bytes))
+    }
+}
+
+impl RecordForm {
+    fn of(made: &Made) -> RecordForm {
+        RecordForm {
+            output: Some(made.output.clone()),
+            partition: made.partition,
+            timestamp: made.timestamp,
+            key: made.key.clone().map(Bytes),
+            value: made.value.clone().map(Bytes),
+            headers: Some(made.headers.iter().cloned().map(Header::from).collect()),
+        }
+    }
+
+    /// Without what it has from the record that it came of, or as any record has it.
+    pub(super) fn short(mut self, origin: &Origin, first_output: &str) -> RecordForm {
+        self.output = self.output.filter(|output| output != first_output);
+        self.timestamp = self.timestamp.filter(|timestamp| Some(*timestamp) != origin.timestamp);
+        self.headers = self.headers.filter(|headers| *headers != origin.headers);
+        self
+    }
 }
 
 /// A failure. Of what a case expects, only its kind must be said.
@@ -101,6 +145,19 @@ pub enum Kind {
     Open,
 }
 
+impl From<&Lost> for FailureForm {
+    fn from(lost: &Lost) -> FailureForm {
+        let kind = match lost.kind {
+            "reject" => Kind::Reject,
+            "retry" => Kind::Retry,
+            "limit" => Kind::Limit,
+            _ => Kind::Fault,
+        };
+        let (code, message) = (lost.code.clone(), Some(lost.message.clone()));
+        FailureForm { kind, code, message, after_ms: lost.after_ms, then: None }
+    }
+}
+
 /// One thing that comes of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -111,6 +168,21 @@ pub enum Event {
 }
 
 impl Event {
+    /// What came of a record, each without what it has from there.
+    pub fn of(outcome: &Outcome, origin: &Origin, first_output: &str) -> Vec<Event> {
+        let made = outcome.made.iter().map(|made| Event::Record(RecordForm::of(made).short(origin, first_output)));
+        let lost = outcome.lost.as_ref().map(|lost| Event::Failure(FailureForm::from(lost)));
+        made.chain(lost).collect()
+    }
+
+    /// True when the other one is the same thing; a failure may have other words.
+    pub(super) fn is_like(&self, other: &Event) -> bool {
+        match (self, other) {
+            (Event::Failure(one), Event::Failure(other)) => (one.kind, &one.code) == (other.kind, &other.code),
+            (one, other) => one == other,
+        }
+    }
+
     /// As JSON, which is YAML as well.
     pub fn json(&self) -> String {
         #[derive(Serialize)]

@@ -13,5 +13,5 @@ pub mod verdict;
 
 pub use bench::Bench;
 pub use cases::{Case, CaseFile, CaseText};
-pub use form::{Event, FailureForm, Kind, RecordForm};
-pub use verdict::{Line, Verdict};
+pub use form::{Event, FailureForm, Kind, Origin, RecordForm};
+pub use verdict::{Line, Verdict, difference};

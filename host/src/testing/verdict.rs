@@ -1,11 +1,11 @@
 //! What a case expects beside what came.
 
 use super::{
-    bench::{Bench, Came},
+    bench::{Bench, Came, origin_of},
     cases::Case,
-    form::{Event, FailureForm, Then},
+    form::{Event, FailureForm, Origin, Then},
 };
-use crate::lines::Given;
+use crate::{lines::Given, stage::Outcome};
 use std::fmt;
 
 /// So many pairs are looked at for one case. Beyond, what stands at the same place is compared.
@@ -47,6 +47,13 @@ impl Verdict {
     pub fn is_good(&self) -> bool {
         !self.is_silent && self.lines.iter().all(|line| matches!(line, Line::Same(_)))
     }
+}
+
+/// What came of a record before and what comes of it now, in one order.
+pub fn difference((before, after): (&Outcome, &Outcome), origin: &Origin, first_output: &str) -> Vec<Line> {
+    let (before, after) = (Event::of(before, origin, first_output), Event::of(after, origin, first_output));
+    let pairs = pairs(before.len(), after.len(), |b, a| before[b].is_like(&after[a]));
+    lines(&before, &after, &pairs)
 }
 
 /// The most pairs that fit in the order of both sides, as places there: a longest common subsequence.
@@ -102,7 +109,8 @@ fn lines(expected: &[Event], came: &[Event], pairs: &[(usize, usize)]) -> Vec<Li
 fn fits(expected: &Event, came: &Came, given: &[Given], first_output: &str) -> bool {
     match (expected, &came.event) {
         (Event::Record(expected), Event::Record(record)) => {
-            given.get(came.origin).is_some_and(|origin| expected.clone().short(origin, first_output) == *record)
+            let given = given.get(came.origin);
+            given.is_some_and(|given| expected.clone().short(&origin_of(given), first_output) == *record)
         }
         (Event::Failure(expected), Event::Failure(failure)) => expected.fits(failure),
         _ => false,

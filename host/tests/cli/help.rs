@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
     "",
     "new",
     "build",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 29] = [
     "dead-letters list",
     "dead-letters show",
     "dead-letters retry",
+    "replay",
     "swap",
     "rollback",
     "swaps",

@@ -19,6 +19,7 @@ mod new;
 #[path = "../support/process.rs"]
 mod process;
 mod quickstart;
+mod replay;
 mod secrets;
 mod shell;
 mod support;

@@ -17,6 +17,7 @@ mod letters;
 #[path = "../support/process.rs"]
 mod process;
 mod provenance;
+mod replay;
 mod standby;
 mod steps;
 mod support;

@@ -17,6 +17,7 @@ mod foreign;
 mod letters;
 mod records;
 mod refusals;
+mod replay;
 mod same;
 mod seam;
 mod sources;

@@ -1,13 +1,14 @@
 //! `dead-letters retry --dry-run`: what would come of the letters, on stdout. No group moves, and nothing is written.
 
-use super::read::scan;
 use crate::{
-    cli::say,
+    cli::{
+        say,
+        scan::{scan, whole},
+    },
     clock::SystemClock,
-    lines::{OutputFormat, Shown},
     plan::{Part, Plan, Work},
     stage::{Counts, Stage},
-    transport::{Batch, Incoming, Outgoing, Role, log::Log},
+    transport::{Batch, Incoming, Role, log::Log},
     wasm::Instance,
     worker::control::Control,
 };
@@ -31,7 +32,7 @@ pub(super) fn run(plan: Plan, log: &Log, stands: &BTreeMap<u32, u64>) -> Result<
     let mut stage = Stage::new(settings.clone(), Box::new(instance), clock, Arc::default());
     let mut counts = Counts::default();
     let mut out = io::BufWriter::new(io::stdout().lock());
-    scan(log, topic, &mut |batch, _| {
+    scan(log, &whole(topic), None, &mut |batch, _| {
         let letters = Rc::new(again.read(batch));
         for index in 0..letters.len() {
             let Incoming { partition, offset, .. } = letters.get(index);
@@ -55,15 +56,12 @@ pub(super) fn run(plan: Plan, log: &Log, stands: &BTreeMap<u32, u64>) -> Result<
                     continue;
                 }
             };
+            let outcome = stage.outcome(&letters, index, attempts.saturating_add(1))?;
             let mut lines = Vec::new();
-            let answer = stage.once(&letters, index, attempts.saturating_add(1), &mut |sent| {
-                let output = &settings.outputs[sent.output];
-                line(&output.name, &output.topic, &*letters, index, sent, &mut lines);
-                counts.sent += 1;
-                Ok(())
-            })?;
+            outcome.made.iter().for_each(|made| made.write(&mut lines));
+            counts.sent += outcome.made.len() as u64;
             out.write_all(&lines)?;
-            if let Err(failed) = answer {
+            if let Some(failed) = outcome.lost {
                 counts.dead_letters += 1;
                 out.flush()?;
                 let (partition, offset) = letters.origin(index);
@@ -75,22 +73,4 @@ pub(super) fn run(plan: Plan, log: &Log, stands: &BTreeMap<u32, u64>) -> Result<
     })?;
     out.flush()?;
     Ok(counts)
-}
-
-/// A record as `try` prints it in JSON, with the topic that it would go to.
-fn line(output: &str, topic: &str, batch: &dyn Batch, index: usize, record: &Outgoing<'_>, to: &mut Vec<u8>) {
-    let kept = if record.keep_headers { batch.headers(index) } else { Vec::new() };
-    let headers: Vec<_> =
-        kept.iter().chain(record.headers).map(|header| (header.name.as_bytes(), header.value.as_deref())).collect();
-    let shown = Shown {
-        output: Some(output),
-        topic: Some(topic),
-        partition: record.partition,
-        timestamp: record.timestamp,
-        key: record.key,
-        value: record.value,
-        headers: &headers,
-        ..Shown::default()
-    };
-    OutputFormat::Json.write(&shown, to);
 }

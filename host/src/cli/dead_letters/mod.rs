@@ -8,13 +8,13 @@ mod show;
 
 use super::{
     Exit,
+    load::stage,
     log::{Which, existing, explain, time},
-    print, wrong,
+    print,
 };
 use crate::{
     manifest::{Manifest, Stage, parse_duration},
     stage::Choice,
-    text::nearest,
 };
 use anyhow::Result;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -159,15 +159,7 @@ fn group(manifest: &Manifest, stage: &Stage) -> String {
 }
 
 fn find<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a Stage> {
-    let known = || manifest.stages.iter().map(|stage| stage.name.as_str());
-    manifest.stages.iter().find(|stage| stage.name == name).ok_or_else(|| {
-        let help = match (nearest(name, known()), manifest.parts().find(|(_, part)| *part == name)) {
-            (_, Some((kind, _))) => format!("it is a {}, and only stages have dead letters", kind.word()),
-            (Some(near), None) => format!("did you mean `{near}`?"),
-            (None, None) => format!("it has {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        wrong(format!("{} has no stage `{name}`: {help}", manifest.name))
-    })
+    stage(manifest, name, "only stages have dead letters")
 }
 
 /// A moment, or how long ago it was.

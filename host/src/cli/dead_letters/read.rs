@@ -2,27 +2,25 @@
 
 use super::group;
 use crate::{
-    cli::say,
-    manifest::{Manifest, Stage, Start},
+    cli::{
+        say,
+        scan::{LOOK, scan, whole},
+    },
+    manifest::{Manifest, Stage},
     record::Header,
     stage::{Letter, note_key},
     transport::{
-        Batch, Incoming, Partition, Progress, Taken,
-        log::{From, Lag, Log, Scan},
+        Incoming,
+        log::{Lag, Log},
     },
 };
 use anyhow::Result;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::Range,
     thread,
     time::{Duration, Instant},
 };
-
-/// How many records are taken at once.
-const TOGETHER: usize = 10_000;
-/// Between two looks at what has come.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// How long a broker may take to end the transaction of somebody who was killed.
 const LEFT_OPEN: Duration = Duration::from_secs(30);
@@ -86,7 +84,7 @@ pub(super) fn notes(log: &Log, group: &str, topic: &str) -> Result<BTreeMap<u32,
     if !log.topics()?.find(&[group])?.contains_key(group) {
         return Ok(noted);
     }
-    scan(log, group, &mut |batch, _| {
+    scan(log, &whole(group), None, &mut |batch, _| {
         for index in 0..batch.len() {
             let Incoming { key, value, .. } = batch.get(index);
             let text = |bytes: Option<&[u8]>| str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default().to_owned();
@@ -116,7 +114,7 @@ pub(super) fn each(
     for stage in stages {
         retried.push((*stage, stands(log, &group(manifest, stage), topic)?));
     }
-    scan(log, topic, &mut |batch, ends| {
+    scan(log, &whole(topic), None, &mut |batch, ends| {
         for index in 0..batch.len() {
             let (record, headers) = (batch.get(index), batch.headers(index));
             if ends.get(record.partition).is_none_or(|end| record.offset.next() > end) {
@@ -132,40 +130,4 @@ pub(super) fn each(
         }
         Ok(true)
     })
-}
-
-/// Takes records, and where each partition ended at the start; says whether to go on.
-type See<'a> = &'a mut dyn FnMut(Box<dyn Batch>, &Progress) -> Result<bool>;
-
-/// Hands over a topic's records in batches, until it hears false or each partition has come to where it ended at the
-/// start, which is told beside them: a batch may go beyond.
-pub(super) fn scan(log: &Log, topic: &str, see: See<'_>) -> Result<()> {
-    let from = From::Start(Start::Earliest);
-    let scan = Scan { topic: topic.to_owned(), partition: None, from, group: None, uncommitted: false };
-    let mut scanner = log.scanner(&scan)?;
-    let mut open: Option<BTreeSet<Partition>> = None;
-    while open.as_ref().is_none_or(|open| !open.is_empty()) {
-        match scanner.take(TOGETHER, LOOK)? {
-            Taken::Rebalance => {
-                let starts = scanner.rebalance()?.starts;
-                let is_open = |(partition, start)| scanner.ends().get(partition).is_some_and(|end| start < end);
-                open = Some(starts.iter().filter(|at| is_open(*at)).map(|(partition, _)| partition).collect());
-            }
-            Taken::Records(batch) => {
-                let lasts = (0..batch.len()).map(|index| batch.get(index)).map(|r| (r.partition, r.offset.next()));
-                for (partition, next) in lasts.chain(batch.ends().iter().copied()) {
-                    if let Some(open) =
-                        open.as_mut().filter(|_| scanner.ends().get(partition).is_none_or(|end| next >= end))
-                    {
-                        open.remove(&partition);
-                    }
-                }
-                if !see(batch, scanner.ends())? {
-                    return Ok(());
-                }
-            }
-            Taken::Nothing => {}
-        }
-    }
-    Ok(())
 }
