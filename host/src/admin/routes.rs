@@ -152,6 +152,9 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
         What::Stage => with_part(admin, &name, |running| {
             let mut part = view::part(admin, running);
             part["members"] = json!(view::members(running));
+            if let Some(modules) = running.modules() {
+                part["shadow"] = json!(modules.looked().map(|looked| view::shadow(admin, &name, &looked)));
+            }
             Answer::json(&part)
         }),
         What::Swaps => with_desk(admin, &name, |desk| match desk.swaps() {
@@ -171,6 +174,19 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
                     return Answer::error(StatusCode::BAD_REQUEST, "invalid", why);
                 }
             };
+            if let Some(records) = said(query, "shadow") {
+                let Some(records) = records.parse().ok().filter(|records| *records > 0 && !prepare) else {
+                    let why = "`shadow` is a number of records, and goes without `prepare`";
+                    return Answer::error(StatusCode::BAD_REQUEST, "invalid", why);
+                };
+                return match desk.look_on(&module, body, records) {
+                    Ok(looked) => {
+                        let shadow = view::shadow(admin, &name, &looked);
+                        Answer { status: StatusCode::ACCEPTED, ..Answer::json(&json!({"shadow": shadow})) }
+                    }
+                    Err(refused) => refusal(&refused),
+                };
+            }
             if prepare {
                 return match desk.keep_prepared(&module, body) {
                     Ok((module, gains)) => Answer::json(&json!({"prepared": module, "gains": gains})),
@@ -195,9 +211,16 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
                 Err(refused) => refusal(&refused),
             }
         }),
-        What::RollBack => with_desk(admin, &name, |desk| match desk.roll_back(said(query, "digest")) {
-            Ok(swap) => Answer::json(&json!(swap)),
-            Err(refused) => refusal(&refused),
+        What::RollBack => with_desk(admin, &name, |desk| {
+            let shadow = match flag(query, "shadow", false) {
+                Ok(shadow) => shadow,
+                Err(answer) => return answer,
+            };
+            let of = said(query, "digest");
+            match if shadow { desk.look_away(of) } else { desk.roll_back(of) } {
+                Ok(swap) => Answer::json(&json!(swap)),
+                Err(refused) => refusal(&refused),
+            }
         }),
         What::Pause => with_part(admin, &name, |running| paused(running, true)),
         What::Resume => with_part(admin, &name, |running| paused(running, false)),

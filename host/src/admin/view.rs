@@ -4,7 +4,8 @@ use super::Admin;
 use crate::{
     plan::Work,
     supervisor::Running,
-    swap::{Desk, Named},
+    swap::{Desk, Difference, Looked, Looking, Named},
+    testing::{Line, Origin, difference},
     transport::log::Member,
 };
 use serde_json::{Value, json};
@@ -75,6 +76,45 @@ pub(super) fn members(running: &Running) -> Option<Value> {
         json!({"name": member.name, "host": member.host, "here": here})
     };
     Some(members.iter().map(member).collect())
+}
+
+/// A module that looks on, or did, and what it makes of records that the one that stands makes something else of.
+pub(super) fn shadow(admin: &Admin, stage: &str, looked: &Looked) -> Value {
+    let Looked { number, version, of, records, different, first, state } = looked;
+    let running = admin.find(stage);
+    let inputs = running.map_or(&[][..], |running| &running.part.link.inputs[..]);
+    let first_output = match running.map(|running| &running.part.work) {
+        Some(Work::Stage { settings, .. }) => settings.outputs.first().map_or("", |output| output.name.as_str()),
+        _ => "",
+    };
+    let outcome = |json: String| serde_json::from_str::<Value>(&json).unwrap_or_default();
+    let shown = |difference_of: &Difference| {
+        let Difference { partition, offset, timestamp, headers, before, after } = difference_of;
+        let lines = difference((before, after), &Origin::new(*timestamp, headers.clone()), first_output);
+        json!({
+            "topic": inputs.get(partition.input),
+            "partition": partition.number,
+            "offset": offset,
+            "before": outcome(before.json()),
+            "after": outcome(after.json()),
+            "difference": lines.iter().map(Line::to_string).collect::<Vec<_>>(),
+        })
+    };
+    let (state, why) = match state {
+        Looking::Running => ("running", None),
+        Looking::Done => ("done", None),
+        Looking::Ended(why) => ("ended", Some(why)),
+    };
+    json!({
+        "number": number,
+        "module": Named { digest: version.digest.clone(), name: version.name.clone() },
+        "records": records,
+        "of": of,
+        "different": different,
+        "first": first.iter().map(shown).collect::<Vec<_>>(),
+        "state": state,
+        "why": why,
+    })
 }
 
 /// The manifest's module, when another one runs.

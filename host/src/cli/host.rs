@@ -98,7 +98,7 @@ impl Host {
         let (status, body) = answer.map_err(|_| anyhow!("the host at {} does not answer", self.address))??;
         let value: Value = serde_json::from_slice(&body)
             .with_context(|| format!("what answers at {} is no host of millstream", self.address))?;
-        if status == StatusCode::OK {
+        if status == StatusCode::OK || status == StatusCode::ACCEPTED {
             return Ok(value);
         }
         let text = |key: &str| value["error"][key].as_str().map(str::to_owned);

@@ -3,7 +3,9 @@
 use super::{
     Exit,
     host::{Host, Hosts, No},
-    print, say, wrong,
+    print, say,
+    shadow::{self, Found},
+    wrong,
 };
 use crate::{
     swap::{Named, Outcome, Swap},
@@ -20,13 +22,20 @@ use std::{collections::BTreeMap, fs, path::PathBuf, thread};
 #[command(after_help = "Examples:
   millstream swap price price-2.wasm
   millstream swap price price-2.wasm --admin 10.0.0.7:8080 --admin 10.0.0.8:8080
+  millstream swap price price-2.wasm --shadow 10000 --promote-if-equal
 
 The new module is compiled and opened while the old one works. One worker tries
 it for one transaction, then all follow; whatever it does wrong in its probation
 brings the old one back. Nothing is lost or doubled either way.
 
-Exit codes: 0 confirmed, or there but not proven yet; 1 refused or rolled back;
-2 what was asked is wrong")]
+With --shadow it runs beside the old one on the next N records that each host
+does, and what it makes goes nowhere: it is compared, and the first differences
+are shown, `-` the old one and `+` the new one. Whatever it does, the stage does
+what it did; but both take their time, and what `allow: {http: …}` lets a module
+send, both send.
+
+Exit codes: 0 confirmed, or there but not proven yet, or all alike; 1 refused,
+rolled back, or something differs; 2 what was asked is wrong")]
 pub(super) struct Arguments {
     /// The stage
     stage: String,
@@ -37,6 +46,12 @@ pub(super) struct Arguments {
     /// Only on the hosts that are named, whoever else works for the stage
     #[arg(long, env = "MILLSTREAM_THIS_HOST")]
     this_host: bool,
+    /// Only run it beside the old one on the next N records, and compare
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), env = "MILLSTREAM_SHADOW")]
+    shadow: Option<u64>,
+    /// And swap when both make the same of them, on all hosts
+    #[arg(long, env = "MILLSTREAM_PROMOTE_IF_EQUAL")]
+    promote_if_equal: bool,
     /// Do not wait for the outcome
     #[arg(long, env = "MILLSTREAM_NO_WAIT")]
     no_wait: bool,
@@ -53,6 +68,9 @@ pub(super) struct RollbackArguments {
     stage: String,
     #[command(flatten)]
     hosts: Hosts,
+    /// Only end a shadow: the module that stands goes on
+    #[arg(long, env = "MILLSTREAM_SHADOW_ONLY")]
+    shadow_only: bool,
     /// The result as JSON
     #[arg(long, env = "MILLSTREAM_JSON")]
     json: bool,
@@ -75,7 +93,16 @@ pub(super) struct SwapsArguments {
 type Told = Result<Swap>;
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
-    let Arguments { stage, module, hosts, this_host, no_wait, json } = arguments;
+    let Arguments { stage, module, hosts, this_host, shadow, promote_if_equal, no_wait, json } = arguments;
+    match (shadow, no_wait) {
+        (None, _) if *promote_if_equal => {
+            return Err(wrong("--promote-if-equal wants to know of how many records: add --shadow N"));
+        }
+        (Some(_), true) if *promote_if_equal => {
+            return Err(wrong("--promote-if-equal waits for what --shadow finds: leave --no-wait out"));
+        }
+        _ => {}
+    }
     let path = module.display();
     let bytes = fs::read(module).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => wrong(format!("{path} is not there: build the module, or correct its path")),
@@ -86,8 +113,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
     let hosts = hosts.all()?;
-    if !this_host && let Some(strangers) = strangers(&hosts, stage)? {
+    if !this_host
+        && (shadow.is_none() || *promote_if_equal)
+        && let Some(strangers) = strangers(&hosts, stage)?
+    {
         return Err(wrong(strangers));
+    }
+    if let Some(records) = *shadow {
+        let wanted = shadow::Wanted { stage, name: &name, bytes: &bytes, records, wait: !no_wait, json: *json };
+        match shadow::look_on(&hosts, &wanted)? {
+            Found::Alike if *promote_if_equal => {}
+            Found::Alike => return Ok(Exit::Done),
+            Found::Not(exit) => {
+                if *promote_if_equal {
+                    say(&format!("{stage}: nothing was swapped\n"));
+                }
+                return Ok(exit);
+            }
+        }
     }
     let told = match &hosts[..] {
         [host] => vec![put(host, stage, &format!("name={name}&wait={}", !no_wait), &bytes)],
@@ -110,12 +153,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
             }
             Err(error) => match error.downcast_ref::<No>() {
                 Some(no) if *json => {
-                    exit = if no.code == "not-found" { Exit::Wrong } else { Exit::Failed };
+                    exit = exit_of(no);
                     let error = json!({"code": no.code, "message": no.message});
                     all.push(json!({"host": host.address, "error": error}));
                 }
                 Some(no) => {
-                    exit = if no.code == "not-found" { Exit::Wrong } else { Exit::Failed };
+                    exit = exit_of(no);
                     say(&format!("{at}{stage}: not swapped: {}\n", no.message));
                 }
                 None => return Err(error),
@@ -127,6 +170,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         print(&format!("{value}\n"))?;
     }
     Ok(exit)
+}
+
+/// How a command ends to which a host says no.
+pub(super) fn exit_of(no: &No) -> Exit {
+    if no.code == "not-found" { Exit::Wrong } else { Exit::Failed }
 }
 
 /// Who works for the stage on hosts that were not named. What cannot be asked, the swap itself will say.
@@ -206,7 +254,8 @@ fn not_here(why: &str) -> anyhow::Error {
     No { code: "conflict".into(), message: why.into() }.into()
 }
 
-fn on_each<T: Send>(hosts: &[Host], ask: impl Fn(&Host) -> Result<T> + Sync) -> Vec<Result<T>> {
+/// Asks all hosts at once.
+pub(super) fn on_each<T: Send>(hosts: &[Host], ask: impl Fn(&Host) -> Result<T> + Sync) -> Vec<Result<T>> {
     thread::scope(|scope| {
         let asked: Vec<_> = hosts.iter().map(|host| scope.spawn(|| ask(host))).collect();
         asked
@@ -217,15 +266,15 @@ fn on_each<T: Send>(hosts: &[Host], ask: impl Fn(&Host) -> Result<T> + Sync) -> 
 }
 
 pub(super) fn roll_back(arguments: &RollbackArguments) -> Result<Exit> {
-    let RollbackArguments { stage, hosts, json } = arguments;
+    let RollbackArguments { stage, hosts, shadow_only, json } = arguments;
     let mut exit = Exit::Done;
     for host in hosts.all()? {
-        match host.ask(Method::POST, &format!("/v1/stages/{stage}/rollback"), Vec::new()) {
+        match host.ask(Method::POST, &format!("/v1/stages/{stage}/rollback?shadow={shadow_only}"), Vec::new()) {
             Ok(value) if *json => print(&format!("{value}\n"))?,
             Ok(value) => print(&describe(&read(value)?))?,
             Err(error) => match error.downcast_ref::<No>() {
                 Some(no) => {
-                    exit = if no.code == "not-found" { Exit::Wrong } else { Exit::Failed };
+                    exit = exit_of(no);
                     say(&format!("{stage}: not rolled back: {}\n", no.message));
                 }
                 None => return Err(error),

@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     manifest::{OnError, Policy},
     record::{Reason, Record},
-    swap::{Seat, Tried},
+    swap::{Difference, Seat, Tried, Watched},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress, Role},
     worker::control::Control,
 };
@@ -92,6 +92,8 @@ struct UnderWay {
     reached: Option<i64>,
     /// By a module on trial.
     tried: Tried,
+    /// Beside a module that looked on.
+    watched: Watched,
 }
 
 /// A stage at work in one worker.
@@ -185,17 +187,18 @@ impl Stage {
             Some(why) => Err(Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")))),
             None => self.transform(batch, index, attempts),
         };
-        let fate = match outcome {
-            Ok(records) => self.send_all(&records, record, send)?,
-            Err(failed) => match self.put_off(at, &failed) {
+        let fate = match &outcome {
+            Ok(records) => self.send_all(records, record, send)?,
+            Err(failed) => match self.put_off(at, failed) {
                 Some(due) => Fate::Later(due),
                 None => {
-                    let is_stricter = self.compare(batch, index, attempts, &failed)?;
-                    self.give_up(batch, index, &failed, attempts, is_stricter, send)?
+                    let is_stricter = self.compare(batch, index, attempts, failed)?;
+                    self.give_up(batch, index, failed, attempts, is_stricter, send)?
                 }
             },
         };
         if fate == Fate::Done {
+            self.look_on(batch, index, attempts, &outcome);
             let bytes = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
             self.open.counts.taken += 1;
             self.open.counts.taken_bytes += bytes(record.key) + bytes(record.value);
@@ -206,6 +209,64 @@ impl Stage {
             }
         }
         Ok(fate)
+    }
+
+    /// A module that looks on is given the record as well. What it makes is put beside this, and goes nowhere.
+    fn look_on<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32, outcome: &Result<Vec<Record>, Failed>) {
+        let Some(shadow) = self.runner.shadow() else { return };
+        let (record, number) = (batch.get(index), shadow.number);
+        let looked = self.open.watched.records(number) + self.begun.watched.records(number);
+        // What the log refuses of one says nothing of the other.
+        if looked >= shadow.of || self.condemned.contains_key(&(record.partition, record.offset)) {
+            return;
+        }
+        let in_hand = || InHand { record, batch: batch.clone(), index, attempt };
+        let answer = match shadow.guest.transform(in_hand()) {
+            // As it would be judged.
+            Err(Failed::Fault(_) | Failed::Limit(_)) => shadow.guest.transform(in_hand()),
+            answer => answer,
+        };
+        let answer = answer.and_then(|mut records| {
+            self.mark(&**batch, index, &mut records);
+            let route = |made| self.router.route(self.outputs().0, made, record.timestamp).map_err(Failed::Fault);
+            let routes = records.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+            Ok((records, routes))
+        });
+        let mut watched = std::mem::take(&mut self.open.watched);
+        let (own, other) = (outcome.as_deref().map(|own| (own, &self.routes[..])), answer.as_ref());
+        let other = other.map(|(records, routes)| (&records[..], &routes[..]));
+        let hold = |answer| self.hold(&**batch, index, answer);
+        let is_same = match (own, other) {
+            (Ok(own), Ok(other)) => own == other || hold(Ok(own)) == hold(Ok(other)),
+            (Err(own), Err(other)) => Lost::from(own) == Lost::from(other),
+            _ => false,
+        };
+        let (partition, offset) = batch.origin(index);
+        let difference = || Difference {
+            partition,
+            offset: offset.0,
+            timestamp: record.timestamp,
+            headers: batch.headers(index),
+            before: hold(own),
+            after: hold(other),
+        };
+        let ran_into_limits = matches!((own, other), (Ok(_), Err(Failed::Limit(_))));
+        watched.note(number, ran_into_limits, (!is_same).then_some(difference));
+        self.open.watched = watched;
+    }
+
+    /// What came of a record, to be compared and kept.
+    fn hold(&self, batch: &dyn Batch, index: usize, answer: Result<(&[Record], &[usize]), &Failed>) -> Outcome {
+        let (records, routes) = match answer {
+            Ok(answer) => answer,
+            Err(failed) => return Outcome { lost: Some(Lost::from(failed)), ..Outcome::default() },
+        };
+        let time = batch.get(index).timestamp;
+        let made = records.iter().zip(routes).map(|(record, route)| {
+            let output = &self.settings.outputs[*route];
+            Made::of(&output.name, &output.topic, &outgoing(record, *route, time), batch, index)
+        });
+        Outcome { made: made.collect(), ..Outcome::default() }
     }
 
     /// Puts what a module on trial makes of a record beside what the one before makes of it. A record that fails there as
@@ -528,9 +589,10 @@ impl Stage {
 
     /// The transaction whose commit had begun is committed, which took so long: what it did counts.
     pub fn committed(&mut self, progress: &Progress, took: Duration) {
-        let UnderWay { counts, died, emitted, reached, tried } = std::mem::take(&mut self.begun);
+        let UnderWay { counts, died, emitted, reached, tried, mut watched } = std::mem::take(&mut self.begun);
         self.tally.note_commit(&emitted, reached, took);
         self.runner.committed(&tried, progress, self.clock.now());
+        self.runner.watched(&mut watched);
         if let Some(when) = self.settings.on_error.stop_when {
             self.tally.breaker.commit(when, died, counts.taken);
         }

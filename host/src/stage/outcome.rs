@@ -86,6 +86,35 @@ impl Outcome {
         self
     }
 
+    /// Not much more than so many bytes of it.
+    pub fn cut(mut self, bytes: usize) -> Outcome {
+        if self.bytes() <= bytes {
+            return self;
+        }
+        let mut left = bytes;
+        let mut cut = |part: &mut Option<Vec<u8>>| {
+            if let Some(part) = part {
+                part.truncate(left);
+                left -= part.len();
+            }
+        };
+        for made in &mut self.made {
+            cut(&mut made.key);
+            cut(&mut made.value);
+            made.headers.iter_mut().for_each(|header| cut(&mut header.value));
+        }
+        self.made.truncate(bytes / size_of::<Made>());
+        for made in &mut self.made {
+            made.headers.truncate(bytes / size_of::<Made>());
+            made.headers.retain(|header| header.name.len() <= bytes / size_of::<Made>());
+        }
+        if let Some(lost) = &mut self.lost {
+            lost.message.truncate(lost.message.floor_char_boundary(bytes));
+        }
+        self.is_cut = true;
+        self
+    }
+
     /// What it takes in memory, about.
     pub fn bytes(&self) -> usize {
         let lost = self.lost.as_ref().map_or(0, |lost| lost.message.len());

@@ -1,8 +1,9 @@
-//! Whom a stage hands its records to: its guest, and, as long as that one is on trial, the guest before it beside it.
+//! Whom a stage hands its records to: its guest, and beside it the guest before it, as long as that one is on trial, or
+//! one that only looks on.
 
 use super::guest::Guest;
 use crate::{
-    swap::{Seat, Tried, Version},
+    swap::{Seat, Tried, Version, Watched},
     transport::Progress,
 };
 use std::{
@@ -30,6 +31,17 @@ struct Seated {
     version: Arc<Version>,
     /// The one before, kept warm while this one is on trial.
     before: Option<(Arc<Version>, Box<dyn Guest>)>,
+    /// One that looks on.
+    shadow: Option<Shadow>,
+}
+
+/// A guest that looks on.
+pub(super) struct Shadow {
+    /// Which one it is of those that did.
+    pub(super) number: u64,
+    /// On so many records, over all workers.
+    pub(super) of: u64,
+    pub(super) guest: Box<dyn Guest>,
 }
 
 impl Runner {
@@ -44,7 +56,7 @@ impl Runner {
         let version = seat.standing();
         let guest = version.start()?;
         seat.runs(&version, Duration::ZERO);
-        Ok(Runner { guest, seated: Some(Seated { seat, version, before: None }) })
+        Ok(Runner { guest, seated: Some(Seated { seat, version, before: None, shadow: None }) })
     }
 
     pub(super) fn guest(&mut self) -> &mut dyn Guest {
@@ -55,6 +67,11 @@ impl Runner {
     pub(super) fn before(&mut self) -> Option<&mut dyn Guest> {
         let (_, guest) = self.seated.as_mut()?.before.as_mut()?;
         Some(&mut **guest)
+    }
+
+    /// The guest that looks on.
+    pub(super) fn shadow(&mut self) -> Option<&mut Shadow> {
+        self.seated.as_mut()?.shadow.as_mut()
     }
 
     pub(super) fn is_on_trial(&self) -> bool {
@@ -69,8 +86,9 @@ impl Runner {
     /// Changes the guest, if it is to be changed: between two transactions.
     pub(super) fn change(&mut self, has_records: bool, since: Instant) -> Option<Changed> {
         let has_lost = self.has_lost();
-        let Seated { seat, version, before } = self.seated.as_mut()?;
+        let Seated { seat, version, before, shadow } = self.seated.as_mut()?;
         let orders = seat.orders(has_records);
+        look_on(shadow, orders.shadow.as_ref(), seat);
         if Arc::ptr_eq(&orders.version, version) {
             if orders.before.is_none() {
                 *before = None;
@@ -114,9 +132,16 @@ impl Runner {
         self.seated.as_ref().is_some_and(has_lost)
     }
 
+    /// What was looked at is committed.
+    pub(super) fn watched(&self, watched: &mut Watched) {
+        if let Some(Seated { seat, .. }) = &self.seated {
+            seat.watched(watched);
+        }
+    }
+
     /// What was done on trial is committed.
     pub(super) fn committed(&self, tried: &Tried, progress: &Progress, now: Duration) {
-        if let Some(Seated { seat, version, before: Some(_) }) = &self.seated {
+        if let Some(Seated { seat, version, before: Some(_), .. }) = &self.seated {
             seat.committed(version, tried, progress, now);
         }
     }
@@ -148,5 +173,26 @@ impl Runner {
         if let Some(before) = self.before() {
             before.withdraw();
         }
+        if let Some(shadow) = self.shadow() {
+            shadow.guest.withdraw();
+        }
     }
+}
+
+/// The guest that is to look on; where it does not start, that is all that is known of it.
+fn look_on(shadow: &mut Option<Shadow>, wanted: Option<&(u64, Arc<Version>, u64)>, seat: &Seat) {
+    let Some((number, version, of)) = wanted else {
+        *shadow = None;
+        return;
+    };
+    if shadow.as_ref().is_some_and(|shadow| shadow.number == *number) {
+        return;
+    }
+    *shadow = match version.start() {
+        Ok(guest) => Some(Shadow { number: *number, of: *of, guest }),
+        Err(why) => {
+            seat.does_not_look_on(*number, &why);
+            None
+        }
+    };
 }

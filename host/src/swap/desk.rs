@@ -2,7 +2,7 @@
 //! hear of it; and what becomes of it is noted.
 
 use super::{
-    Modules, Probation, Verdict, Version,
+    Looked, Modules, Probation, Verdict, Version,
     modules::{Back, Done, Unwanted},
     shelf::{Named, Outcome, Range, Shelf, Standing, Swap},
 };
@@ -140,21 +140,53 @@ impl Desk {
     pub fn prepare(&self, name: &str, bytes: Vec<u8>) -> Result<Prepared, Refused> {
         let mut kept = self.prepared()?;
         *kept = None;
-        let module = Module::of(self.settings.setup.limits.module_size, Path::new(name), bytes.clone(), Kind::Stage);
-        let module = module.map_err(|error| self.refuse(None, name, error.to_string()))?;
+        self.look_at(name, bytes, &self.settings.setup).map_err(|(named, why)| self.refuse(named.as_ref(), name, why))
+    }
+
+    /// Runs a module beside the one that stands, on so many records: what it makes is only compared. It is looked at as
+    /// one that is to be swapped in; that it is refused is no swap, and not noted.
+    pub fn look_on(&self, name: &str, bytes: Vec<u8>, records: u64) -> Result<Looked, Refused> {
+        let _place = self.prepared()?;
+        // What it says is told apart from what the other one says, and its time is not the stage's.
+        let setup = Setup {
+            stage: format!("{} (shadow)", self.settings.stage),
+            timing: Arc::default(),
+            ..self.settings.setup.clone()
+        };
+        let prepared = self.look_at(name, bytes, &setup).map_err(|(_, why)| Refused::Module(why))?;
+        self.modules.look_on(prepared.version, records)?;
+        let looked = self.modules.looked().ok_or_else(|| Refused::Conflict("it was ended at once".into()))?;
+        let stage = &self.settings.stage;
+        tracing::info!("{stage}: {} looks on, for {}", told(&prepared.named), count(records, "record"));
+        Ok(looked)
+    }
+
+    /// The module that looks on does so no more; only the one with this digest, if one is named.
+    pub fn look_away(&self, of: Option<&str>) -> Result<Swap, Refused> {
+        let Some(version) = self.modules.look_away("somebody ended it", of) else {
+            return Err(Refused::Conflict("no module looks on".into()));
+        };
+        let story = Story { from: self.named(), to: name_of(&version), gains: Vec::new() };
+        tracing::info!("{}: {} looks on no more", self.settings.stage, told(&story.to));
+        Ok(self.told(&story, Outcome::Withdrawn, Some("it only looked on".into()), &Done::default()))
+    }
+
+    fn look_at(&self, name: &str, bytes: Vec<u8>, setup: &Setup) -> Result<Prepared, (Option<Named>, String)> {
+        let module = Module::of(setup.limits.module_size, Path::new(name), bytes.clone(), Kind::Stage);
+        let module = module.map_err(|error| (None, error.to_string()))?;
         let named = Named { digest: module.digest().to_owned(), name: name.to_owned() };
-        let refuse = |why: String| self.refuse(Some(&named), name, why);
+        let refuse = |why: String| (Some(named.clone()), why);
         if let Some(pinned) = self.settings.pinned.as_ref().filter(|pinned| *pinned != module.digest()) {
             let why = format!("the manifest pins `sha256: {pinned}`, and this one has {}", module.digest());
             return Err(refuse(why));
         }
         let compiled = self
             .engine
-            .compile_within(self.settings.setup.limits.compile, &module, &self.cache, &mut |name| {
+            .compile_within(setup.limits.compile, &module, &self.cache, &mut |name| {
                 tracing::info!("{}: compiling {name}, once…", self.settings.stage);
             })
             .map_err(|error| refuse(error.to_string()))?;
-        let version = Version::of(&compiled, &self.settings.setup).concealing(&self.settings.hidden);
+        let version = Version::of(&compiled, setup).concealing(&self.settings.hidden);
         if let Err(why) = version.start().map(drop::<Box<dyn Guest>>) {
             return Err(refuse(format!("{name} {why}")));
         }

@@ -3,10 +3,12 @@
 
 mod desk;
 mod modules;
+mod shadow;
 mod shelf;
 
 pub use desk::{Desk, DeskSettings, Prepared, Refused};
 pub use modules::{Back, Done, Ended, Modules, Orders, Probation, Seat, Tried, Unwanted};
+pub use shadow::{Difference, Looked, Looking, Watched};
 pub use shelf::{Named, Outcome, Range, Shelf, Standing, Swap};
 
 use crate::{

@@ -1,6 +1,9 @@
 //! Which module a stage runs, over all of its workers, and which one is on trial.
 
-use super::{Verdict, Version};
+use super::{
+    Verdict, Version,
+    shadow::{Looked, Shadow, Watched},
+};
 use crate::transport::{NextOffset, Offset, Partition, Progress};
 use std::{
     collections::BTreeMap,
@@ -61,6 +64,10 @@ struct State {
     current: Arc<Version>,
     before: Option<Arc<Version>>,
     trial: Option<Trial>,
+    /// The one that looks on, or did last.
+    shadow: Option<Shadow>,
+    /// How many did.
+    shadows: u64,
     /// How many were offered.
     offers: u64,
     /// How the last one ended.
@@ -131,6 +138,8 @@ pub struct Orders {
     pub version: Arc<Version>,
     /// When that has to prove itself: the one that stands, which is kept beside it.
     pub before: Option<Arc<Version>>,
+    /// When none has to: one that looks on, which one of those it is, and on how many records it does.
+    pub shadow: Option<(u64, Arc<Version>, u64)>,
 }
 
 impl Modules {
@@ -142,6 +151,8 @@ impl Modules {
                 current: Arc::new(current),
                 before: None,
                 trial: None,
+                shadow: None,
+                shadows: 0,
                 offers: 0,
                 last: None,
                 run: BTreeMap::new(),
@@ -165,7 +176,8 @@ impl Modules {
     pub fn instances(&self) -> usize {
         let state = self.lock();
         let tries = |run: &&Arc<Version>| state.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(&trial.version, run));
-        state.run.len() + state.run.values().filter(tries).count()
+        let looks_on = if state.shadow.as_ref().is_some_and(Shadow::is_running) { state.run.len() } else { 0 };
+        state.run.len() + state.run.values().filter(tries).count() + looks_on
     }
 
     /// Offers a module to the workers. One that was offered before and that nobody had a record for makes room.
@@ -180,11 +192,49 @@ impl Modules {
             _ => {}
         }
         state.end(Verdict::Withdrawn("another module took its place".into()));
+        state.look_away("a module is on trial");
         state.offers += 1;
         let (offer, version) = (state.offers, Arc::new(version));
         state.trial = Some(Trial { offer, version, probation, step: Step::Offered, done: Done::default() });
         self.call(state);
         Ok(offer)
+    }
+
+    /// Runs a module beside the one that stands, on so many records: it only looks on. One that did before makes room.
+    pub fn look_on(&self, version: Version, of: u64) -> Result<u64, Unwanted> {
+        let mut state = self.lock();
+        if let Some(why) = &state.closed {
+            return Err(Unwanted::Closed(why.clone()));
+        }
+        if state.trial.is_some() {
+            return Err(Unwanted::Busy);
+        }
+        if state.current.digest == version.digest {
+            return Err(Unwanted::Same);
+        }
+        state.shadows += 1;
+        let number = state.shadows;
+        state.shadow = Some(Shadow::new(number, Arc::new(version), of));
+        self.call(state);
+        Ok(number)
+    }
+
+    /// What is known of the module that looks on, or did last.
+    pub fn looked(&self) -> Option<Looked> {
+        self.lock().shadow.as_ref().map(Shadow::looked)
+    }
+
+    /// The module that looks on does so no more; that one, and nothing when none did, or none with this digest.
+    pub fn look_away(&self, why: &str, of: Option<&str>) -> Option<Arc<Version>> {
+        let mut state = self.lock();
+        let shadow = state.shadow.as_mut().filter(|shadow| shadow.is_running())?;
+        let version = shadow.version.clone();
+        if of.is_some_and(|digest| digest != version.digest) {
+            return None;
+        }
+        shadow.end(why);
+        self.call(state);
+        Some(version)
     }
 
     /// Waits until the trial of this offer has ended; `None` when `patience` is over and no record has come, or it still
@@ -236,6 +286,7 @@ impl Modules {
             }
             _ => return None,
         };
+        state.look_away("somebody rolled back");
         self.call(state);
         Some(back)
     }
@@ -252,6 +303,7 @@ impl Modules {
         let mut state = self.lock();
         state.closed.get_or_insert_with(|| why.to_owned());
         state.end(Verdict::Withdrawn(why.to_owned()));
+        state.look_away(why);
         self.call(state);
     }
 
@@ -275,6 +327,13 @@ impl Modules {
 }
 
 impl State {
+    /// Whoever looks on does so no more.
+    fn look_away(&mut self, why: &str) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.end(why);
+        }
+    }
+
     /// The trial is over.
     fn end(&mut self, verdict: Verdict) {
         let Some(Trial { offer, version, done, .. }) = self.trial.take() else { return };
@@ -334,7 +393,9 @@ impl Seat {
         self.seen = self.modules.turns.load(Ordering::Acquire);
         self.is_offered = false;
         let standing = state.current.clone();
-        let current = Orders { version: standing.clone(), before: None };
+        let shadow = state.shadow.as_ref().filter(|shadow| shadow.is_running());
+        let shadow = shadow.map(|shadow| (shadow.number, shadow.version.clone(), shadow.of()));
+        let current = Orders { version: standing.clone(), before: None, shadow };
         let Some(trial) = &mut state.trial else { return current };
         if trial.step == Step::Offered && has_records {
             trial.step = Step::Taken(self.number);
@@ -343,7 +404,9 @@ impl Seat {
         match trial.step {
             Step::Taken(number) if number != self.number => current,
             Step::Offered => current,
-            Step::Taken(_) | Step::Followed(_) => Orders { version: trial.version.clone(), before: Some(standing) },
+            Step::Taken(_) | Step::Followed(_) => {
+                Orders { version: trial.version.clone(), before: Some(standing), shadow: None }
+            }
         }
     }
 
@@ -391,6 +454,26 @@ impl Seat {
             trial.step = Step::Followed(now);
         }
         if state.judge(now) || follows {
+            self.modules.call(state);
+        }
+    }
+
+    /// What was looked at beside it is committed.
+    pub fn watched(&self, watched: &mut Watched) {
+        let mut state = self.modules.lock();
+        let Some(shadow) = state.shadow.as_mut().filter(|shadow| shadow.is_running()) else { return };
+        shadow.add(watched);
+        if !shadow.is_running() {
+            self.modules.call(state);
+        }
+    }
+
+    /// That one does not even start here.
+    pub fn does_not_look_on(&self, number: u64, why: &str) {
+        let mut state = self.modules.lock();
+        let shadow = state.shadow.as_mut().filter(|shadow| shadow.number == number && shadow.is_running());
+        if let Some(shadow) = shadow {
+            shadow.end(why);
             self.modules.call(state);
         }
     }

@@ -49,8 +49,12 @@ pub struct Origin {
 impl Origin {
     /// That of what comes of the record at `index`.
     pub fn of(batch: &dyn Batch, index: usize) -> Origin {
-        let headers = batch.headers(index).into_iter().map(Header::from).collect();
-        Origin { timestamp: batch.get(index).timestamp, headers }
+        Origin::new(batch.get(index).timestamp, batch.headers(index))
+    }
+
+    /// That of what comes of a record with this time and these headers.
+    pub fn new(timestamp: Option<i64>, headers: Vec<crate::record::Header>) -> Origin {
+        Origin { timestamp, headers: headers.into_iter().map(Header::from).collect() }
     }
 }
 

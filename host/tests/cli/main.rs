@@ -21,6 +21,7 @@ mod process;
 mod quickstart;
 mod replay;
 mod secrets;
+mod shadow;
 mod shell;
 mod support;
 mod r#try;

@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Said, done, json_lines},
-    process::with_manners,
+    process::{guests, with_manners},
     support::{Folder, golden_text},
 };
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ fn folder() -> Folder {
         .file("two.wasm", module("marks-two"))
         .file("strict.wasm", module("rejects"))
         .file("words.wasm", "no module")
+        .file("numbers.wasm", fs::read(guests().join("numbers.wasm")).unwrap())
         .set("MILLSTREAM_MANIFEST", "pipeline.yaml")
 }
 
@@ -130,6 +131,7 @@ fn who_asks_for_what_is_not_there_hears_what_is() {
         ("replay price --from end --to start", "error: --to lies before --from"),
         ("replay price --from soon", "write `start`, `end`, an offset, or a time"),
         ("replay price --module gone.wasm", "error: gone.wasm is not there: build the module, or correct its path"),
+        ("replay price --module numbers.wasm", "error: numbers.wasm is a source, not a stage"),
         ("replay price --against words.wasm", "error: words.wasm is text, not a WebAssembly module"),
         ("replay price --against two.wasm --produced", "cannot be used with"),
         ("replay price --produced", "error: no record of priced, big says that it came of orders, returns"),

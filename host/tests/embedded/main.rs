@@ -18,6 +18,7 @@ mod letters;
 mod process;
 mod provenance;
 mod replay;
+mod shadows;
 mod standby;
 mod steps;
 mod support;

@@ -3,7 +3,7 @@
 
 use crate::{
     delivery::{COPY, problems, send_slowly},
-    support::{Host, Kafka, Pipeline, Watch, soak},
+    support::{Host, Kafka, Pipeline, Watch, process::with_manners, soak},
     swapping::{MODULES, ask, ask_json, get, judge, status, swap, until_at_work, write_modules},
 };
 use std::{fs, thread, time::Duration};
@@ -112,6 +112,38 @@ fn two_hosts_swap_together_or_not_at_all() {
     let (code, out, err) = ask(folder, &format!("swap copy panics-at-100.wasm {}", admins(&hosts)));
     assert!(code == 1 && err.contains("the manifest pins"), "{out}{err}");
     assert_eq!(modules(&hosts), ["marks-one.wasm"; 2]);
+    sending.join().unwrap();
+    assert_eq!(problems(&kafka, &pipeline.topic("in"), &watch, records), Vec::<String>::new());
+}
+
+#[test]
+fn two_hosts_swap_to_a_module_that_makes_the_same_on_both_and_to_no_other() {
+    let kafka = Kafka::shared();
+    let (pipeline, watch) = pipeline(&kafka);
+    let folder = pipeline.folder.path();
+    fs::write(folder.join("same.wasm"), with_manners("same")).unwrap();
+    let hosts = [run(&pipeline), run(&pipeline)];
+    let records = 20_000;
+    let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_secs(20));
+    let group = format!("{}.copy", pipeline.name);
+    hosts[0].until("all have their partitions", Duration::from_secs(60), || kafka.is_shared_by(&group, 4));
+    let admins = format!("--admin {} --admin {}", hosts[0].admin(), hosts[1].admin());
+    let modules = || {
+        let module = |host: &Host| status(folder, host)["stages"][0]["module"]["name"].as_str().unwrap().to_owned();
+        hosts.iter().map(module).collect::<Vec<_>>()
+    };
+    let promote = |module: &str, admins: &str| {
+        ask(folder, &format!("swap copy {module}.wasm --shadow 100 --promote-if-equal {admins}"))
+    };
+    let (code, _, err) = promote("same", &format!("--admin {}", hosts[0].admin()));
+    assert!(code == 2 && err.contains("on hosts that were not named"), "{err}");
+    let (code, out, err) = promote("marks-one", &admins);
+    assert!(code == 1 && err.ends_with("copy: nothing was swapped\n"), "{out}{err}");
+    assert_eq!(err.matches(": 100 records of copy: 0 alike, 100 differ, 10 shown").count(), 2, "{err}");
+    assert_eq!(modules(), ["trial.wasm"; 2]);
+    let (code, out, err) = promote("same", &admins);
+    assert_eq!((code, err.matches(": 100 records of copy: 100 alike, 0 differ").count()), (0, 2), "{out}{err}");
+    assert_eq!(modules(), ["same.wasm"; 2]);
     sending.join().unwrap();
     assert_eq!(problems(&kafka, &pipeline.topic("in"), &watch, records), Vec::<String>::new());
 }

@@ -42,6 +42,7 @@ fn transform(key: Bytes, value: Bytes) -> Result<Vec<Record>, Failure> {
     let text = value.as_deref().and_then(|value| str::from_utf8(value).ok()).unwrap_or_default();
     match manners() {
         "panics" => panic!("it always panics"),
+        "loops" => spin(),
         "panics-at-100" if calls >= 100 => panic!("it has had enough"),
         "rejects" => return Err(reject("it rejects everything")),
         _ => {}

@@ -95,7 +95,8 @@ pub(super) struct Arguments {
     #[arg(long, env = "MILLSTREAM_PRODUCED")]
     produced: bool,
     /// At most so many records; or so many differences that are shown, 10 by default
-    #[arg(short = 'n', long, value_name = "N", env = "MILLSTREAM_COUNT")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..),
+          env = "MILLSTREAM_COUNT")]
     count: Option<u64>,
     /// Print lines of JSON
     #[arg(long, env = "MILLSTREAM_JSON")]
@@ -148,7 +149,7 @@ fn replay(arguments: &Arguments, loaded: &Loaded, log: &Log) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let mut before = match &other {
-        Some(other) => Before::Module(bench.side(other)?),
+        Some(other) => Before::Module(Box::new(bench.side(other)?)),
         None => {
             // What is not there yet was not made for this.
             let known = log.topics()?.find(&facts.keys().map(String::as_str).collect::<Vec<_>>())?;
@@ -238,7 +239,7 @@ impl Side {
 
 /// What a module is compared with.
 enum Before<'a> {
-    Module(Side),
+    Module(Box<Side>),
     Produced(Produced, &'a Written),
 }
 

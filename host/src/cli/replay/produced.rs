@@ -217,8 +217,11 @@ fn policy(stage: &Stage, lost: &Lost) -> Policy {
     }
 }
 
+/// Takes a record in its batch, and its headers.
+type See<'a> = &'a mut dyn FnMut(&dyn Batch, usize, Vec<Header>) -> Result<()>;
+
 /// Shows each record that is committed in a topic by now.
-fn each(log: &Log, topic: &str, see: &mut dyn FnMut(&dyn Batch, usize, Vec<Header>) -> Result<()>) -> Result<()> {
+fn each(log: &Log, topic: &str, see: See<'_>) -> Result<()> {
     let to = last(log, topic)?;
     scan(log, &whole(topic), Some(&to), &mut |batch, ends| {
         for index in 0..batch.len() {

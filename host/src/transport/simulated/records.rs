@@ -86,6 +86,8 @@ pub(super) enum Manners {
     Refuses,
     /// It rejects what it should let through.
     Strict,
+    /// It runs into its limits.
+    Endless,
 }
 
 /// A module that does what its records say, as far as its manners go.
@@ -114,6 +116,7 @@ impl Guest for Obedient {
                 Err(Failed::Fault(reason("fell")))
             }
             Manners::Strict => Err(Failed::Reject(reason("strict"))),
+            Manners::Endless => Err(Failed::Limit(reason("endless"))),
             _ => {
                 self.done += 1;
                 if let Manners::Garbles(_) = self.manners {

@@ -187,6 +187,18 @@ impl Scene {
         offer.unwrap_or_else(|| self.fail("another one is on trial"))
     }
 
+    /// Another module is to look on, for so many records.
+    pub(super) fn look_on(&self, name: &str, manners: Manners, of: u64) {
+        if let Err(why) = self.simulation.look_on(name, manners, of) {
+            self.fail(&why.to_string());
+        }
+    }
+
+    /// How far it is.
+    pub(super) fn looked(&self) -> swap::Looked {
+        self.modules().looked().unwrap_or_else(|| self.fail("no module looks on"))
+    }
+
     /// How an offer ended, when it has.
     pub(super) fn verdict(&self, offer: u64) -> Option<swap::Ended> {
         self.simulation.verdict(offer)

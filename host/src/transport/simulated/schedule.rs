@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     manifest::{Delivery, OnError, OnLostOffset, Policy, Start},
-    swap::{Probation, Verdict},
+    swap::{Looked, Probation, Verdict},
     transport::{Partition, mutants::Mutant},
 };
 use fastrand::Rng;
@@ -35,6 +35,8 @@ struct Schedule {
     left: usize,
     /// The modules that were offered.
     offers: Vec<(u64, Manners)>,
+    /// The module that looks on, or did last.
+    looks: Option<(u64, Manners)>,
 }
 
 /// Runs the schedule of a seed. With `told` it keeps its story.
@@ -109,6 +111,7 @@ impl Schedule {
             serials,
             left: rng.usize(5..=60),
             offers: Vec::new(),
+            looks: None,
             rng,
         }
     }
@@ -158,6 +161,7 @@ impl Schedule {
             63 => self.ask_to_end(),
             64 => self.double(),
             66 => self.swap(),
+            67 => self.look_on(),
             65 if self.simulation.seats.borrow().len() < 4 => {
                 self.simulation.add_seat(&self.simulation.new_name(), 2);
             }
@@ -239,6 +243,35 @@ impl Schedule {
         }
     }
 
+    /// Another module is to look on: whatever it does, nobody may notice it.
+    fn look_on(&mut self) {
+        self.judge_looks();
+        let manners = match self.rng.u8(0..6) {
+            0 => Manners::FallsAfter(self.rng.u32(0..6)),
+            1 => Manners::Garbles(self.rng.u32(0..6)),
+            2 => Manners::Endless,
+            3 => Manners::Refuses,
+            _ => Manners::Good,
+        };
+        let of = self.rng.u64(1..100);
+        // Not while one is on trial.
+        if let Ok(number) = self.simulation.look_on("looks-on", manners, of) {
+            self.looks = Some((number, manners));
+            self.simulation.world.borrow_mut().note(|| format!("{manners:?} looks on, for {of} records"));
+        }
+    }
+
+    fn judge_looks(&self) {
+        let Some((looked, (number, manners))) = self.simulation.modules.looked().zip(self.looks) else { return };
+        let mut world = self.simulation.world.borrow_mut();
+        let &Looked { records, of, different, .. } = &looked;
+        let is_right = looked.number == number && records <= of && different <= records;
+        let exactly = world.settings.delivery == Delivery::ExactlyOnce;
+        if !is_right || (manners == Manners::Good && different > 0) || (exactly && records > world.audit.records()) {
+            world.audit.blame(format!("a module that looked on was told this: {looked:?}"));
+        }
+    }
+
     fn judge_swaps(&self) {
         let mut world = self.simulation.world.borrow_mut();
         for (offer, manners) in &self.offers {
@@ -298,6 +331,7 @@ impl Schedule {
 
     fn conclude(&mut self) {
         self.judge_swaps();
+        self.judge_looks();
         let mut world = self.simulation.world.borrow_mut();
         let world = &mut *world;
         let refused = world.counts.get(Event::RecordRefused) > 0;

@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     source::SourceState,
     stage::{Output, Stage, StageSettings, Tally},
-    swap::{self, Modules, Probation, Version},
+    swap::{self, Modules, Probation, Unwanted, Version},
     transport::{
         Link,
         mutants::{Broken, Mutant},
@@ -116,6 +116,11 @@ impl Simulation {
         let offer = self.modules.offer(version(&Rc::downgrade(self), name, manners), probation).ok();
         self.world.borrow_mut().note(|| format!("{name}, {manners:?}, is offered: {offer:?}"));
         offer
+    }
+
+    /// Another module is to look on.
+    pub(super) fn look_on(self: &Rc<Self>, name: &str, manners: Manners, of: u64) -> Result<u64, Unwanted> {
+        self.modules.look_on(version(&Rc::downgrade(self), name, manners), of)
     }
 
     /// How an offer ended, when it has.

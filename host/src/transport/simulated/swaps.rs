@@ -7,7 +7,7 @@ use super::{
     world::Settings,
 };
 use crate::{
-    swap::{Ended, Verdict},
+    swap::{Ended, Looking, Verdict},
     transport::{NextOffset, Offset, Partition},
 };
 use std::time::Duration;
@@ -160,4 +160,107 @@ fn only_one_module_is_on_trial_but_one_that_nobody_tried_makes_room() {
     assert_eq!((scene.verdict(first).map(|ended| ended.verdict), scene.verdict(second)), (Some(withdrawn), None));
     let (version, done) = scene.modules().trial().expect("one is on trial");
     assert_eq!((version.name.as_str(), done.records), ("two", 1));
+}
+
+/// Records of every kind, and what becomes of them.
+const ALL: &str = "0/0: pass fan drop stumble retry1 reject pass; 1/1: pass fault limit sour1 pass";
+const ALL_DONE: &str =
+    "main: 0/0#0 0/0#1 0/0#3 1/1#0 0/0#4 0/0#6 1/1#4; large: 0/0#1; letters: 1/1#1 1/1#2 0/0#5 1/1#3";
+
+/// The places in an order of their own.
+fn sorted(outputs: &str) -> Vec<Vec<&str>> {
+    outputs
+        .split("; ")
+        .map(|topic| {
+            let mut words: Vec<_> = topic.split(' ').collect();
+            words.sort_unstable();
+            words
+        })
+        .collect()
+}
+
+#[test]
+fn whatever_a_module_that_looks_on_does_the_stage_does_what_it_did() {
+    let all = [
+        (Manners::Good, 0),
+        (Manners::FallsAfter(0), 6),
+        (Manners::Garbles(100), 7),
+        (Manners::Strict, 6),
+        (Manners::Endless, 7),
+        (Manners::Refuses, 0),
+    ];
+    for (manners, least) in all {
+        let mut scene = waiting(&["a", "b"]);
+        scene.look_on("new", manners, 1000);
+        scene.come(ALL);
+        scene.until("all is done", |scene| scene.outputs().matches('#').count() == ALL_DONE.matches('#').count());
+        assert_eq!(sorted(&scene.outputs()), sorted(ALL_DONE), "{manners:?}");
+        let looked = scene.looked();
+        assert_eq!(scene.modules().current().name, "first");
+        match manners {
+            Manners::Refuses => assert_eq!(&looked.state, &Looking::Ended("it does not start".into())),
+            _ => assert_eq!((looked.records, &looked.state), (12, &Looking::Running), "{manners:?}"),
+        }
+        assert!(looked.different >= least && (looked.different == 0) == (least == 0), "{manners:?}: {looked:?}");
+    }
+}
+
+#[test]
+fn what_was_looked_at_counts_when_it_is_committed_and_no_more_than_was_asked_for() {
+    let mut scene = waiting(&["a", "b"]);
+    scene.look_on("new", Manners::Garbles(100), 5);
+    for (name, moment) in [("a", Moment::End), ("b", Moment::End), ("a", Moment::Send), ("b", Moment::Send)] {
+        scene.strike(name, moment, Strike::Fail);
+    }
+    scene.come("0/0: pass pass pass; 1/0: pass pass pass");
+    scene.ends_with("main: 0/0#0 0/0#1 0/0#2 1/0#0 1/0#1 1/0#2");
+    let looked = scene.looked();
+    assert_eq!((looked.records, looked.different, looked.state), (5, 5, Looking::Done));
+    let mut places: Vec<_> = looked.first.iter().map(|first| (first.partition, first.offset)).collect();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places.len(), 5, "{places:?}");
+    let first = &looked.first[0];
+    let value = |outcome: &crate::stage::Outcome| outcome.made[0].value.clone().unwrap_or_default();
+    assert_eq!([value(&first.before), b"?".to_vec()].concat(), value(&first.after));
+}
+
+#[test]
+fn a_module_that_runs_into_its_limits_looks_on_for_some_records_alone() {
+    let mut scene = waiting(&["a"]);
+    scene.look_on("new", Manners::Endless, 1000);
+    for record in 0..30 {
+        scene.come("0/0: pass");
+        scene.until("it is done", |scene| scene.outputs().matches('#').count() == record + 1);
+    }
+    let looked = scene.looked();
+    assert_eq!((looked.records, looked.different, looked.first.len()), (10, 10, 10));
+    assert!(matches!(looked.state, Looking::Ended(why) if why.contains("ran into its limits at 10 records")));
+}
+
+#[test]
+fn a_module_looks_on_until_another_one_does_or_one_is_on_trial() {
+    let mut scene = waiting(&["a"]);
+    scene.look_on("one", Manners::Good, 10);
+    scene.come("0/0: pass");
+    scene.until("it is done", |scene| scene.looked().records == 1);
+    scene.look_on("two", Manners::Good, 2);
+    scene.come("0/0: pass pass pass");
+    scene.until("they are done", |scene| scene.outputs().matches('#').count() == 4);
+    let looked = scene.looked();
+    assert_eq!((looked.version.name.as_str(), looked.records, looked.state), ("two", 2, Looking::Done));
+    scene.look_on("three", Manners::Good, 2);
+    let offer = scene.offer("four", Manners::Good, 1, 1000 * SECOND);
+    assert_eq!(scene.looked().state, Looking::Ended("a module is on trial".into()));
+    let busy = scene.modules().look_on(crate::swap::Version::new("x", "x", || Err("never".into())), 1);
+    assert_eq!(busy, Err(crate::swap::Unwanted::Busy));
+    scene.come("0/0: pass");
+    assert_eq!(ended(&scene, offer).verdict, Verdict::Confirmed);
+    scene.look_on("five", Manners::Good, 2);
+    assert!(scene.modules().look_away("by hand", Some("four")).is_none());
+    assert!(scene.modules().look_away("by hand", Some("five")).is_some());
+    assert_eq!(scene.modules().current().name, "four");
+    scene.look_on("six", Manners::Good, 2);
+    scene.modules().roll_back("by hand", None).expect("there is one before");
+    assert_eq!(scene.looked().state, Looking::Ended("somebody rolled back".into()));
 }
