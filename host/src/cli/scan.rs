@@ -1,5 +1,6 @@
 //! Goes through what lies in a topic, for commands that read it and end.
 
+use super::say;
 use crate::{
     manifest::Start,
     transport::{
@@ -8,12 +9,18 @@ use crate::{
     },
 };
 use anyhow::Result;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 /// How many records are taken at once.
 const TOGETHER: usize = 10_000;
 /// Between two looks at what has come.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
+
+/// How long nothing may come of what lies there before that is said.
+const HELD_UP: Duration = Duration::from_secs(10);
 
 /// Takes records, and where each partition is read to; says whether to go on.
 pub(super) type See<'a> = &'a mut dyn FnMut(Box<dyn Batch>, &Progress) -> Result<bool>;
@@ -30,6 +37,7 @@ pub(super) fn scan(log: &Log, scan: &Scan, to: Option<&Progress>, see: See<'_>) 
     let mut scanner = log.scanner(scan)?;
     let mut ends = to.cloned().unwrap_or_default();
     let mut open: Option<BTreeSet<Partition>> = None;
+    let (mut since, mut is_said) = (Instant::now(), false);
     while open.as_ref().is_none_or(|open| !open.is_empty()) {
         match scanner.take(TOGETHER, LOOK)? {
             Taken::Rebalance => {
@@ -41,6 +49,7 @@ pub(super) fn scan(log: &Log, scan: &Scan, to: Option<&Progress>, see: See<'_>) 
                 open = Some(starts.iter().filter(|at| is_open(*at)).map(|(partition, _)| partition).collect());
             }
             Taken::Records(batch) => {
+                since = Instant::now();
                 let lasts = (0..batch.len()).map(|index| batch.get(index)).map(|r| (r.partition, r.offset.next()));
                 for (partition, next) in lasts.chain(batch.ends().iter().copied()) {
                     if let Some(open) = open.as_mut().filter(|_| ends.get(partition).is_none_or(|end| next >= end)) {
@@ -49,6 +58,12 @@ pub(super) fn scan(log: &Log, scan: &Scan, to: Option<&Progress>, see: See<'_>) 
                 }
                 if !see(batch, &ends)? {
                     return Ok(());
+                }
+            }
+            Taken::Nothing if to.is_some() && since.elapsed() > HELD_UP => {
+                if !std::mem::replace(&mut is_said, true) {
+                    let topic = &scan.topic;
+                    say(&format!("waiting for the end of a transaction that somebody has open in {topic}\n"));
                 }
             }
             Taken::Nothing => {}

@@ -65,14 +65,19 @@ fn how_to_end(stage: &str) -> String {
     format!("`millstream rollback {stage} --shadow-only` ends that, and so does a swap\n")
 }
 
-/// A host that is of an earlier version would swap.
-fn begin(host: &Host, wanted: &Wanted<'_>) -> Result<u64> {
-    let Wanted { stage, name, records, bytes, .. } = wanted;
+/// A host that is of an earlier version would swap, or go back.
+pub(super) fn check_version(host: &Host, stage: &str) -> Result<()> {
     let part = host.get(&format!("/v1/stages/{stage}"))?;
     if part["kind"] == "stage" && part.get("shadow").is_none() {
         let message = format!("the host at {} is of an earlier version, and knows no shadows", host.address);
         return Err(No { code: "conflict".into(), message }.into());
     }
+    Ok(())
+}
+
+fn begin(host: &Host, wanted: &Wanted<'_>) -> Result<u64> {
+    let Wanted { stage, name, records, bytes, .. } = wanted;
+    check_version(host, stage)?;
     let path = format!("/v1/stages/{stage}/module?name={name}&shadow={records}");
     let answer = host.ask(Method::PUT, &path, bytes.to_vec())?;
     answer["shadow"]["number"]

@@ -269,7 +269,13 @@ pub(super) fn roll_back(arguments: &RollbackArguments) -> Result<Exit> {
     let RollbackArguments { stage, hosts, shadow_only, json } = arguments;
     let mut exit = Exit::Done;
     for host in hosts.all()? {
-        match host.ask(Method::POST, &format!("/v1/stages/{stage}/rollback?shadow={shadow_only}"), Vec::new()) {
+        let path = format!("/v1/stages/{stage}/rollback");
+        let answer = match shadow_only {
+            true => shadow::check_version(&host, stage)
+                .and_then(|()| host.ask(Method::POST, &format!("{path}?shadow=true"), Vec::new())),
+            false => host.ask(Method::POST, &path, Vec::new()),
+        };
+        match answer {
             Ok(value) if *json => print(&format!("{value}\n"))?,
             Ok(value) => print(&describe(&read(value)?))?,
             Err(error) => match error.downcast_ref::<No>() {

@@ -39,6 +39,24 @@ pub struct Made {
     pub headers: Vec<Header>,
 }
 
+/// How many bytes may still be kept.
+struct Room(usize);
+
+impl Room {
+    /// True when there is room for all of so many.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let is_enough = bytes <= self.0;
+        self.0 -= if is_enough { bytes } else { 0 };
+        is_enough
+    }
+
+    /// Keeps as much as there is room for.
+    fn cut(&mut self, part: &mut Vec<u8>) {
+        part.truncate(self.0);
+        self.0 -= part.len();
+    }
+}
+
 /// A failure, as far as it is told to others. In other words it is the same one.
 #[derive(Clone, Debug)]
 pub struct Lost {
@@ -86,30 +104,15 @@ impl Outcome {
         self
     }
 
-    /// Not much more than so many bytes of it.
+    /// No more than about so many bytes of it.
     pub fn cut(mut self, bytes: usize) -> Outcome {
         if self.bytes() <= bytes {
             return self;
         }
-        let mut left = bytes;
-        let mut cut = |part: &mut Option<Vec<u8>>| {
-            if let Some(part) = part {
-                part.truncate(left);
-                left -= part.len();
-            }
-        };
-        for made in &mut self.made {
-            cut(&mut made.key);
-            cut(&mut made.value);
-            made.headers.iter_mut().for_each(|header| cut(&mut header.value));
-        }
-        self.made.truncate(bytes / size_of::<Made>());
-        for made in &mut self.made {
-            made.headers.truncate(bytes / size_of::<Made>());
-            made.headers.retain(|header| header.name.len() <= bytes / size_of::<Made>());
-        }
+        let mut room = Room(bytes);
+        self.made.retain_mut(|made| room.takes(size_of::<Made>()) && made.cut(&mut room));
         if let Some(lost) = &mut self.lost {
-            lost.message.truncate(lost.message.floor_char_boundary(bytes));
+            lost.message.truncate(lost.message.floor_char_boundary(room.0));
         }
         self.is_cut = true;
         self
@@ -159,6 +162,17 @@ impl Made {
             value: bytes(sent.value),
             headers: kept.iter().chain(sent.headers).cloned().collect(),
         }
+    }
+
+    /// What there is room for; there is some for what is there at all.
+    fn cut(&mut self, room: &mut Room) -> bool {
+        self.key.iter_mut().chain(&mut self.value).for_each(|part| room.cut(part));
+        self.headers.retain_mut(|header| {
+            let is_kept = room.takes(size_of::<Header>() + header.name.len());
+            header.value.iter_mut().filter(|_| is_kept).for_each(|value| room.cut(value));
+            is_kept
+        });
+        true
     }
 
     /// What it takes in memory, about.
@@ -213,5 +227,47 @@ impl Lost {
         let kind = KINDS.into_iter().find(|kind| *kind == letter.kind)?;
         let code = Some(letter.code.clone()).filter(|code| !code.is_empty());
         Some(Lost { kind, code, message: letter.message.clone(), after_ms: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(value: &[u8], headers: usize) -> Made {
+        let header = Header { name: "name".into(), value: Some(vec![b'v'; 10]) };
+        Made { value: Some(value.to_vec()), headers: vec![header; headers], ..Made::default() }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_large_outcome_is_bounded_and_says_so() {
+        let small = Outcome { made: vec![made(b"v", 1)], ..Outcome::default() };
+        assert_eq!(small.clone().cut(8 << 10), small);
+        let lost = |length| Some(Lost { kind: "fault", code: None, message: "é".repeat(length), after_ms: None });
+        for large in [
+            Outcome { made: vec![made(&vec![b'x'; 1 << 20], 3); 2], ..Outcome::default() },
+            Outcome { made: vec![made(b"", 0); 100_000], ..Outcome::default() },
+            Outcome { made: vec![made(b"x", 100_000)], ..Outcome::default() },
+            Outcome { lost: lost(100_000), ..Outcome::default() },
+        ] {
+            let cut = large.cut(8 << 10);
+            assert!(cut.is_cut && (4 << 10..=8 << 10).contains(&cut.bytes()), "{}", cut.bytes());
+            let json: serde_json::Value = serde_json::from_str(&cut.json()).expect("it is JSON");
+            assert_eq!(json["cut"], true);
+        }
+    }
+
+    #[test]
+    fn a_failure_in_other_words_is_the_same_one() {
+        let lost = |kind, code: &str, message: &str| Lost {
+            kind,
+            code: Some(code.into()),
+            message: message.into(),
+            after_ms: None,
+        };
+        assert_eq!(lost("reject", "asked", "one"), lost("reject", "asked", "other"));
+        assert_ne!(lost("reject", "asked", ""), lost("reject", "other", ""));
+        assert_ne!(lost("reject", "asked", ""), lost("fault", "asked", ""));
+        assert_eq!(lost("reject", "asked", "no\nmore").to_string(), "reject asked: no\nmore");
     }
 }
