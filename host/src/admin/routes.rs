@@ -6,11 +6,15 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The largest module that is taken.
 const MODULE_BYTES: usize = wasm::MODULE_SIZE as usize;
 /// The largest body of any other request.
 const BODY_BYTES: usize = 1 << 10;
+
+/// How long a module that was only prepared is kept.
+const KEPT: Duration = Duration::from_mins(10);
 
 /// One thing that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +193,14 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
             }
             if prepare {
                 return match desk.keep_prepared(&module, body) {
-                    Ok((module, gains)) => Answer::json(&json!({"prepared": module, "gains": gains})),
+                    Ok((module, gains)) => {
+                        let desk = desk.clone();
+                        tokio::spawn(async move {
+                            tokio::time::sleep(KEPT).await;
+                            desk.forget_prepared(KEPT);
+                        });
+                        Answer::json(&json!({"prepared": module, "gains": gains}))
+                    }
                     Err(refused) => refusal(&refused),
                 };
             }

@@ -19,7 +19,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc::channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long to wait for the end of a trial that has begun: longer than any transaction lasts.
@@ -59,7 +59,7 @@ pub struct Desk {
     /// What the module imports that stands, and what the one before does.
     imports: Mutex<Vec<String>>,
     /// Modules are looked at one by one. One that is to wait for others, waits here.
-    prepared: Mutex<Option<Prepared>>,
+    prepared: Mutex<Option<(Prepared, Instant)>>,
     /// What is kept, is kept by one at a time.
     ledger: Mutex<()>,
     /// How many swaps ended how, since this host started.
@@ -201,21 +201,28 @@ impl Desk {
     pub fn keep_prepared(&self, name: &str, bytes: Vec<u8>) -> Result<(Named, Vec<String>), Refused> {
         let prepared = self.prepare(name, bytes)?;
         let told = (prepared.named.clone(), prepared.gains.clone());
-        *self.prepared()? = Some(prepared);
+        *self.prepared()? = Some((prepared, Instant::now()));
         Ok(told)
     }
 
     /// Swaps to the module that waits, if it is this one.
     pub fn swap_prepared(self: &Arc<Self>, digest: &str, wait: bool) -> Result<Swap, Refused> {
-        let prepared = self.prepared()?.take_if(|prepared| prepared.named.digest == digest);
+        let prepared = self.prepared()?.take_if(|(prepared, _)| prepared.named.digest == digest);
         match prepared {
-            Some(prepared) => self.swap(prepared, wait),
+            Some((prepared, _)) => self.swap(prepared, wait),
             None => Err(Refused::Conflict("that module was not prepared, or another one was since".into())),
         }
     }
 
+    /// Forgets a module that has waited for so long: whoever prepared it does not come any more.
+    pub fn forget_prepared(&self, longest: Duration) {
+        if let Ok(mut place) = self.prepared() {
+            place.take_if(|(_, since)| since.elapsed() >= longest);
+        }
+    }
+
     /// The place of the module that waits. It is taken for as long as one is looked at.
-    fn prepared(&self) -> Result<MutexGuard<'_, Option<Prepared>>, Refused> {
+    fn prepared(&self) -> Result<MutexGuard<'_, Option<(Prepared, Instant)>>, Refused> {
         match self.prepared.try_lock() {
             Ok(place) => Ok(place),
             Err(TryLockError::Poisoned(place)) => Ok(place.into_inner()),
@@ -266,11 +273,15 @@ impl Desk {
             };
             return Err(Refused::Conflict(why.into()));
         };
-        if !self.modules.until_gone(&from, LEAVE) {
-            tracing::warn!("{}: a worker still runs {}", self.settings.stage, from.name);
-        }
+        let is_gone = self.modules.until_gone(&from, LEAVE);
+        let busy = (!is_gone).then(|| {
+            let why =
+                format!("a worker is still busy with {}: it goes over when it has done its transaction", from.name);
+            tracing::warn!("{}: {why}", self.settings.stage);
+            why
+        });
         let story = Story { from: name_of(&from), to: name_of(&to), gains: Vec::new() };
-        let swap = self.told(&story, Outcome::Back, None, &Done::default());
+        let swap = self.told(&story, Outcome::Back, busy, &Done::default());
         // That of a trial is noted by who watches over it.
         if !was_on_trial {
             self.keep(&swap, None);
