@@ -155,7 +155,11 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
         What::Stages => Answer::json(&json!({"stages": view::parts(admin)})),
         What::Stage => with_part(admin, &name, |running| {
             let mut part = view::part(admin, running);
-            part["members"] = json!(view::members(running));
+            part["members"] = match flag(query, "members", true) {
+                Ok(true) => json!(view::members(running)),
+                Ok(false) => Value::Null,
+                Err(answer) => return answer,
+            };
             if let Some(modules) = running.modules() {
                 part["shadow"] = json!(modules.looked().map(|looked| view::shadow(admin, &name, &looked)));
             }
@@ -204,7 +208,8 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
                     Err(refused) => refusal(&refused),
                 };
             }
-            match desk.prepare(&module, body).and_then(|prepared| desk.swap(prepared, wait)) {
+            match desk.prepare(&module, body).and_then(|prepared| desk.swap(prepared, said(query, "instead-of"), wait))
+            {
                 Ok(swap) => Answer::json(&json!(swap)),
                 Err(refused) => refusal(&refused),
             }
@@ -217,7 +222,7 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
             let Some(digest) = said(query, "digest") else {
                 return Answer::error(StatusCode::BAD_REQUEST, "invalid", "`digest` says which module was prepared");
             };
-            match desk.swap_prepared(digest, wait) {
+            match desk.swap_prepared(digest, said(query, "instead-of"), wait) {
                 Ok(swap) => Answer::json(&json!(swap)),
                 Err(refused) => refusal(&refused),
             }

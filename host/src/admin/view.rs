@@ -4,7 +4,7 @@ use super::Admin;
 use crate::{
     plan::Work,
     supervisor::Running,
-    swap::{Desk, Difference, Looked, Looking, Named},
+    swap::{Desk, Difference, Looked, Looking, Named, Version},
     testing::{Line, Origin, difference},
     transport::log::Member,
 };
@@ -80,7 +80,7 @@ pub(super) fn members(running: &Running) -> Option<Value> {
 
 /// A module that looks on, or did, and what it makes of records that the one that stands makes something else of.
 pub(super) fn shadow(admin: &Admin, stage: &str, looked: &Looked) -> Value {
-    let Looked { number, version, of, records, different, first, state } = looked;
+    let Looked { number, version, against, of, records, different, first, state } = looked;
     let running = admin.find(stage);
     let inputs = running.map_or(&[][..], |running| &running.part.link.inputs[..]);
     let first_output = match running.map(|running| &running.part.work) {
@@ -105,9 +105,11 @@ pub(super) fn shadow(admin: &Admin, stage: &str, looked: &Looked) -> Value {
         Looking::Done => ("done", None),
         Looking::Ended(why) => ("ended", Some(why)),
     };
+    let named = |version: &Version| Named { digest: version.digest.clone(), name: version.name.clone() };
     json!({
         "number": number,
-        "module": Named { digest: version.digest.clone(), name: version.name.clone() },
+        "module": named(version),
+        "against": named(against),
         "records": records,
         "of": of,
         "different": different,

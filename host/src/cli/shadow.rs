@@ -22,7 +22,9 @@ use std::{
 };
 
 /// Between two looks at how far it is.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a host may not answer until it is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long no record may come before that is said.
 const LONELY: Duration = Duration::from_secs(5);
 
@@ -39,8 +41,8 @@ pub(super) struct Wanted<'a> {
 
 /// What came of it.
 pub(super) enum Found {
-    /// On every host both modules made the same of all records.
-    Alike,
+    /// On every host both modules made the same of all records: this is what was found there.
+    Alike(Vec<Value>),
     /// They did not, or nobody knows.
     Not(Exit),
 }
@@ -51,14 +53,14 @@ pub(super) fn look_on(hosts: &[Host], wanted: &Wanted<'_>) -> Result<Found> {
     if begun.iter().any(Result::is_err) {
         return refused(hosts, begun, wanted);
     }
-    let numbers: Vec<_> = begun.into_iter().flatten().collect();
+    let begun: Vec<_> = begun.into_iter().flatten().collect();
     if !wanted.wait {
         say(&format!("{}: {} looks on, for {}\n", wanted.stage, wanted.name, count(wanted.records, "record")));
         say(&how_to_end(wanted.stage));
         return Ok(Found::Not(Exit::Done));
     }
-    let Some(parts) = wait(hosts, &numbers, wanted)? else { return Ok(Found::Not(Exit::Failed)) };
-    tell(hosts, &parts, wanted)
+    let Some(shadows) = wait(hosts, &begun, wanted)? else { return Ok(Found::Not(Exit::Failed)) };
+    tell(hosts, shadows, wanted)
 }
 
 fn how_to_end(stage: &str) -> String {
@@ -75,18 +77,20 @@ pub(super) fn check_version(host: &Host, stage: &str) -> Result<()> {
     Ok(())
 }
 
-fn begin(host: &Host, wanted: &Wanted<'_>) -> Result<u64> {
+/// Begins it on a host, and gives what that calls it.
+fn begin(host: &Host, wanted: &Wanted<'_>) -> Result<Value> {
     let Wanted { stage, name, records, bytes, .. } = wanted;
     check_version(host, stage)?;
     let path = format!("/v1/stages/{stage}/module?name={name}&shadow={records}");
-    let answer = host.ask(Method::PUT, &path, bytes.to_vec())?;
-    answer["shadow"]["number"]
-        .as_u64()
-        .ok_or_else(|| anyhow!("the host's answer is not understood: it is of another version"))
+    let mut answer = host.ask(Method::PUT, &path, bytes.to_vec())?;
+    match answer["shadow"]["number"].is_u64() {
+        true => Ok(answer["shadow"].take()),
+        false => Err(anyhow!("the host's answer is not understood: it is of another version")),
+    }
 }
 
 /// Where one host refuses it, it looks on nowhere.
-fn refused(hosts: &[Host], begun: Vec<Result<u64>>, wanted: &Wanted<'_>) -> Result<Found> {
+fn refused(hosts: &[Host], begun: Vec<Result<Value>>, wanted: &Wanted<'_>) -> Result<Found> {
     let Wanted { stage, json, .. } = wanted;
     for (host, _) in hosts.iter().zip(&begun).filter(|(_, begun)| begun.is_ok()) {
         host.ask(Method::POST, &format!("/v1/stages/{stage}/rollback?shadow=true"), Vec::new()).ok();
@@ -108,37 +112,44 @@ fn refused(hosts: &[Host], begun: Vec<Result<u64>>, wanted: &Wanted<'_>) -> Resu
     Ok(Found::Not(exit))
 }
 
-/// Waits until it is over everywhere; nothing, when whoever waits has had enough.
-fn wait(hosts: &[Host], numbers: &[u64], wanted: &Wanted<'_>) -> Result<Option<Vec<Value>>> {
+/// Waits until it is over everywhere, and gives what was found on each host; nothing, when whoever waits has had enough.
+fn wait(hosts: &[Host], begun: &[Value], wanted: &Wanted<'_>) -> Result<Option<Vec<Value>>> {
     let signals = Signals::listen(1)?;
     let (since, mut is_said) = (Instant::now(), false);
+    let mut answered = Instant::now();
     let shows = io::stderr().is_terminal();
     loop {
-        let mut parts = Vec::new();
-        for (host, number) in hosts.iter().zip(numbers) {
-            let mut part = host.get(&format!("/v1/stages/{}", wanted.stage))?;
-            if part["shadow"]["number"] != *number {
-                let why = "the host was started anew, or another module looked on since";
-                part["shadow"] = json!({"state": "ended", "why": why, "records": 0, "different": 0, "first": []});
+        let shadows: Result<Vec<_>> =
+            hosts.iter().zip(begun).map(|(host, begun)| look(host, begun, wanted.stage)).collect();
+        match shadows {
+            Ok(shadows) => {
+                answered = Instant::now();
+                let sum = |key: &str| shadows.iter().map(|shadow| shadow[key].as_u64().unwrap_or(0)).sum::<u64>();
+                let (records, different) = (sum("records"), sum("different"));
+                if shadows.iter().all(|shadow| shadow["state"] != "running") {
+                    supervisor::clear_line();
+                    return Ok(Some(shadows));
+                }
+                if shows {
+                    let of = grouped(wanted.records.saturating_mul(hosts.len() as u64));
+                    let differ = grouped(different);
+                    supervisor::show_line(&format!("{} of {of} records, {differ} differ", grouped(records)));
+                }
+                if records == 0 && since.elapsed() > LONELY && !std::mem::replace(&mut is_said, true) {
+                    say(&format!("no record has come to {} so far: it waits for as long as you do\n", wanted.stage));
+                }
             }
-            parts.push(part);
-        }
-        let sum = |key: &str| parts.iter().map(|part| part["shadow"][key].as_u64().unwrap_or(0)).sum::<u64>();
-        let (records, different) = (sum("records"), sum("different"));
-        if parts.iter().all(|part| part["shadow"]["state"] != "running") {
-            supervisor::clear_line();
-            return Ok(Some(parts));
-        }
-        if shows {
-            let of = grouped(wanted.records.saturating_mul(hosts.len() as u64));
-            supervisor::show_line(&format!("{} of {of} records, {} differ", grouped(records), grouped(different)));
-        }
-        if records == 0 && since.elapsed() > LONELY && !std::mem::replace(&mut is_said, true) {
-            say(&format!("no record has come to {} so far: it waits for as long as you do\n", wanted.stage));
+            // A host that says no does not say something else a moment later.
+            Err(error) if error.downcast_ref::<No>().is_some() || answered.elapsed() > PATIENCE => {
+                supervisor::clear_line();
+                say(&how_to_end(wanted.stage));
+                return Err(error);
+            }
+            Err(_) => {}
         }
         if signals.ending() {
             supervisor::clear_line();
-            say(&format!("{} goes on to look on after {}\n", wanted.name, count(records, "record")));
+            say(&format!("{} goes on to look on, nobody waits for it\n", wanted.name));
             say(&how_to_end(wanted.stage));
             return Ok(None);
         }
@@ -146,21 +157,38 @@ fn wait(hosts: &[Host], numbers: &[u64], wanted: &Wanted<'_>) -> Result<Option<V
     }
 }
 
-fn tell(hosts: &[Host], parts: &[Value], wanted: &Wanted<'_>) -> Result<Found> {
-    let mut alike = true;
-    let mut all = Vec::new();
-    for (host, part) in hosts.iter().zip(parts) {
-        let shadow = &part["shadow"];
+/// How far it is on a host.
+fn look(host: &Host, begun: &Value, stage: &str) -> Result<Value> {
+    let mut part = host.get(&format!("/v1/stages/{stage}?members=false"))?;
+    let shadow = part["shadow"].take();
+    // Numbers begin anew with each start of a host.
+    if ["number", "module", "against", "of"].iter().all(|key| shadow[key] == begun[key]) {
+        return Ok(shadow);
+    }
+    let why = "the host was started anew, or another module looked on since";
+    let mut ended = begun.clone();
+    (ended["state"], ended["why"]) = (json!("ended"), json!(why));
+    Ok(ended)
+}
+
+/// Tells what was found; in JSON not where all are alike, as something else may follow that belongs to it.
+fn tell(hosts: &[Host], shadows: Vec<Value>, wanted: &Wanted<'_>) -> Result<Found> {
+    let is_done = |shadow: &Value| shadow["state"] == "done" && shadow["different"] == 0;
+    let alike = shadows.iter().all(is_done);
+    if wanted.json {
+        if !alike {
+            let of = |(host, shadow): (&Host, Value)| json!({"host": host.address, "shadow": shadow});
+            print_all(hosts.iter().zip(shadows).map(of).collect())?;
+            return Ok(Found::Not(Exit::Failed));
+        }
+        return Ok(Found::Alike(shadows));
+    }
+    for (host, shadow) in hosts.iter().zip(&shadows) {
         let number = |key: &str| shadow[key].as_u64().unwrap_or(0);
         let (records, different) = (number("records"), number("different"));
-        alike &= shadow["state"] == "done" && different == 0;
-        if wanted.json {
-            all.push(json!({"host": host.address, "shadow": shadow}));
-            continue;
-        }
         let at = if hosts.len() > 1 { format!("{}: ", host.address) } else { String::new() };
         if different > 0 {
-            say(&format!("{at}- {}\n{at}+ {}\n", named(&part["module"]), named(&shadow["module"])));
+            say(&format!("{at}- {}\n{at}+ {}\n", named(&shadow["against"]), named(&shadow["module"])));
         }
         for difference in shadow["first"].as_array().into_iter().flatten() {
             print(&shown(difference))?;
@@ -174,13 +202,11 @@ fn tell(hosts: &[Host], parts: &[Value], wanted: &Wanted<'_>) -> Result<Found> {
         let of = count(records, "record");
         say(&format!("{at}{of} of {}: {same} alike, {} differ{more}\n", wanted.stage, grouped(different)));
     }
-    if wanted.json {
-        print_all(all)?;
-    }
-    Ok(if alike { Found::Alike } else { Found::Not(Exit::Failed) })
+    Ok(if alike { Found::Alike(shadows) } else { Found::Not(Exit::Failed) })
 }
 
-fn print_all(mut all: Vec<Value>) -> Result<()> {
+/// One value a host, or that of the only one.
+pub(super) fn print_all(mut all: Vec<Value>) -> Result<()> {
     let value = if all.len() == 1 { all.remove(0) } else { Value::Array(all) };
     print(&format!("{value}\n"))
 }

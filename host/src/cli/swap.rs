@@ -119,11 +119,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     {
         return Err(wrong(strangers));
     }
+    let mut found = Vec::new();
     if let Some(records) = *shadow {
         let wanted = shadow::Wanted { stage, name: &name, bytes: &bytes, records, wait: !no_wait, json: *json };
         match shadow::look_on(&hosts, &wanted)? {
-            Found::Alike if *promote_if_equal => {}
-            Found::Alike => return Ok(Exit::Done),
+            Found::Alike(alike) if *promote_if_equal => found = alike,
+            Found::Alike(alike) => {
+                if *json {
+                    let of = |(host, shadow): (&Host, Value)| json!({"host": host.address, "shadow": shadow});
+                    shadow::print_all(hosts.iter().zip(alike).map(of).collect())?;
+                }
+                return Ok(Exit::Done);
+            }
             Found::Not(exit) => {
                 if *promote_if_equal {
                     say(&format!("{stage}: nothing was swapped\n"));
@@ -132,21 +139,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
             }
         }
     }
+    // Others may have come to work for the stage while the module looked on.
+    if !found.is_empty()
+        && !this_host
+        && let Some(strangers) = strangers(&hosts, stage)?
+    {
+        return Err(wrong(strangers));
+    }
+    // And what it was compared with may have been replaced.
+    let instead_of = |at: usize| {
+        let against = found.get(at).and_then(|shadow: &Value| shadow["against"]["digest"].as_str());
+        against.map_or_else(String::new, |digest| format!("&instead-of={digest}"))
+    };
     let told = match &hosts[..] {
-        [host] => vec![put(host, stage, &format!("name={name}&wait={}", !no_wait), &bytes)],
-        hosts => together(hosts, stage, &name, *no_wait, &bytes)?,
+        [host] => vec![put(host, stage, &format!("name={name}&wait={}{}", !no_wait, instead_of(0)), &bytes)],
+        hosts => together(hosts, stage, &name, (*no_wait, &instead_of), &bytes)?,
     };
     let mut exit = Exit::Done;
     let mut all = Vec::new();
-    for (host, told) in hosts.iter().zip(told) {
+    for (place, (host, told)) in hosts.iter().zip(told).enumerate() {
         let at = if hosts.len() > 1 { format!("{}: ", host.address) } else { String::new() };
+        let mut shown = json!({"host": host.address});
+        if let Some(shadow) = found.get(place) {
+            shown["shadow"] = shadow.clone();
+        }
         match told {
             Ok(swap) => {
                 if matches!(swap.outcome, Outcome::RolledBack | Outcome::Withdrawn | Outcome::Refused | Outcome::Back) {
                     exit = Exit::Failed;
                 }
                 if *json {
-                    all.push(json!({"host": host.address, "swap": swap}));
+                    shown["swap"] = json!(swap);
+                    all.push(shown);
                 } else {
                     print(&format!("{at}{}", describe(&swap)))?;
                 }
@@ -154,8 +178,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
             Err(error) => match error.downcast_ref::<No>() {
                 Some(no) if *json => {
                     exit = exit_of(no);
-                    let error = json!({"code": no.code, "message": no.message});
-                    all.push(json!({"host": host.address, "error": error}));
+                    shown["error"] = json!({"code": no.code, "message": no.message});
+                    all.push(shown);
                 }
                 Some(no) => {
                     exit = exit_of(no);
@@ -166,8 +190,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         }
     }
     if *json {
-        let value = if all.len() == 1 { all.remove(0) } else { Value::Array(all) };
-        print(&format!("{value}\n"))?;
+        shadow::print_all(all)?;
     }
     Ok(exit)
 }
@@ -221,7 +244,13 @@ fn read(value: Value) -> Told {
 
 /// All hosts look at the module first, and only when none of them refuses it, all of them swap. When it fails on one of
 /// them, the others go back.
-fn together(hosts: &[Host], stage: &str, name: &str, no_wait: bool, bytes: &[u8]) -> Result<Vec<Told>> {
+fn together(
+    hosts: &[Host],
+    stage: &str,
+    name: &str,
+    (no_wait, instead_of): (bool, &dyn Fn(usize) -> String),
+    bytes: &[u8],
+) -> Result<Vec<Told>> {
     let looked: Vec<_> = on_each(hosts, |host| {
         host.ask(Method::PUT, &format!("/v1/stages/{stage}/module?name={name}&prepare=true"), bytes.to_vec())
     });
@@ -234,8 +263,10 @@ fn together(hosts: &[Host], stage: &str, name: &str, no_wait: bool, bytes: &[u8]
     let digest =
         looked.into_iter().flatten().find_map(|looked| looked["prepared"]["digest"].as_str().map(str::to_owned));
     let digest = digest.context("a host does not say what it has prepared")?;
+    let instead_of: Vec<_> = (0..hosts.len()).map(instead_of).collect();
     let told = on_each(hosts, |host| {
-        let path = format!("/v1/stages/{stage}/swap?digest={digest}&wait={}", !no_wait);
+        let place = hosts.iter().position(|other| other.address == host.address).unwrap_or_default();
+        let path = format!("/v1/stages/{stage}/swap?digest={digest}&wait={}{}", !no_wait, instead_of[place]);
         read(host.ask(Method::POST, &path, Vec::new())?)
     });
     let fails =

@@ -108,7 +108,7 @@ impl Watch {
             let swapped = match fs::read(&watched.path) {
                 // Built again, and the same.
                 Ok(bytes) if desk.runs(&bytes) => Ok(()),
-                Ok(bytes) => desk.prepare(&name, bytes).and_then(|ready| desk.swap(ready, true)).map(drop),
+                Ok(bytes) => desk.prepare(&name, bytes).and_then(|ready| desk.swap(ready, None, true)).map(drop),
                 Err(_) => continue,
             };
             match swapped {

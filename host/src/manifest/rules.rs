@@ -112,6 +112,14 @@ fn check_loop(stage: &PlacedStage<'_>, findings: &Findings) {
                 None => diagnostic,
             });
         }
+        (Some(_), Some(allowed)) if stage.checked.provenance => {
+            findings.mistake(&allowed.at, || {
+                (
+                    format!("`{}` adds its `provenance` to a record in each round of a loop", stage.name.value),
+                    "leave `provenance` out, or write to another topic".to_owned(),
+                )
+            });
+        }
         (None, Some(allowed)) if all_known(&stage.inputs) && all_known(&stage.outputs) => {
             findings.mistake(&allowed.at, || {
                 (format!("`{}` does not read what it writes", stage.name.value), "remove `loop`".to_owned())

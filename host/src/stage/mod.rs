@@ -114,7 +114,15 @@ pub struct Stage {
     routes: Vec<usize>,
     notices: Notices,
     quota: Option<Quota>,
+    /// Tells when its worker is to end, where something may be left out then.
+    control: Option<Arc<Control>>,
 }
+
+/// A record at which the module that stands took so long is not given to one that looks on: together they could take
+/// longer than a transaction may.
+const SLOW: Duration = Duration::from_secs(1);
+/// So long a module that looks on may work in one transaction.
+const LOOKING: Duration = Duration::from_secs(2);
 
 /// After so many records are tried, the worker is to end.
 struct Quota {
@@ -134,8 +142,10 @@ impl Stage {
         settings: Arc<StageSettings>,
         clock: Rc<dyn Clock>,
         tally: Arc<Tally>,
+        control: &Arc<Control>,
     ) -> Result<Stage, String> {
-        Ok(Stage::with(settings, Runner::at(seat)?, clock, tally))
+        let stage = Stage::with(settings, Runner::at(seat)?, clock, tally);
+        Ok(Stage { control: Some(control.clone()), ..stage })
     }
 
     fn with(settings: Arc<StageSettings>, runner: Runner, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Stage {
@@ -153,6 +163,7 @@ impl Stage {
             routes: Vec::new(),
             notices: Notices::default(),
             quota: None,
+            control: None,
         }
     }
 
@@ -183,6 +194,7 @@ impl Stage {
             Role::Foreign => return Ok(self.pass_over(batch.get(index))),
         };
         let attempts = before.saturating_add(self.retries.attempt(at));
+        let since = self.runner.shadow().is_some().then(|| self.clock.now());
         let outcome = match self.condemned.get(&at) {
             Some(why) => Err(Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")))),
             None => self.transform(batch, index, attempts),
@@ -198,7 +210,9 @@ impl Stage {
             },
         };
         if fate == Fate::Done {
-            self.look_on(batch, index, attempts, &outcome);
+            if let Some(since) = since {
+                self.look_on(batch, index, attempts, (&outcome, self.clock.now() - since));
+            }
             let bytes = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
             self.open.counts.taken += 1;
             self.open.counts.taken_bytes += bytes(record.key) + bytes(record.value);
@@ -212,20 +226,35 @@ impl Stage {
     }
 
     /// A module that looks on is given the record as well. What it makes is put beside this, and goes nowhere.
-    fn look_on<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32, outcome: &Result<Vec<Record>, Failed>) {
+    fn look_on<B: Batch>(
+        &mut self,
+        batch: &Rc<B>,
+        index: usize,
+        attempt: u32,
+        (outcome, took): (&Result<Vec<Record>, Failed>, Duration),
+    ) {
         let Some(shadow) = self.runner.shadow() else { return };
         let (record, number) = (batch.get(index), shadow.number);
         let looked = self.open.watched.records(number) + self.begun.watched.records(number);
+        // Nobody waits for it: not the log, and not whoever ends the host.
+        let has_time = took <= SLOW && self.open.watched.spent(number) < LOOKING;
+        let is_ending = self.control.as_ref().is_some_and(|control| control.stopping());
         // What the log refuses of one says nothing of the other.
-        if looked >= shadow.of || self.condemned.contains_key(&(record.partition, record.offset)) {
+        let is_condemned = self.condemned.contains_key(&(record.partition, record.offset));
+        if looked >= shadow.of || !has_time || is_ending || is_condemned {
             return;
         }
+        let since = self.clock.now();
         let in_hand = || InHand { record, batch: batch.clone(), index, attempt };
         let answer = match shadow.guest.transform(in_hand()) {
             // As it would be judged.
             Err(Failed::Fault(_) | Failed::Limit(_)) => shadow.guest.transform(in_hand()),
             answer => answer,
         };
+        let took = self.clock.now() - since;
+        if matches!(answer, Err(Failed::Limit(_))) && !matches!(outcome, Err(Failed::Limit(_))) {
+            self.runner.exceeds(number);
+        }
         let answer = answer.and_then(|mut records| {
             self.mark(&**batch, index, &mut records);
             let route = |made| self.router.route(self.outputs().0, made, record.timestamp).map_err(Failed::Fault);
@@ -250,8 +279,7 @@ impl Stage {
             before: hold(own),
             after: hold(other),
         };
-        let ran_into_limits = matches!((own, other), (Ok(_), Err(Failed::Limit(_))));
-        watched.note(number, ran_into_limits, (!is_same).then_some(difference));
+        watched.note(number, took, (!is_same).then_some(difference));
         self.open.watched = watched;
     }
 
@@ -266,7 +294,8 @@ impl Stage {
             let output = &self.settings.outputs[*route];
             Made::of(&output.name, &output.topic, &outgoing(record, *route, time), batch, index)
         });
-        Outcome { made: made.collect(), ..Outcome::default() }
+        let outcome = Outcome { made: made.collect(), ..Outcome::default() };
+        if self.settings.provenance { outcome.without_provenance() } else { outcome }
     }
 
     /// Puts what a module on trial makes of a record beside what the one before makes of it. A record that fails there as

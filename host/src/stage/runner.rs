@@ -88,13 +88,15 @@ impl Runner {
         let has_lost = self.has_lost();
         let Seated { seat, version, before, shadow } = self.seated.as_mut()?;
         let orders = seat.orders(has_records);
-        look_on(shadow, orders.shadow.as_ref(), seat);
         if Arc::ptr_eq(&orders.version, version) {
             if orders.before.is_none() {
                 *before = None;
             }
+            look_on(shadow, orders.shadow.as_ref(), seat);
             return None;
         }
+        // It is compared with the one that stands, and with no other.
+        *shadow = None;
         let guest = match before.take() {
             Some((kept, guest)) if Arc::ptr_eq(&kept, &orders.version) => Ok(guest),
             kept => {
@@ -122,6 +124,7 @@ impl Runner {
             let kept = known.into_iter().find(|(version, _)| Arc::ptr_eq(version, &standing));
             kept.or_else(|| Some((standing.clone(), standing.start().ok()?)))
         });
+        look_on(shadow, orders.shadow.as_ref(), seat);
         seat.runs(version, since.elapsed());
         Some(Changed { digest: version.digest.clone(), has_lost })
     }
@@ -130,6 +133,13 @@ impl Runner {
     pub(super) fn has_lost(&self) -> bool {
         let has_lost = |seated: &Seated| seated.before.is_some() && !seated.seat.is_wanted(&seated.version);
         self.seated.as_ref().is_some_and(has_lost)
+    }
+
+    /// The shadow with this number ran into its limits.
+    pub(super) fn exceeds(&self, number: u64) {
+        if let Some(Seated { seat, .. }) = &self.seated {
+            seat.exceeds(number);
+        }
     }
 
     /// What was looked at is committed.

@@ -68,7 +68,7 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
             };
         }
         Work::Stage { settings, modules, .. } => {
-            match Stage::at(Seat::new(modules, place.number), settings.clone(), clock.clone(), tally.clone()) {
+            match Stage::at(Seat::new(modules, place.number), settings.clone(), clock.clone(), tally.clone(), control) {
                 Ok(stage) => stage,
                 Err(why) => return Ended::Failed(why),
             }

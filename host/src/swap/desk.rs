@@ -206,10 +206,15 @@ impl Desk {
     }
 
     /// Swaps to the module that waits, if it is this one.
-    pub fn swap_prepared(self: &Arc<Self>, digest: &str, wait: bool) -> Result<Swap, Refused> {
+    pub fn swap_prepared(
+        self: &Arc<Self>,
+        digest: &str,
+        instead_of: Option<&str>,
+        wait: bool,
+    ) -> Result<Swap, Refused> {
         let prepared = self.prepared()?.take_if(|(prepared, _)| prepared.named.digest == digest);
         match prepared {
-            Some((prepared, _)) => self.swap(prepared, wait),
+            Some((prepared, _)) => self.swap(prepared, instead_of, wait),
             None => Err(Refused::Conflict("that module was not prepared, or another one was since".into())),
         }
     }
@@ -233,11 +238,11 @@ impl Desk {
     }
 
     /// Offers a module to the workers, and tells what came of it; without `wait`, or when there are no records to prove it
-    /// with, that it is there.
-    pub fn swap(self: &Arc<Self>, prepared: Prepared, wait: bool) -> Result<Swap, Refused> {
+    /// with, that it is there. Only in place of the one with this digest, if one is named.
+    pub fn swap(self: &Arc<Self>, prepared: Prepared, instead_of: Option<&str>, wait: bool) -> Result<Swap, Refused> {
         let Prepared { version, named, bytes, imports, gains } = prepared;
         let from = self.named();
-        let offer = self.modules.offer(version, self.settings.probation)?;
+        let offer = self.modules.offer(version, self.settings.probation, instead_of)?;
         tracing::info!("{}: {} is on trial in place of {}", self.settings.stage, told(&named), told(&from));
         let story = Story { from, to: named, gains };
         // Whoever asked may be gone before the outcome is known.

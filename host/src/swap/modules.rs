@@ -115,6 +115,9 @@ pub enum Unwanted {
     /// It is what the stage runs.
     #[error("it is what the stage runs already")]
     Same,
+    /// The stage does not run the one that it was to replace.
+    #[error("{0} runs by now, and not the module that this one was compared with")]
+    Other(String),
     /// Nothing runs it any more.
     #[error("{0}")]
     Closed(String),
@@ -181,7 +184,8 @@ impl Modules {
     }
 
     /// Offers a module to the workers. One that was offered before and that nobody had a record for makes room.
-    pub fn offer(&self, version: Version, probation: Probation) -> Result<u64, Unwanted> {
+    /// It is only wanted in place of the one with this digest, if one is named.
+    pub fn offer(&self, version: Version, probation: Probation, instead_of: Option<&str>) -> Result<u64, Unwanted> {
         let mut state = self.lock();
         if let Some(why) = &state.closed {
             return Err(Unwanted::Closed(why.clone()));
@@ -189,6 +193,9 @@ impl Modules {
         match &state.trial {
             Some(trial) if trial.step != Step::Offered => return Err(Unwanted::Busy),
             _ if state.current.digest == version.digest => return Err(Unwanted::Same),
+            _ if instead_of.is_some_and(|digest| digest != state.current.digest) => {
+                return Err(Unwanted::Other(state.current.name.clone()));
+            }
             _ => {}
         }
         state.end(Verdict::Withdrawn("another module took its place".into()));
@@ -214,7 +221,7 @@ impl Modules {
         }
         state.shadows += 1;
         let number = state.shadows;
-        state.shadow = Some(Shadow::new(number, Arc::new(version), of));
+        state.shadow = Some(Shadow::new(number, Arc::new(version), state.current.clone(), of));
         self.call(state);
         Ok(number)
     }
@@ -463,6 +470,16 @@ impl Seat {
         let mut state = self.modules.lock();
         let Some(shadow) = state.shadow.as_mut().filter(|shadow| shadow.is_running()) else { return };
         shadow.add(watched);
+        if !shadow.is_running() {
+            self.modules.call(state);
+        }
+    }
+
+    /// That one ran into its limits, where the one that stands does not.
+    pub fn exceeds(&self, number: u64) {
+        let mut state = self.modules.lock();
+        let Some(shadow) = state.shadow.as_mut().filter(|shadow| shadow.number == number) else { return };
+        shadow.exceed();
         if !shadow.is_running() {
             self.modules.call(state);
         }

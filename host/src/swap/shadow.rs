@@ -3,7 +3,7 @@
 
 use super::Version;
 use crate::{record::Header, stage::Outcome, transport::Partition};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// So many differences are kept, the first ones.
 const KEPT: usize = 10;
@@ -18,6 +18,8 @@ pub(super) struct Shadow {
     /// Which one it is.
     pub(super) number: u64,
     pub(super) version: Arc<Version>,
+    /// The one that stands.
+    against: Arc<Version>,
     of: u64,
     records: u64,
     different: u64,
@@ -44,6 +46,8 @@ pub struct Looked {
     pub number: u64,
     /// The module.
     pub version: Arc<Version>,
+    /// The one that it is compared with.
+    pub against: Arc<Version>,
     /// So many records it is to have.
     pub of: u64,
     /// So many it has had.
@@ -81,15 +85,15 @@ pub struct Watched {
     records: u64,
     /// The places of those that are different, among these records.
     different: Vec<u64>,
-    /// And of those at which it ran into its limits.
-    limits: Vec<u64>,
     first: Vec<(u64, Difference)>,
+    /// How long it has worked at them.
+    spent: Duration,
 }
 
 impl Shadow {
-    pub(super) fn new(number: u64, version: Arc<Version>, of: u64) -> Shadow {
+    pub(super) fn new(number: u64, version: Arc<Version>, against: Arc<Version>, of: u64) -> Shadow {
         let (records, different, limits) = (0, 0, 0);
-        Shadow { number, version, of, records, different, limits, first: Vec::new(), state: Looking::Running }
+        Shadow { number, version, against, of, records, different, limits, first: Vec::new(), state: Looking::Running }
     }
 
     /// So many records it is to have.
@@ -114,20 +118,22 @@ impl Shadow {
             return;
         }
         let taken = watched.records.min(self.of - self.records);
-        let among = |places: &[u64]| places.iter().filter(|place| **place < taken).count() as u64;
         self.records += taken;
-        self.different += among(&watched.different);
-        self.limits += among(&watched.limits);
+        self.different += watched.different.iter().filter(|place| **place < taken).count() as u64;
         let first = watched.first.drain(..).filter(|(place, _)| *place < taken).map(|(_, difference)| difference);
         self.first.extend(first);
         self.first.truncate(KEPT);
         if self.records >= self.of {
             self.state = Looking::Done;
-        } else if self.limits >= MOST_LIMITS {
-            self.end(&format!(
-                "it ran into its limits at {} records, where the module that stands does not",
-                self.limits
-            ));
+        }
+    }
+
+    /// It ran into its limits where the one that stands does not. That counts at once: what comes of the transaction is
+    /// another matter.
+    pub(super) fn exceed(&mut self) {
+        self.limits += 1;
+        if self.limits >= MOST_LIMITS {
+            self.end(&format!("it ran into its limits {} times where the module that stands does not", self.limits));
         }
     }
 
@@ -135,6 +141,7 @@ impl Shadow {
         Looked {
             number: self.number,
             version: self.version.clone(),
+            against: self.against.clone(),
             of: self.of,
             records: self.records,
             different: self.different,
@@ -150,18 +157,21 @@ impl Watched {
         if self.number == number { self.records } else { 0 }
     }
 
-    /// A shadow has looked at one more record: what is different of it, if anything is.
-    pub fn note(&mut self, number: u64, ran_into_limits: bool, difference: Option<impl FnOnce() -> Difference>) {
+    /// How long this shadow has worked at them.
+    pub fn spent(&self, number: u64) -> Duration {
+        if self.number == number { self.spent } else { Duration::ZERO }
+    }
+
+    /// A shadow has looked at one more record, for so long: what is different of it, if anything is.
+    pub fn note(&mut self, number: u64, took: Duration, difference: Option<impl FnOnce() -> Difference>) {
         if self.number != number {
             *self = Watched { number, ..Watched::default() };
         }
         let place = self.records;
         self.records += 1;
+        self.spent += took;
         let Some(difference) = difference else { return };
         self.different.push(place);
-        if ran_into_limits {
-            self.limits.push(place);
-        }
         if self.first.len() < KEPT {
             self.first.push((place, difference().cut()));
         }

@@ -292,7 +292,8 @@ pub trait Link {
     fn begin(&mut self) -> Result<(), Fault>;
     /// Writes a record that came of the record at `origin`, or, as a source's, of none.
     fn send(&mut self, record: &Outgoing<'_>, origin: Option<(&Self::Batch, usize)>) -> Result<(), Fault>;
-    /// True while what the open transaction sends waits for the commit before: its time has not begun.
+    /// True while what the open transaction sends waits for the commit before: its time has not begun. Never so on a log
+    /// that takes it at once.
     fn is_waiting(&mut self) -> bool {
         false
     }
@@ -342,7 +343,7 @@ pub enum Fault {
     /// The log does not answer.
     #[error("{0}")]
     Unavailable(String),
-    /// A right is missing. It may be given while the worker waits.
+    /// A right is missing without which nothing is read, or no transaction begins. It may be given while the worker waits.
     #[error("{0}")]
     Forbidden(String),
     /// Another member took this worker's place in its group.

@@ -283,14 +283,14 @@ impl<L: Link> Worker<L> {
         self.open.records >= self.span || self.link.is_full() || self.stage.has_enough()
     }
 
-    /// True when a transaction has been open for long enough. Its time begins when the commit before is done: else a log
-    /// that takes long for commits would get the more of them.
+    /// True when a transaction has been open for long enough. Where what it sends waits for the commit before, its time
+    /// begins with the end of that: else a log that takes long for commits would get the more of them.
     fn is_over(&mut self, until: &mut Duration) -> bool {
         let now = self.clock.now();
         if self.begun.is_some() && self.link.is_waiting() {
             *until = now + self.settings.commit_interval;
         }
-        now >= *until || self.settings.control.stopping()
+        now >= *until || self.settings.control.stopping() || self.settings.control.is_paused()
     }
 
     /// Waits for records, and does between two transactions what must not be done within one.

@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     transport::{Assignment, Fault, Link},
 };
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
 /// A worker that is fenced, or replaced, twice within this time has a double.
 const DOUBLE: Duration = Duration::from_secs(60);
@@ -33,6 +33,8 @@ pub(super) struct Trouble {
     /// When the last of them was over.
     over: Duration,
     said: bool,
+    /// The rights that are missing: each is said.
+    forbidden: BTreeSet<String>,
     fenced: Option<Duration>,
     replaced: Option<Duration>,
 }
@@ -48,6 +50,7 @@ impl Trouble {
             failures: 0,
             over: Duration::ZERO,
             said: false,
+            forbidden: BTreeSet::new(),
             fenced: None,
             replaced: None,
         }
@@ -100,13 +103,15 @@ impl Trouble {
 
     /// A turn went well. After a while of that, it is over.
     pub(super) fn pass(&mut self) {
-        if self.failures > 0 && self.clock.now() - self.over > QUIET {
+        // Who has no right may hear no more of it than once: only a commit says that it was given.
+        if self.failures > 0 && self.forbidden.is_empty() && self.clock.now() - self.over > QUIET {
             self.end();
         }
     }
 
     /// It is over: something was committed, or there is nothing to do.
     pub(super) fn end(&mut self) {
+        self.forbidden.clear();
         if std::mem::take(&mut self.failures) > 0 && std::mem::take(&mut self.said) {
             tracing::info!("{}: goes on", self.name);
         }
@@ -128,17 +133,63 @@ impl Trouble {
         self.failures += 1;
         let failures = self.failures;
         tracing::debug!("{}: {fault:?}", self.name);
-        let is_told = match fault {
-            Fault::Refused(_) => false,
-            Fault::Forbidden(_) => true,
-            _ => failures >= 3,
-        };
-        if is_told && !std::mem::replace(&mut self.said, true) {
+        if self.is_news(fault) {
+            self.said = true;
             tracing::warn!("{}: cannot go on: {fault}; trying until it can", self.name);
         }
         if failures >= 2 && !matches!(fault, Fault::Refused(_)) {
             let grown = Duration::from_millis(100).saturating_mul(1 << failures.min(10)).min(LONGEST_DELAY);
             self.clock.wait(grown);
         }
+    }
+
+    fn is_news(&mut self, fault: &Fault) -> bool {
+        match fault {
+            Fault::Refused(_) => false,
+            Fault::Forbidden(why) => self.forbidden.insert(why.clone()),
+            _ => self.failures >= 3 && !self.said,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Time that goes when somebody waits.
+    #[derive(Default)]
+    struct Patient(Cell<Duration>);
+
+    impl Clock for Patient {
+        fn now(&self) -> Duration {
+            self.0.get()
+        }
+
+        fn wall_ms(&self) -> i64 {
+            0
+        }
+
+        fn wait(&self, time: Duration) {
+            self.0.set(self.0.get() + time);
+        }
+    }
+
+    #[test]
+    fn each_missing_right_is_news_once_and_silence_says_nothing_of_it() {
+        let clock: Rc<dyn Clock> = Rc::new(Patient::default());
+        let mut trouble = Trouble::none("w", Writes::Alone, &Arc::default(), &clock);
+        let right = |what: &str| Fault::Forbidden(what.to_owned());
+        for _ in 0..3 {
+            trouble.pause_after(&Fault::Unavailable("nobody answers".into()));
+        }
+        // Whatever was said before, and however often it comes.
+        assert!(trouble.is_news(&right("the group")) && !trouble.is_news(&right("the group")));
+        assert!(trouble.is_news(&right("the topic")) && !trouble.is_news(&right("the group")));
+        clock.wait(QUIET * 2);
+        trouble.pass();
+        assert!(trouble.said, "it goes on without its rights");
+        trouble.end();
+        assert!(!trouble.said && trouble.is_news(&right("the group")));
     }
 }

@@ -21,7 +21,7 @@ stages:
 fn pipeline() -> Pipeline {
     let pipeline = Pipeline::new(COPIES);
     ["in", "out"].iter().for_each(|topic| drop(pipeline.says(&format!("topics create {topic} --partitions 4"))));
-    for manners in ["same", "marks-one", "panics", "loops", "rejects", "refuses"] {
+    for manners in ["same", "marks-one", "marks-two", "panics", "loops", "rejects", "refuses"] {
         fs::write(pipeline.path(&format!("{manners}.wasm")), with_manners(manners)).unwrap();
     }
     pipeline
@@ -87,9 +87,31 @@ fn a_module_that_makes_the_same_is_swapped_in_and_no_other() {
         (30, Value::Null)
     );
 
-    let (code, out, err) = swap(&pipeline, &host, "same.wasm --shadow 200 --promote-if-equal");
-    assert_eq!((code, err.as_str()), (0, "200 records of copy: 200 alike, 0 differ\n"), "{out}");
-    assert!(out.starts_with("copy: same.wasm (") && out.contains("in place of trial.wasm"), "{out}");
+    let (code, out, err) = swap(&pipeline, &host, "same.wasm --shadow 200 --promote-if-equal --json");
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    assert_eq!(
+        (code, &told["shadow"]["records"], &told["swap"]["outcome"]),
+        (0, &json!(200), &json!("confirmed")),
+        "{told}"
+    );
+    assert_eq!(
+        (&told["shadow"]["against"]["name"], &told["swap"]["to"]["name"]),
+        (&json!("trial.wasm"), &json!("same.wasm"))
+    );
+    // It was compared with one that does not run any more.
+    let against = told["shadow"]["against"]["digest"].as_str().unwrap();
+    let module = fs::read(pipeline.path("marks-one.wasm")).unwrap();
+    let mut request = format!(
+        "PUT /v1/stages/copy/module?instead-of={against} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+        host.admin(),
+        module.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(&module);
+    let (code, body) = send(&host.admin(), &request);
+    assert!(code == 409 && body.contains("same.wasm runs by now"), "{code} {body}");
+    let (code, out, err) = swap(&pipeline, &host, "marks-two.wasm --shadow 20 --promote-if-equal");
+    assert!(code == 1 && err.contains("- same.wasm (") && err.contains("+ marks-two.wasm ("), "{out}{err}");
     let told = shadow(&host);
     assert_eq!((&told["records"], &told["of"], &told["state"]), (&json!(200), &json!(200), &json!("done")), "{told}");
     check(&pipeline, &mut host, false);

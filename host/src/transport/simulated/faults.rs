@@ -145,6 +145,8 @@ pub(super) enum Event {
     ToldLate,
     /// A record was put off for ever, and what is behind it.
     WaitsForEver,
+    /// A module looked on, and was compared as it should be.
+    LookedOn,
     OffsetsRefused,
     RecordRefused,
     BeginFailed,
@@ -168,7 +170,7 @@ pub(super) enum Event {
 
 impl Event {
     /// Every kind.
-    pub(super) const ALL: [Event; 42] = [
+    pub(super) const ALL: [Event; 43] = [
         Event::Committed,
         Event::Aborted,
         Event::CommittedLate,
@@ -193,6 +195,7 @@ impl Event {
         Event::TooLarge,
         Event::ToldLate,
         Event::WaitsForEver,
+        Event::LookedOn,
         Event::OffsetsRefused,
         Event::RecordRefused,
         Event::BeginFailed,

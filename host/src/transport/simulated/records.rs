@@ -88,6 +88,8 @@ pub(super) enum Manners {
     Strict,
     /// It runs into its limits.
     Endless,
+    /// It is right, and takes a second and a half for it.
+    Dawdles,
 }
 
 /// A module that does what its records say, as far as its manners go.
@@ -117,6 +119,10 @@ impl Guest for Obedient {
             }
             Manners::Strict => Err(Failed::Reject(reason("strict"))),
             Manners::Endless => Err(Failed::Limit(reason("endless"))),
+            Manners::Dawdles => {
+                self.simulation.spend(Duration::from_millis(1500));
+                Ok(records)
+            }
             _ => {
                 self.done += 1;
                 if let Manners::Garbles(_) = self.manners {

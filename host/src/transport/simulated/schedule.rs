@@ -265,6 +265,9 @@ impl Schedule {
         let Some((looked, (number, manners))) = self.simulation.modules.looked().zip(self.looks) else { return };
         let mut world = self.simulation.world.borrow_mut();
         let &Looked { records, of, different, .. } = &looked;
+        if records > 0 && (manners == Manners::Good || different > 0) {
+            world.count(Event::LookedOn);
+        }
         let is_right = looked.number == number && records <= of && different <= records;
         let exactly = world.settings.delivery == Delivery::ExactlyOnce;
         if !is_right || (manners == Manners::Good && different > 0) || (exactly && records > world.audit.records()) {

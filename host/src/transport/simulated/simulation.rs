@@ -113,7 +113,7 @@ impl Simulation {
 
     /// Another module is to take the place of the one that runs.
     pub(super) fn offer(self: &Rc<Self>, name: &str, manners: Manners, probation: Probation) -> Option<u64> {
-        let offer = self.modules.offer(version(&Rc::downgrade(self), name, manners), probation).ok();
+        let offer = self.modules.offer(version(&Rc::downgrade(self), name, manners), probation, None).ok();
         self.world.borrow_mut().note(|| format!("{name}, {manners:?}, is offered: {offer:?}"));
         offer
     }
@@ -252,7 +252,8 @@ impl Simulation {
             return;
         }
         let (part, tally) = (swap::Seat::new(&self.modules, process as u32), self.tally.clone());
-        let stage = Stage::at(part, self.stage.clone(), clock.clone(), tally).expect("what stands has started before");
+        let stage = Stage::at(part, self.stage.clone(), clock.clone(), tally, &control)
+            .expect("what stands has started before");
         let settings = WorkerSettings {
             name: name.clone(),
             number: process as u32,

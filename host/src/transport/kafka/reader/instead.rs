@@ -63,7 +63,9 @@ impl Reader {
                     self.say_once(&instead, "not passed over, but read again until it can be");
                     Fault::Aborted(text)
                 }
-                Kind::Forbidden => Fault::Forbidden(text),
+                Kind::Forbidden if instead.code == RDKafkaErrorCode::GroupAuthorizationFailed => self.no_group(),
+                // In the same words for each of its partitions.
+                Kind::Forbidden => self.no_topic(),
                 Kind::PartitionGone => {
                     self.say_gone();
                     continue;

@@ -211,13 +211,21 @@ impl Reader {
         })
     }
 
+    fn no_group(&self) -> Fault {
+        forbidden(&format!("the group {}", self.settings.group))
+    }
+
+    fn no_topic(&self) -> Fault {
+        forbidden(&self.settings.inputs.join(", "))
+    }
+
     fn hear(&mut self, error: &KafkaError) -> Result<(), Fault> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                return Err(forbidden(&format!("the group {}", self.settings.group)));
+                return Err(self.no_group());
             }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                return Err(forbidden(&self.settings.inputs.join(", ")));
+                return Err(self.no_topic());
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => self.say_gone(),
             _ => {}
