@@ -116,7 +116,7 @@ fn refused(hosts: &[Host], begun: Vec<Result<Value>>, wanted: &Wanted<'_>) -> Re
 fn wait(hosts: &[Host], begun: &[Value], wanted: &Wanted<'_>) -> Result<Option<Vec<Value>>> {
     let signals = Signals::listen(1)?;
     let (since, mut is_said) = (Instant::now(), false);
-    let mut answered = Instant::now();
+    let (mut answered, mut records) = (Instant::now(), 0);
     let shows = io::stderr().is_terminal();
     loop {
         let shadows: Result<Vec<_>> =
@@ -125,7 +125,8 @@ fn wait(hosts: &[Host], begun: &[Value], wanted: &Wanted<'_>) -> Result<Option<V
             Ok(shadows) => {
                 answered = Instant::now();
                 let sum = |key: &str| shadows.iter().map(|shadow| shadow[key].as_u64().unwrap_or(0)).sum::<u64>();
-                let (records, different) = (sum("records"), sum("different"));
+                let different = sum("different");
+                records = sum("records");
                 if shadows.iter().all(|shadow| shadow["state"] != "running") {
                     supervisor::clear_line();
                     return Ok(Some(shadows));
@@ -149,7 +150,7 @@ fn wait(hosts: &[Host], begun: &[Value], wanted: &Wanted<'_>) -> Result<Option<V
         }
         if signals.ending() {
             supervisor::clear_line();
-            say(&format!("{} goes on to look on, nobody waits for it\n", wanted.name));
+            say(&format!("{} goes on to look on after {}\n", wanted.name, count(records, "record")));
             say(&how_to_end(wanted.stage));
             return Ok(None);
         }

@@ -278,9 +278,30 @@ fn whatever_is_sent_is_answered_as_described_and_does_no_harm() {
         if turn % 20 == 0 {
             // What is on trial, or looks on, has something to do.
             pipeline.produce("in", &[format!("a:pass {turn}"), format!("b:many 2 {turn}")]);
-            let answer = ask(&address, "GET", "/v1/stages/copy", "");
-            described.hold("GET", "/v1/stages/copy", &answer);
-            differs |= answer.1.contains("\"difference\":[\"");
+            described.hold("GET", "/v1/stages/copy", &ask(&address, "GET", "/v1/stages/copy", ""));
+        }
+        if turn % 100 == 0 {
+            // So does one that is left to look on.
+            ask(&address, "POST", "/v1/stages/copy/resume", "");
+            let path = "/v1/stages/copy/module?shadow=2";
+            let module = &good[turn / 100 % 2];
+            let mut request =
+                format!("PUT {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n", module.len())
+                    .into_bytes();
+            request.extend_from_slice(module);
+            let begun = send(&address, &request);
+            described.hold("PUT", path, &begun);
+            *answers.entry(begun.0).or_default() += 1;
+            pipeline.produce("in", &["a:pass", "b:pass", "c:pass"].map(str::to_owned));
+            let look = || ask(&address, "GET", "/v1/stages/copy?members=false", "");
+            if begun.0 == 202 {
+                host.until("it has looked on", Duration::from_secs(30), || {
+                    !look().1.contains("\"state\":\"running\",\"why\"")
+                });
+            }
+            let looked = look();
+            described.hold("GET", "/v1/stages/copy", &looked);
+            differs |= looked.1.contains("\"difference\":[\"");
         }
         // One that is no HTTP has no answer in JSON.
         if answer.0 != 0 && !(answer.0 == 400 && answer.1.is_empty()) {
@@ -290,7 +311,7 @@ fn whatever_is_sent_is_answered_as_described_and_does_no_harm() {
     }
     assert!(differs, "no module that looked on has made something else");
     for status in [200, 202, 400, 404, 405, 409, 422] {
-        assert!(answers.get(&status).is_some_and(|count| *count > 5), "hardly ever answered: {status} of {answers:?}");
+        assert!(answers.get(&status).is_some_and(|count| *count > 4), "hardly ever answered: {status} of {answers:?}");
     }
     // Whatever runs now, it can be steered back to what does its work.
     ask(&address, "POST", "/v1/stages/copy/resume", "");

@@ -113,7 +113,7 @@ fn a_module_that_makes_the_same_is_swapped_in_and_no_other() {
     let (code, out, err) = swap(&pipeline, &host, "marks-two.wasm --shadow 20 --promote-if-equal");
     assert!(code == 1 && err.contains("- same.wasm (") && err.contains("+ marks-two.wasm ("), "{out}{err}");
     let told = shadow(&host);
-    assert_eq!((&told["records"], &told["of"], &told["state"]), (&json!(200), &json!(200), &json!("done")), "{told}");
+    assert_eq!((&told["records"], &told["of"], &told["state"]), (&json!(20), &json!(20), &json!("done")), "{told}");
     check(&pipeline, &mut host, false);
 }
 
@@ -122,13 +122,13 @@ fn whatever_a_module_does_that_looks_on_the_stage_does_what_it_did() {
     let pipeline = pipeline();
     let mut host = run(&pipeline);
     for (module, first) in [("panics", "fault"), ("loops", "limit"), ("rejects", "reject")] {
-        let (code, out, err) = swap(&pipeline, &host, &format!("{module}.wasm --shadow 8 --json"));
+        let (code, out, err) = swap(&pipeline, &host, &format!("{module}.wasm --shadow 4 --json"));
         let told: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
         let told = &told["shadow"];
-        assert_eq!((code, &told["different"], &told["state"]), (1, &json!(8), &json!("done")), "{told}");
+        assert_eq!((code, &told["different"], &told["state"]), (1, &json!(4), &json!("done")), "{told}");
         let after = &told["first"][0]["after"];
         assert!(after["outputs"] == json!([]) && after["failure"]["kind"] == first, "{told}");
-        assert_eq!(told["first"].as_array().unwrap().len(), 8);
+        assert_eq!(told["first"].as_array().unwrap().len(), 4);
     }
     let (code, out, err) = swap(&pipeline, &host, "refuses.wasm --shadow 8");
     assert!(
