@@ -1,4 +1,6 @@
-//! How numbers and lists are written for people.
+//! How numbers, lists and the words of others are written for people.
+
+use std::borrow::Cow;
 
 /// A number with its thousands apart: `12,345,678`.
 pub fn grouped(number: u64) -> String {
@@ -21,6 +23,21 @@ pub fn count(number: u64, thing: &str) -> String {
 /// Bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Words that move no cursor and end no line: control characters stand there by their numbers, as JSON has them.
+pub fn inert(words: &str) -> Cow<'_, str> {
+    if !words.contains(char::is_control) {
+        return words.into();
+    }
+    let mut text = String::with_capacity(words.len() + 5);
+    for c in words.chars() {
+        match c.is_control() {
+            true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    text.into()
 }
 
 /// The one of `known` that somebody who wrote `word` probably meant.
@@ -58,6 +75,14 @@ mod tests {
             assert_eq!(grouped(number), text);
         }
         assert_eq!((count(1, "record").as_str(), count(1000, "record").as_str()), ("1 record", "1,000 records"));
+    }
+
+    #[test]
+    fn what_moves_a_cursor_is_written_out() {
+        let json = serde_json::to_string("a\u{7f}\u{80}ü\u{9b}2J\u{9f}\u{a0}\n\u{1b}").expect("it is text");
+        assert_eq!(inert(&json), "\"a\\u007f\\u0080ü\\u009b2J\\u009f\u{a0}\\n\\u001b\"");
+        assert_eq!(inert("one\nline"), "one\\u000aline");
+        assert_eq!(inert("as it is"), "as it is");
     }
 
     #[test]

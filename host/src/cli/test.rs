@@ -8,7 +8,7 @@ use super::{
 use crate::{
     supervisor::{self, Format},
     testing::{Bench, Case, CaseFile, CaseText, Line, Verdict, junit, update},
-    text::{count, grouped},
+    text::{count, grouped, inert},
 };
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -241,7 +241,7 @@ pub(super) fn painted(line: &Line, colors: bool) -> String {
         Line::Missing(_) => "31",
         Line::Extra(_) => "32",
     };
-    paint(color, &line.to_string(), colors)
+    paint(color, &inert(&line.to_string()), colors)
 }
 
 fn paint(color: &str, text: &str, colors: bool) -> String {

@@ -207,8 +207,13 @@ impl From<&Failed> for Lost {
             _ => None,
         };
         let reason = failed.reason();
-        Lost { kind: failed.kind(), code: reason.code.clone(), message: reason.message.clone(), after_ms }
+        Lost { kind: failed.kind(), code: code(reason.code.as_deref()), message: reason.message.clone(), after_ms }
     }
+}
+
+/// An empty one is none: a dead letter does not tell the two apart.
+fn code(code: Option<&str>) -> Option<String> {
+    code.filter(|code| !code.is_empty()).map(str::to_owned)
 }
 
 /// `reject unknown-currency: there is no XYZ`.
@@ -225,14 +230,14 @@ impl Lost {
     /// What a dead letter says of its record's failure; `None` when that is of no kind that this host knows.
     pub fn of(letter: &Letter) -> Option<Lost> {
         let kind = KINDS.into_iter().find(|kind| *kind == letter.kind)?;
-        let code = Some(letter.code.clone()).filter(|code| !code.is_empty());
-        Some(Lost { kind, code, message: letter.message.clone(), after_ms: None })
+        Some(Lost { kind, code: code(Some(&letter.code)), message: letter.message.clone(), after_ms: None })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Reason;
 
     fn made(value: &[u8], headers: usize) -> Made {
         let header = Header { name: "name".into(), value: Some(vec![b'v'; 10]) };
@@ -269,5 +274,9 @@ mod tests {
         assert_ne!(lost("reject", "asked", ""), lost("reject", "other", ""));
         assert_ne!(lost("reject", "asked", ""), lost("fault", "asked", ""));
         assert_eq!(lost("reject", "asked", "no\nmore").to_string(), "reject asked: no\nmore");
+        // As a guest says it, and as its letter does.
+        let reason = Reason { code: Some(String::new()), message: String::new() };
+        let letter = Letter { kind: "reject".into(), ..Letter::default() };
+        assert_eq!(Some(Lost::from(&Failed::Reject(reason))), Lost::of(&letter));
     }
 }
