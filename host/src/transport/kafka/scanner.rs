@@ -20,7 +20,7 @@ use crate::transport::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{
-    config::FromClientConfigAndContext,
+    config::{ClientConfig, FromClientConfigAndContext},
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::RDKafkaErrorCode,
     topic_partition_list::{Offset, TopicPartitionList},
@@ -39,27 +39,36 @@ pub fn scanner(cluster: &Cluster, scan: &Scan) -> Result<Box<dyn Scanner>> {
     })
 }
 
+fn connect(cluster: &Cluster, config: &ClientConfig) -> Result<Arc<BaseConsumer<Events>>> {
+    let events = Events::new(&Health::new(cluster.clone()));
+    Ok(Arc::new(BaseConsumer::from_config_and_context(config, events)?))
+}
+
 /// Reads what it wants.
 pub(super) struct Alone {
     cluster: Cluster,
+    config: ClientConfig,
     queue: Queue,
     consumer: Arc<BaseConsumer<Events>>,
     topics: [String; 1],
     has_group: bool,
+    /// Where it begins, and how far it has come since.
     begins: Progress,
     chosen: Progress,
     ends: Progress,
     started: bool,
+    /// What was to come next is gone: it has to begin again, behind that.
+    astray: bool,
     scratch: Vec<Queued>,
 }
 
 impl Alone {
     fn open(cluster: &Cluster, scan: &Scan) -> Result<Alone> {
         let config = cluster.member(scan.group.as_deref().unwrap_or(NOBODY), scan.uncommitted);
-        let events = Events::new(&Health::new(cluster.clone()));
-        let consumer = Arc::new(BaseConsumer::from_config_and_context(&config, events)?);
+        let consumer = connect(cluster, &config)?;
         let mut alone = Alone {
             cluster: cluster.clone(),
+            config,
             queue: Queue::new(&consumer),
             consumer,
             topics: [scan.topic.clone()],
@@ -68,6 +77,7 @@ impl Alone {
             chosen: Progress::default(),
             ends: Progress::default(),
             started: false,
+            astray: false,
             scratch: Vec::new(),
         };
         let found = places::partitions(&alone.consumer, &alone.topics).and_then(|mut partitions| {
@@ -104,6 +114,26 @@ impl Alone {
         Ok(())
     }
 
+    /// Goes behind what is gone. The library has given that partition up, and no seek brings it back: only another client.
+    fn begin_again(&mut self) -> Result<()> {
+        self.consumer = connect(&self.cluster, &self.config)?;
+        self.queue = Queue::new(&self.consumer);
+        let partitions: Vec<_> = self.begins.iter().map(|(partition, _)| partition).collect();
+        let starts = places::at(&self.consumer, &self.topics, &partitions, Offset::Beginning);
+        let starts = starts.map_err(|error| explain(&self.cluster, error))?;
+        self.chosen = Progress::default();
+        for (partition, start) in starts.iter() {
+            if self.begins.get(partition) < Some(start) {
+                self.begins.reach(partition, start);
+                if self.has_group {
+                    self.chosen.reach(partition, start);
+                }
+            }
+        }
+        self.astray = false;
+        Ok(())
+    }
+
     /// Where the group begins that stands nowhere in the topic; nothing when it stands somewhere.
     pub(super) fn chosen(&self) -> Option<&Progress> {
         (self.chosen == self.begins).then_some(&self.chosen)
@@ -125,7 +155,7 @@ impl Scanner for Alone {
     }
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Box<dyn Batch>>> {
-        if !self.started {
+        if !self.started || self.astray {
             return Ok(Taken::Rebalance);
         }
         // What the brokers have to say, which the client's own context hears.
@@ -136,6 +166,7 @@ impl Scanner for Alone {
         if self.scratch.is_empty() {
             return Ok(Taken::Nothing);
         }
+        let mut astray = false;
         let batch = KafkaBatch::new(self.scratch.drain(..), &self.topics, &self.consumer, |queued| {
             let place = format!("{}/{}", queued.topic().to_string_lossy(), queued.partition());
             let Some(code) = queued.error() else {
@@ -143,7 +174,9 @@ impl Scanner for Alone {
             };
             match sort(code) {
                 Kind::OffsetGone => {
-                    Err(anyhow!("{place}: the next record is gone, as its time was over: read on with `-o start`"))
+                    tracing::warn!("{place}: the next records are gone, as their time was over: going on behind them");
+                    astray = true;
+                    Ok(())
                 }
                 Kind::Unreadable => Err(anyhow!("{place}: {}", queued.text())),
                 Kind::Forbidden | Kind::PartitionGone => Err(anyhow!("{place}: {}", words(code))),
@@ -153,10 +186,21 @@ impl Scanner for Alone {
                 }
             }
         })?;
+        self.astray = astray;
+        for index in 0..batch.len() {
+            let record = batch.get(index);
+            self.begins.reach(record.partition, record.offset.next());
+        }
+        for (partition, end) in batch.ends() {
+            self.begins.reach(*partition, *end);
+        }
         Ok(Taken::Records(Box::new(batch)))
     }
 
     fn rebalance(&mut self) -> Result<Assignment> {
+        if self.astray {
+            self.begin_again()?;
+        }
         for (partition, _) in self.begins.iter() {
             self.queue.forward(&self.topics[0], i32::try_from(partition.number)?);
         }

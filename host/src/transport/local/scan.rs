@@ -63,7 +63,15 @@ impl Scanner for LocalScan {
     }
 
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Box<dyn Batch>>> {
-        Ok(match self.reader.take(limit, wait).map_err(plain)? {
+        let taken = match self.reader.take(limit, wait) {
+            // What was to come next is gone, as its time was over: on from what is there, as at the start.
+            Err(Fault::Aborted(why)) => {
+                tracing::warn!("{why}: going on behind them");
+                Taken::Rebalance
+            }
+            taken => taken.map_err(plain)?,
+        };
+        Ok(match taken {
             Taken::Records(batch) => {
                 for (partition, next) in batch.progress().iter() {
                     self.at.entry(partition).and_modify(|(_, at)| *at = next);

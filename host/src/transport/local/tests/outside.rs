@@ -105,6 +105,26 @@ fn a_scan_goes_on_where_it_was_unless_the_topic_was_made_anew() {
 }
 
 #[test]
+fn a_scan_goes_on_behind_what_is_removed_while_it_reads() {
+    for group in [None, Some("g".to_owned())] {
+        let scene = Scene::with(&["t retention.ms=3600000"]);
+        let old = Content { timestamp: 1, ..of_value("-") };
+        for _ in 0..6 {
+            put(&scene.log, "t", 0, &[old, old]);
+        }
+        scene.come("t", 0, &["young"]);
+        let from = From::Start(Start::Earliest);
+        let scan = Scan { topic: "t".into(), partition: None, from, group, uncommitted: false };
+        let mut reads = LocalScan::new(&scene.log, &scan).unwrap();
+        assert_eq!(scanned(&mut reads), "0>0");
+        assert!(scanned(&mut reads).ends_with("0/0@8=-"));
+        scene.tidy();
+        assert_eq!([scanned(&mut reads), scanned(&mut reads)], ["0>12", "0/0@12=young 0/0|13"]);
+        assert!(reads.commit(&progress(&[(0, 0, 13)])).unwrap());
+    }
+}
+
+#[test]
 fn a_group_s_offsets_are_shown_found_and_set() {
     let scene = Scene::with(&["in:2", "out"]);
     scene.come("in", 0, &["a", "b"]);
