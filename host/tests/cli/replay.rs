@@ -125,6 +125,8 @@ fn who_asks_for_what_is_not_there_hears_what_is() {
         ("replay prize", "error: shop has no stage `prize`: did you mean `price`?"),
         ("replay show", "error: shop has no stage `show`: it is a sink, and only stages are replayed"),
         ("replay price --topic order", "error: price does not read order: it reads orders, returns"),
+        ("replay price --partition 2", "error: orders has no partition 2: the last one is 0"),
+        ("replay price --from 1 --to start", "error: --to lies before --from in orders: turn the two round"),
         ("replay price --topic orders --partition 1", "error: orders has no partition 1: the last one is 0"),
         ("replay price --from 5 --to 4 --topic orders", "error: --to lies before --from in orders: turn the two round"),
         ("replay price --from @9 --to @8 --topic orders", "error: --to lies before --from"),
@@ -134,7 +136,7 @@ fn who_asks_for_what_is_not_there_hears_what_is() {
         ("replay price --module numbers.wasm", "error: numbers.wasm is a source, not a stage"),
         ("replay price --against words.wasm", "error: words.wasm is text, not a WebAssembly module"),
         ("replay price --against two.wasm --produced", "cannot be used with"),
-        ("replay price --produced", "error: no record of priced, big says that it came of orders, returns"),
+        ("replay price --produced", "error: price has done nothing of that range yet: run it first"),
     ] {
         let said = folder.says(words);
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{words}: {said:?}");
@@ -160,10 +162,80 @@ fn a_range_ends_by_itself_where_nothing_is_left_of_it() {
         ("--from 2 --to 2 --topic orders", "0 records of orders"),
         ("--partition 0", "3 records of orders, returns"),
         ("--topic returns", "0 records of returns"),
+        // Of the returns there are none at all, and no order has the partition.
+        ("--partition 1", "0 records of returns"),
     ] {
         let said = replay(&folder, words);
         assert!(said.code == 0 && said.err.starts_with(records), "{words}: {said:?}");
     }
+}
+
+#[test]
+fn an_input_that_has_nothing_of_the_range_keeps_no_other_from_it() {
+    let folder = with(&["tea", "cup"]);
+    // Of the time that ends the range one has all, and the other all behind it.
+    let late = json!({"value": "late", "timestamp": TIME + 1000, "partition": 0}).to_string();
+    done(folder.given([late.as_str(), &late].join("\n"), "produce returns --format json"));
+    let said = replay(&folder, "--from 1 --to @1700000000500");
+    assert!(said.code == 0 && said.err.starts_with("1 record of orders, returns through"), "{said:?}");
+    let said = replay(&folder, "--from 1 --to @1700000000500 --topic returns");
+    assert!(said.code == 2 && said.err.contains("--to lies before --from in returns"), "{said:?}");
+}
+
+#[test]
+fn what_guests_and_records_say_moves_no_cursor() {
+    let folder = with(&["a\u{9b}2Jb\u{7f}"]);
+    let shown = |said: &Said| said.out.contains("a\\u009b2Jb\\u007f") && !said.out.contains(['\u{9b}', '\u{7f}']);
+    let said = replay(&folder, "");
+    assert!(shown(&said), "{said:?}");
+    let said = replay(&folder, "--module two.wasm --against trial.wasm");
+    assert!(said.code == 1 && shown(&said), "{said:?}");
+    let said = replay(&folder, "--json");
+    assert!(said.out.contains("a\u{9b}2Jb\u{7f}"), "programs get what it is: {said:?}");
+}
+
+/// The same manifest with provenance or without.
+fn traced(folder: &Folder, is_on: bool) {
+    let manifest = MANIFEST.replace("provenance: true", &format!("provenance: {is_on}"));
+    fs::write(folder.path("pipeline.yaml"), manifest).unwrap();
+}
+
+#[test]
+fn what_was_done_before_there_was_provenance_is_left_out() {
+    let folder = with(&["tea", "reject 1", "milk"]);
+    traced(&folder, false);
+    run(&folder);
+    traced(&folder, true);
+    // Nothing has been done with it.
+    let none = |why: &str| {
+        let said = replay(&folder, "--produced");
+        assert!(said.code == 2 && said.err.contains(why), "{said:?}");
+    };
+    none("no record of priced, big says that it came of orders, returns");
+    // A dead letter has its place with provenance or without.
+    put(&folder, &["reject 2"]);
+    run(&folder);
+    none("no record of priced, big says that it came of orders, returns");
+    put(&folder, &["bread", "filter", "cup", "reject 3"]);
+    run(&folder);
+    let said = replay(&folder, "--produced");
+    assert_eq!(end(&said), (0, "4 records of orders, returns: 4 alike, 0 differ".into()), "{said:?}");
+    assert!(said.err.contains("up to 4 records in 1 partition left out: nothing produced says that"), "{said:?}");
+    // What became nothing is alike, as an earlier one tells that it was on by then.
+    let said = replay(&folder, "--produced --topic orders --from 5 --to 6");
+    assert_eq!((said.code, said.err.lines().last()), (0, Some("1 record of orders: 1 alike, 0 differ")), "{said:?}");
+    let said = replay(&folder, "--produced --topic orders --to 4");
+    assert!(said.code == 2 && said.err.contains("price has done up to 4 records of that range, and no"), "{said:?}");
+    let said = replay(&folder, "--produced --from end");
+    assert_eq!(end(&said), (0, "0 records of orders, returns: 0 alike, 0 differ".into()), "{said:?}");
+}
+
+#[test]
+fn of_a_stage_that_made_nothing_nothing_tells_how_it_was_done() {
+    let folder = with(&["filter", "filter"]);
+    run(&folder);
+    let said = replay(&folder, "--produced");
+    assert!(said.code == 2 && said.err.contains("price has done up to 2 records of that range, and no"), "{said:?}");
 }
 
 #[test]

@@ -67,13 +67,28 @@ fn a_host_at_work_is_compared_with_what_it_has_done_and_the_module_that_stands_i
 #[test]
 fn what_retention_has_removed_is_passed() {
     let pipeline = Pipeline::new(TRACED);
-    pipeline.says("topics create in --partitions 2 --config retention.ms=1");
-    pipeline.produce("in", &lines(0..100));
-    std::thread::sleep(Duration::from_millis(20));
+    pipeline.says("topics create in --partitions 2 --config retention.ms=60000");
+    for (records, value) in [(10, r#""old","timestamp":1"#), (1, r#""young""#)] {
+        let line = |partition| format!("{{\"value\":{value},\"partition\":{partition}}}\n").repeat(records);
+        assert_eq!(pipeline.given(line(0) + &line(1), "produce in --format json").code, 0);
+    }
+    let starts = || {
+        let told: serde_json::Value = serde_json::from_str(&pipeline.says("topics describe in --json")).unwrap();
+        let all = told["partitions"].as_array().unwrap().clone();
+        all.iter().map(|partition| partition["start"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(starts(), [0, 0]);
+    let mut host = pipeline.run("");
+    host.until("the old ones are removed", Duration::from_secs(60), || starts() == [10, 10]);
+    host.signal("TERM");
+    assert!(host.wait(Duration::from_secs(20)).success(), "{}", host.said());
     pipeline.drain();
-    pipeline.produce("in", &lines(100..101));
-    for words in ["replay copy --from 0 --to 3", "replay copy --from start", "replay copy --produced --from 0 --to 5"] {
-        let said = pipeline.given("", words);
-        assert!(said.code != 1, "{words}: {said:?}");
+    for (words, expected) in [
+        ("replay copy --from 0 --to 3", "0 records of in through "),
+        ("replay copy --from start", "2 records of in through "),
+        ("replay copy --produced --from 0 --to 50", "2 records of in: 2 alike, 0 differ"),
+    ] {
+        let (code, said) = end(&pipeline, words);
+        assert!(code == 0 && said.starts_with(expected), "{words}: {code}, {said}");
     }
 }

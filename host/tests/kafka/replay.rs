@@ -82,3 +82,35 @@ fn a_range_on_a_kafka_has_an_end_whatever_lies_there() {
     let said = replay(&pipeline, "--produced");
     assert!(said.code == 0 && said.err.starts_with("what copy has not done yet is left out"), "{said:?}");
 }
+
+#[test]
+fn what_goes_while_it_is_read_is_passed() {
+    let kafka = Kafka::shared();
+    // More than a client holds and a pipe takes.
+    let large = "x".repeat(100_000);
+    for (words, at_the_end) in [
+        ("consume {topic} -o start --until-end --format json", ""),
+        ("replay copy --json", "passed over, gone before they were read\n"),
+    ] {
+        let pipeline = Pipeline::new(&kafka, TRACED);
+        let topic = pipeline.topic("in");
+        let words = words.replace("{topic}", &topic);
+        kafka.make(&topic, 1, &[]);
+        kafka.send(
+            &topic,
+            (0..400).map(|_| Sent { partition: Some(0), value: Some(large.as_bytes()), ..Sent::default() }),
+        );
+        let mut command = xtask::clean_command(MILLSTREAM);
+        command.args(words.split_whitespace()).env("MILLSTREAM_MANIFEST", pipeline.folder.path().join("pipeline.yaml"));
+        let mut running = Running::start(command.current_dir(pipeline.folder.path()), &words);
+        let first = running.lines(1);
+        assert!(first[0].contains("\"offset\":0,"), "{}", &first[0][..100]);
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        kafka.delete_records(&topic, 1, 395);
+        let said = running.end();
+        let offsets: Vec<_> = json_lines(&said.out).iter().map(|line| line["offset"].as_u64().unwrap()).collect();
+        assert_eq!((said.code, offsets.last()), (0, Some(&399)), "{}", said.err);
+        assert!(offsets.len() < 390 && offsets.ends_with(&[395, 396, 397, 398, 399]), "{offsets:?}");
+        assert!(said.err.contains("the next records are gone") && said.err.contains(at_the_end), "{}", said.err);
+    }
+}

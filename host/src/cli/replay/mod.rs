@@ -20,7 +20,7 @@ use crate::{
     stage::{Outcome, Stage, StageSettings},
     supervisor::{self, Format},
     testing::{Event, Origin, difference},
-    text::{count, grouped},
+    text::{count, grouped, inert},
     transport::{
         Batch, Incoming, Offset,
         log::{From, Log, TopicFacts},
@@ -60,11 +60,13 @@ With --against or --produced only what differs is shown: `-` is what the other
 module makes, or what was produced, and `+` what this one makes. Failures are
 the same when their kinds and codes are.
 
---produced wants `provenance: true` of the stage, and compares what it has done
-since. Where nothing was given, partitions are left out, and so are times where
-the topic has its own; so is the order of records without a key. What is gone
-from the outputs, as retention and compaction do, differs, and so does what was
-done twice, or asks to be tried again.
+--produced wants `provenance: true` of the stage. In each partition it begins
+with the first record that something produced says it came of: what lies before
+may have been done without it. Where nothing was given, partitions are not
+compared, nor times where the topic has its own, nor the order of records
+without a key; and no record of which the log refused what came of it. What is
+gone from the outputs, as retention and compaction do, differs, and so does what
+was done twice, or asks to be tried again.
 
 Exit codes: 0 done, or all alike; 1 something differs, or failed while running;
 2 what was asked is wrong")]
@@ -94,7 +96,7 @@ pub(super) struct Arguments {
     /// Show only what is different from what was produced
     #[arg(long, env = "MILLSTREAM_PRODUCED")]
     produced: bool,
-    /// At most so many records; or so many differences that are shown, 10 by default
+    /// At most so many records; or so many differences that are shown: 10 by default, and all of them with --json
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..),
           env = "MILLSTREAM_COUNT")]
     count: Option<u64>,
@@ -173,13 +175,21 @@ fn ranges(arguments: &Arguments, stage: &Written, log: &Log) -> Result<Vec<Range
     let (begin, end) =
         (arguments.from.unwrap_or(From::Start(Start::Earliest)), arguments.to.unwrap_or(From::Start(Start::Latest)));
     let known = log.topics()?;
-    let mut ranges = Vec::new();
+    let (mut ranges, mut without) = (Vec::new(), Ok(()));
     for input in inputs {
         let topic = &stage.inputs[input].topic;
-        topics::check_partition(topic, &topics::find(&*known, topic)?, arguments.partition)?;
-        ranges.push(Range::find(log, (stage, input), arguments.partition, (begin, end))?);
+        match topics::check_partition(topic, &topics::find(&*known, topic)?, arguments.partition) {
+            Ok(()) => ranges.push(Range::find(log, (stage, input), arguments.partition, (begin, end))?),
+            // Another one may have it.
+            Err(error) => without = without.and(Err(error)),
+        }
     }
-    Ok(ranges)
+    let backwards: Vec<_> =
+        ranges.iter().filter(|range| range.order.is_gt()).map(|range| range.topic.as_str()).collect();
+    if !backwards.is_empty() && !ranges.iter().any(|range| range.order.is_lt()) {
+        return Err(wrong(format!("--to lies before --from in {}: turn the two round", backwards.join(", "))));
+    }
+    if ranges.is_empty() { without.map(|()| ranges) } else { Ok(ranges) }
 }
 
 /// What is known of all topics of the stage; of one that is missing, what the manifest wants.
@@ -285,16 +295,20 @@ fn compare(
     printer: &mut Printer,
 ) -> Result<bool> {
     say(&format!("- {}\n+ {}\n", before.name(), after.name));
-    let (mut records, mut differ) = (0, 0);
+    let (mut records, mut differ, mut refused) = (0, 0, 0);
     for range in ranges {
         range.each(log, &mut |batch, index| {
             let made = after.outcome(batch, index)?;
-            let (one, other) = match before {
-                Before::Module(side) => (side.outcome(batch, index)?, made),
+            let both = match before {
+                Before::Module(side) => Some((side.outcome(batch, index)?, made)),
                 Before::Produced(produced, stage) => {
                     let Incoming { partition, offset, timestamp, .. } = batch.get(index);
                     produced.beside((range.input, partition.number, offset.0), stage, timestamp, made)
                 }
+            };
+            let Some((one, other)) = both else {
+                refused += 1;
+                return Ok(true);
             };
             records += 1;
             if one != other {
@@ -305,6 +319,9 @@ fn compare(
         })?;
     }
     printer.flush()?;
+    if refused > 0 {
+        say(&format!("{} left out: the log refused what came of it\n", count(refused, "record")));
+    }
     let alike = grouped(records - differ);
     let more = if printer.shown < differ { format!(", {} shown", grouped(printer.shown)) } else { String::new() };
     say(&format!("{}: {alike} alike, {} differ{more}\n", names(ranges, records), grouped(differ)));
@@ -321,7 +338,7 @@ fn names(ranges: &[Range], records: u64) -> String {
 struct Printer {
     out: io::BufWriter<io::StdoutLock<'static>>,
     json: bool,
-    colors: bool,
+    is_terminal: bool,
     first_output: String,
     /// How many differences may be shown, and how many were.
     most: u64,
@@ -333,7 +350,7 @@ impl Printer {
         Printer {
             out: io::BufWriter::new(io::stdout().lock()),
             json: arguments.json,
-            colors: io::stdout().is_terminal(),
+            is_terminal: io::stdout().is_terminal(),
             first_output: settings.outputs.first().map(|output| output.name.clone()).unwrap_or_default(),
             most: arguments.count.unwrap_or(if arguments.json { u64::MAX } else { SHOWN }),
             shown: 0,
@@ -343,16 +360,15 @@ impl Printer {
     fn outcome(&mut self, topic: &str, (batch, index): (&Rc<Placed>, usize), outcome: &Outcome) -> Result<()> {
         let (place, at) = places(topic, &**batch, index);
         if self.json {
-            writeln!(self.out, "{{{at},{}", &outcome.json()[1..])?;
-            return Ok(());
+            return self.program_line(&format!("{{{at},{}", &outcome.json()[1..]));
         }
         writeln!(self.out, "{place}")?;
         match &outcome.lost {
-            Some(lost) => writeln!(self.out, "  {}", one_line(&lost.to_string()))?,
+            Some(lost) => writeln!(self.out, "  {}", inert(&lost.to_string()))?,
             None if outcome.made.is_empty() => writeln!(self.out, "  nothing")?,
             None => {
                 for event in Event::of(outcome, &Origin::of(&**batch, index), &self.first_output) {
-                    writeln!(self.out, "  {}", event.json())?;
+                    writeln!(self.out, "  {}", inert(&event.json()))?;
                 }
             }
         }
@@ -371,14 +387,19 @@ impl Printer {
         self.shown += 1;
         let (place, at) = places(topic, &**batch, index);
         if self.json {
-            writeln!(self.out, "{{{at},\"before\":{},\"after\":{}}}", before.json(), after.json())?;
-            return Ok(());
+            return self.program_line(&format!("{{{at},\"before\":{},\"after\":{}}}", before.json(), after.json()));
         }
         writeln!(self.out, "{place}")?;
         for line in difference((before, after), &Origin::of(&**batch, index), &self.first_output) {
-            writeln!(self.out, "{}", painted(&line, self.colors))?;
+            writeln!(self.out, "{}", painted(&line, self.is_terminal))?;
         }
         Ok(())
+    }
+
+    /// A line of JSON as programs read it. On a terminal it may move no cursor, and means the same.
+    fn program_line(&mut self, line: &str) -> Result<()> {
+        let line = if self.is_terminal { inert(line) } else { line.into() };
+        Ok(writeln!(self.out, "{line}")?)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -392,9 +413,4 @@ fn places(topic: &str, batch: &dyn Batch, index: usize) -> (String, String) {
     let number = partition.number;
     let topic_json = serde_json::Value::from(topic);
     (format!("{topic}/{number}@{offset}"), format!("\"topic\":{topic_json},\"partition\":{number},\"offset\":{offset}"))
-}
-
-/// A guest's words move no cursor.
-fn one_line(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -8,7 +8,7 @@ use crate::{
         scan::{LOOK, last, scan, whole},
         wrong,
     },
-    manifest::{Manifest, Policy, Stage},
+    manifest::{Manifest, Policy, Port, Stage},
     record::Header,
     stage::{Letter, Lost, Made, Outcome, Provenance},
     text::count,
@@ -31,6 +31,9 @@ const OF_PLACE: usize = 128;
 /// How long a broker may take to end the transaction of somebody who was killed.
 const LEFT_OPEN: Duration = Duration::from_secs(30);
 
+/// The code of a fault that is not the module's: what the log refused nobody finds out without writing.
+const REFUSED: &str = "refused";
+
 /// An input, a partition and an offset.
 pub(super) type Place = (usize, u32, u64);
 
@@ -44,7 +47,8 @@ pub(super) struct Produced {
 }
 
 impl Produced {
-    /// Reads what came of these ranges, and ends those where the stage has not done more.
+    /// Reads what came of these ranges. They end where the stage has not done more, and begin with the first record that
+    /// something produced came of: of what lies before nothing tells whether it was done with `provenance: true`.
     pub(super) fn read(
         log: &Log,
         manifest: &Manifest,
@@ -52,33 +56,42 @@ impl Produced {
         facts: &BTreeMap<String, TopicFacts>,
         ranges: &mut [Range],
     ) -> Result<Produced> {
+        let mut produced = Produced::empty(log_appended(stage, facts));
+        if ranges.iter().all(|range| range.most() == 0) {
+            return Ok(produced);
+        }
         // First how far it is: what it has done by now lies in its outputs by now.
         let done = done(log, stage)?;
         let nearer: u64 = ranges.iter_mut().map(|range| range.end_at(&done)).sum();
+        let most: u64 = ranges.iter().map(Range::most).sum();
+        if most == 0 {
+            return Err(wrong(format!(
+                "{} has done nothing of that range yet: run it first, or compare two modules, by --against",
+                stage.name
+            )));
+        }
         if nearer > 0 {
             say(&format!("what {} has not done yet is left out, in {}\n", stage.name, count(nearer, "partition")));
         }
-        let is_timeless = |topic: &&String| {
-            let facts = facts.get(*topic);
-            facts.is_some_and(|facts| {
-                facts.config.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime")
-            })
-        };
-        let timeless = stage.outputs.iter().map(|port| &port.topic).filter(is_timeless).cloned().collect();
-        let mut produced = Produced { came: BTreeMap::new(), bytes: 0, most: MOST_BYTES, timeless };
         let find = |topic: &str, partition, offset| {
             let range = ranges.iter().find(|range| range.topic == topic && range.contains(partition, offset))?;
             Some((range.input, partition, offset))
         };
-        let mut is_told = false;
+        let (mut firsts, mut others) = (BTreeMap::new(), 0_u64);
         let mut seen = BTreeSet::new();
         for port in stage.outputs.iter().filter(|port| facts.contains_key(&port.topic)) {
             if !seen.insert(&port.topic) {
                 continue;
             }
             each(log, &port.topic, &mut |batch, index, mut headers| {
-                let Some((origin, own)) = Provenance::read(&headers) else { return Ok(()) };
-                is_told |= stage.inputs.iter().any(|input| input.topic == origin.topic);
+                let origin = Provenance::read(&headers);
+                let is_ours = |topic: &str| stage.inputs.iter().any(|input| input.topic == topic);
+                let Some((origin, own)) = origin.filter(|(origin, _)| is_ours(&origin.topic)) else {
+                    others += 1;
+                    return Ok(());
+                };
+                let first = firsts.entry((origin.topic.clone(), origin.partition)).or_insert(origin.offset);
+                *first = origin.offset.min(*first);
                 let Some(place) = find(&origin.topic, origin.partition, origin.offset) else { return Ok(()) };
                 headers.drain(own);
                 let record = batch.get(index);
@@ -105,20 +118,40 @@ impl Produced {
                 }
                 let place = find(&letter.topic, letter.partition, letter.offset);
                 let Some((place, lost)) = place.zip(Lost::of(&letter)) else { return Ok(()) };
-                is_told = true;
                 produced.lose(place, lost)
             })?;
         }
-        if !is_told {
-            let topics: Vec<_> = stage.outputs.iter().map(|port| port.topic.as_str()).collect();
+        let names = |ports: &[Port]| ports.iter().map(|port| port.topic.as_str()).collect::<Vec<_>>().join(", ");
+        let (outputs, inputs) = (names(&stage.outputs), names(&stage.inputs));
+        if firsts.is_empty() && others > 0 {
             return Err(wrong(format!(
-                "no record of {} says that it came of {}: those that were written before `provenance: true` do not. Run the \
-                 stage with it first, or compare two modules, by --against",
-                topics.join(", "),
-                stage.inputs.iter().map(|port| port.topic.as_str()).collect::<Vec<_>>().join(", ")
+                "no record of {outputs} says that it came of {inputs}: those that were written before `provenance: true` do \
+                 not. Run the stage with it first, or compare two modules, by --against"
             )));
         }
+        let fewer: u64 = ranges.iter_mut().map(|range| range.begin_at(&firsts)).sum();
+        let left: u64 = ranges.iter().map(Range::most).sum();
+        if left == 0 {
+            return Err(wrong(format!(
+                "{} has done up to {} of that range, and no record of {outputs} says that it came of those, or of earlier ones: \
+                 nothing tells whether `provenance: true` was set by then. Ask for later ones, by --from, or compare two \
+                 modules, by --against",
+                stage.name,
+                count(most, "record")
+            )));
+        }
+        if fewer > 0 {
+            say(&format!(
+                "up to {} in {} left out: nothing produced says that it came of those, or of earlier ones\n",
+                count(most - left, "record"),
+                count(fewer, "partition")
+            ));
+        }
         Ok(produced)
+    }
+
+    fn empty(timeless: BTreeSet<String>) -> Produced {
+        Produced { came: BTreeMap::new(), bytes: 0, most: MOST_BYTES, timeless }
     }
 
     fn add(&mut self, place: Place, made: Made) -> Result<()> {
@@ -146,15 +179,18 @@ impl Produced {
     }
 
     /// What was produced of the record at this place, beside what a module makes of it now: each without what cannot be
-    /// known of the other, and in one order.
+    /// known of the other, and in one order. `None` where nothing can be known, as the log refused what was made.
     pub(super) fn beside(
         &mut self,
         place: Place,
         stage: &Stage,
         time: Option<i64>,
         after: Outcome,
-    ) -> (Outcome, Outcome) {
+    ) -> Option<(Outcome, Outcome)> {
         let mut before = self.came.remove(&place).unwrap_or_default();
+        if was_refused(&before) {
+            return None;
+        }
         // It was a dead letter, and went through at a later try.
         if !before.made.is_empty() {
             before.lost = None;
@@ -165,7 +201,7 @@ impl Produced {
             after.lost = None;
         }
         self.level(&mut before, &mut after, time.is_some_and(|time| time > 0));
-        (before, after)
+        Some((before, after))
     }
 
     fn level(&self, before: &mut Outcome, after: &mut Outcome, has_time: bool) {
@@ -193,6 +229,16 @@ impl Produced {
     }
 }
 
+/// Those of its outputs in which records have the broker's time.
+fn log_appended(stage: &Stage, facts: &BTreeMap<String, TopicFacts>) -> BTreeSet<String> {
+    let is_timeless = |topic: &&String| {
+        let facts = facts.get(*topic);
+        facts
+            .is_some_and(|facts| facts.config.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime"))
+    };
+    stage.outputs.iter().map(|port| &port.topic).filter(is_timeless).cloned().collect()
+}
+
 /// Records of one topic and one key have an order of their own; others have none that could be read off the topics.
 fn order(one: &Made, other: &Made) -> std::cmp::Ordering {
     let content = |made: &Made| {
@@ -206,6 +252,12 @@ fn order(one: &Made, other: &Made) -> std::cmp::Ordering {
             None => content(one).cmp(&content(other)),
         })
         .then_with(|| one.partition.cmp(&other.partition))
+}
+
+/// True when the log's word about what came of a record is the last one.
+fn was_refused(before: &Outcome) -> bool {
+    let is_refusal = |lost: &Lost| lost.kind == "fault" && lost.code.as_deref() == Some(REFUSED);
+    before.made.is_empty() && before.lost.as_ref().is_some_and(is_refusal)
 }
 
 fn policy(stage: &Stage, lost: &Lost) -> Policy {
@@ -270,7 +322,7 @@ mod tests {
     }
 
     fn empty() -> Produced {
-        Produced { came: BTreeMap::new(), bytes: 0, most: 1 << 20, timeless: BTreeSet::new() }
+        Produced { most: 1 << 20, ..Produced::empty(BTreeSet::new()) }
     }
 
     /// Whether the two are the same, as far as that can be known.
@@ -300,6 +352,17 @@ mod tests {
         let timeless = Produced { timeless: ["out".to_owned()].into(), ..empty() };
         timeless.level(&mut before, &mut after, true);
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn what_the_log_refused_is_known_of_nobody() {
+        let was_refused = |kind, code: &str, made: &[Made]| {
+            let lost = Lost { kind, code: Some(code.into()), message: String::new(), after_ms: None };
+            was_refused(&Outcome { lost: Some(lost), ..outcome(made) })
+        };
+        assert!(was_refused("fault", "refused", &[]));
+        assert!(!was_refused("reject", "refused", &[]) && !was_refused("fault", "trap", &[]));
+        assert!(!was_refused("fault", "refused", &[made(None, "v", None)]), "it went through later");
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! What is replayed of a topic: from where to where, in each partition.
 
 use crate::{
-    cli::{
-        scan::{scan, whole},
-        wrong,
-    },
+    cli::scan::{scan_between, whole},
     manifest::{Stage, Start},
     record::Header,
     transport::{
@@ -13,7 +10,7 @@ use crate::{
     },
 };
 use anyhow::Result;
-use std::{collections::BTreeMap, rc::Rc};
+use std::{cmp::Ordering, collections::BTreeMap, rc::Rc};
 
 /// What is replayed of one of a stage's inputs.
 pub(super) struct Range {
@@ -21,6 +18,8 @@ pub(super) struct Range {
     pub(super) input: usize,
     /// Its name.
     pub(super) topic: String,
+    /// How what was asked for as its begin lies to what was asked for as its end: `Less` where that is so of any partition.
+    pub(super) order: Ordering,
     only: Option<u32>,
     begin: From,
     /// Of each partition, from where and to where.
@@ -50,27 +49,56 @@ impl Range {
             From::Offset(offset) => Ok(firsts.keys().map(|number| (*number, offset)).collect()),
         };
         let (begins, ends) = (at(begin)?, at(end)?);
-        let has_begin = !matches!(begin, From::Start(Start::Earliest));
-        let has_end = !matches!(end, From::Start(Start::Latest));
-        let is_backwards = match (begin, end) {
-            // Where both are at the end, so would be those that are turned round.
-            (From::Start(Start::Timestamp(begin)), From::Start(Start::Timestamp(end))) => begin > end,
-            _ => !firsts.is_empty() && firsts.keys().all(|number| begins.get(number) > ends.get(number)),
+        let order = match (begin, end) {
+            (From::Start(Start::Earliest), _) | (_, From::Start(Start::Latest)) => Ordering::Less,
+            // Where both are at the end, or behind it, so would be those that are turned round.
+            (From::Start(Start::Timestamp(begin)), From::Start(Start::Timestamp(end))) => begin.cmp(&end),
+            (From::Offset(begin), From::Offset(end)) => begin.cmp(&end),
+            _ => {
+                let each = firsts.keys().map(|at| begins.get(at).min(lasts.get(at)).cmp(&ends.get(at)));
+                let orders: Vec<_> = each.collect();
+                // Where a partition is empty the two are one.
+                match orders.contains(&Ordering::Less) {
+                    true => Ordering::Less,
+                    false => orders.into_iter().max().unwrap_or(Ordering::Equal),
+                }
+            }
         };
-        if has_begin && has_end && is_backwards {
-            return Err(wrong(format!("--to lies before --from in {topic}: turn the two round")));
-        }
         let span = |(number, first): (u32, u64)| {
             let at = |places: &BTreeMap<u32, u64>| places.get(&number).copied().unwrap_or(first);
             let end = at(&ends).min(at(&lasts));
             (number, (at(&begins).max(first), end))
         };
-        Ok(Range { input, topic: topic.clone(), only, begin, spans: firsts.into_iter().map(span).collect() })
+        let spans = firsts.into_iter().map(span).collect();
+        Ok(Range { input, topic: topic.clone(), order, only, begin, spans })
     }
 
     /// True for a record's place in it.
     pub(super) fn contains(&self, partition: u32, offset: u64) -> bool {
         self.spans.get(&partition).is_some_and(|(begin, end)| (*begin..*end).contains(&offset))
+    }
+
+    /// How many records there are in it at most.
+    pub(super) fn most(&self) -> u64 {
+        self.spans.values().map(|(begin, end)| end.saturating_sub(*begin)).sum()
+    }
+
+    /// It begins here, where that is later, and is empty where nothing is said; in how many partitions it is less.
+    pub(super) fn begin_at(&mut self, begins: &BTreeMap<(String, u32), u64>) -> u64 {
+        let mut less = 0;
+        for (number, (begin, end)) in &mut self.spans {
+            let first = begins.get(&(self.topic.clone(), *number)).map_or(*end, |first| *first.min(end));
+            if *begin < first {
+                less += 1;
+                *begin = first;
+            }
+        }
+        let smallest = self.spans.values().filter(|(begin, end)| begin < end).map(|(begin, _)| *begin).min();
+        // What lies before is not even read, where one offset for all partitions is no worse than what was asked for.
+        if let (From::Start(Start::Earliest) | From::Offset(_), Some(smallest)) = (self.begin, smallest) {
+            self.begin = From::Offset(smallest);
+        }
+        less
     }
 
     /// It ends here, where that is nearer; in how many partitions it is.
@@ -88,18 +116,18 @@ impl Range {
 
     /// Hands over each record, those of a partition in their order, until it hears false; whether it has not.
     pub(super) fn each(&self, log: &Log, see: &mut dyn FnMut(&Rc<Placed>, usize) -> Result<bool>) -> Result<bool> {
-        let ends: Progress = self
-            .spans
-            .iter()
-            .filter(|(_, (begin, end))| begin < end)
-            .map(|(number, (_, end))| (Partition { input: 0, number: *number }, NextOffset(*end)))
-            .collect();
+        let spans = || {
+            let spans = self.spans.iter().filter(|(_, (begin, end))| begin < end);
+            spans.map(|(number, span)| (Partition { input: 0, number: *number }, *span))
+        };
+        let begins: Progress = spans().map(|(partition, (begin, _))| (partition, NextOffset(begin))).collect();
+        let ends: Progress = spans().map(|(partition, (_, end))| (partition, NextOffset(end))).collect();
         if ends.is_empty() {
             return Ok(true);
         }
         let mut goes_on = true;
         let from = Scan { partition: self.only, from: self.begin, ..whole(&self.topic) };
-        scan(log, &from, Some(&ends), &mut |batch, _| {
+        scan_between(log, &from, (&begins, Some(&ends)), &mut |batch, _| {
             let batch = Rc::new(Placed { batch, input: self.input });
             for index in 0..batch.len() {
                 let Incoming { partition, offset: Offset(offset), .. } = batch.get(index);
