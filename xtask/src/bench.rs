@@ -23,7 +23,7 @@ use table::{Figures, Spread};
 const HELP: &str = "cargo xtask bench COMMAND
 
   passthrough  speed, CPU time, memory and the time to the first record, host beside native
-      --records N   of 100 bytes, and a fourth as many of 1 KB (2000000)
+      --records N   of 100 bytes, and a fourth as many of 1 KB (4000000)
       --rounds N    how often each arm does each of them, in turn (3)
       --quick       one round of half as many, without headers
   recovery     the time from a start after kill -9 to the next committed record, host beside native
@@ -51,7 +51,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     let options = |default| Options::parse(words.get(1..).unwrap_or_default(), default);
     match words.first() {
-        Some(&"passthrough") => passthrough(&options(Options { records: 2_000_000, rounds: 3, quick: false })?),
+        Some(&"passthrough") => passthrough(&options(Options { records: 4_000_000, rounds: 3, quick: false })?),
         Some(&"recovery") => recovery(&options(Options { records: 2_000_000, rounds: 5, quick: false })?),
         Some(&"embedded") => embedded::run(&options(Options { records: 1_000_000, rounds: 3, quick: false })?),
         Some(&"guests") => {

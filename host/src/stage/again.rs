@@ -10,7 +10,12 @@ use crate::{
         Assignment, Batch, Fault, Incoming, Link, NextOffset, Offset, Outgoing, Partition, Progress, Role, Taken,
     },
 };
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Which letters are tried again, and what a stage's records look like.
 #[derive(Clone, Debug)]
@@ -269,6 +274,10 @@ impl<L: Link> Link for LetterLink<L> {
 
     fn is_waiting(&mut self) -> bool {
         self.link.is_waiting()
+    }
+
+    fn committed_at(&self) -> Option<Instant> {
+        self.link.committed_at()
     }
 
     fn is_full(&self) -> bool {

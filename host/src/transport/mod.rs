@@ -9,7 +9,12 @@ use crate::{
     record::Header,
     worker::control::Control,
 };
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub mod kafka;
 pub mod local;
@@ -312,6 +317,11 @@ pub trait Link {
     /// this may be asked after one.
     fn finish_commit(&mut self) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// When the last commit was done, where the log did it beside the work.
+    fn committed_at(&self) -> Option<Instant> {
+        None
     }
 
     /// After a fault: settles what became of the transaction, with a new writer where the old one cannot go on,

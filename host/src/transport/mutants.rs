@@ -5,7 +5,13 @@
 
 use super::{Assignment, Batch, Fault, Incoming, Link, NextOffset, Outgoing, Partition, Progress, Taken};
 use crate::record::Header;
-use std::{collections::BTreeMap, fmt, rc::Rc, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 /// What a mutant does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,6 +297,10 @@ impl<L: Link> Link for Broken<L> {
 
     fn is_waiting(&mut self) -> bool {
         self.link.is_waiting()
+    }
+
+    fn committed_at(&self) -> Option<Instant> {
+        self.link.committed_at()
     }
 
     fn is_full(&self) -> bool {

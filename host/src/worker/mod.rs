@@ -269,7 +269,9 @@ impl<L: Link> Worker<L> {
             return Err(fault);
         }
         self.committed.merge(&progress);
-        self.stage.committed(&progress, since.elapsed());
+        // It may have been done while the worker was busy with the next one.
+        let took = self.link.committed_at().unwrap_or_else(Instant::now).saturating_duration_since(since);
+        self.stage.committed(&progress, took);
         self.careful = self.careful.saturating_sub(open.records);
         if self.careful == 0 {
             self.span = self.span.saturating_mul(2).min(LARGEST_TRANSACTION);

@@ -34,7 +34,11 @@ use super::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partiti
 use crate::manifest::Delivery;
 use commit::Undone;
 use reader::Reader;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use writer::Writer;
 
 /// How long a shared writer that had to give up listens to its group before it tries to be the writer again: more than
@@ -121,6 +125,10 @@ impl Link for KafkaLink {
 
     fn is_waiting(&mut self) -> bool {
         self.writer.as_mut().is_some_and(Writer::is_waiting)
+    }
+
+    fn committed_at(&self) -> Option<Instant> {
+        self.writer.as_ref()?.committed_at
     }
 
     fn is_full(&self) -> bool {

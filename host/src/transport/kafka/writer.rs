@@ -108,6 +108,8 @@ pub(super) struct Writer {
     begun: Instant,
     /// When the outcome of its commit was known.
     over: Option<Instant>,
+    /// The same of the last commit, whatever was begun since.
+    pub(super) committed_at: Option<Instant>,
 }
 
 impl Writer {
@@ -131,6 +133,7 @@ impl Writer {
             ready: false,
             begun: Instant::now(),
             over: None,
+            committed_at: None,
         };
         // The library asks for a number to write under: at once, when it has reached no broker, and then after half a
         // second; but also when it learns of a topic. What keeps it from that, shows below.
@@ -223,7 +226,7 @@ impl Writer {
         self.last = match std::mem::replace(&mut self.last, Last::Told) {
             Last::UnderWay(commit) => {
                 let (outcome, at) = commit.outcome();
-                self.over = Some(at);
+                (self.over, self.committed_at) = (Some(at), Some(at));
                 Last::Known(match outcome {
                     Ok(()) => {
                         self.state = State::Closed;
