@@ -4,7 +4,7 @@ use super::Admin;
 use crate::{
     plan::Work,
     supervisor::Running,
-    swap::{Desk, Difference, Looked, Looking, Named, Version},
+    swap::{Desk, Difference, Looked, Looking, Named},
     testing::{Line, Origin, difference},
     transport::log::Member,
 };
@@ -55,7 +55,7 @@ pub(super) fn part(admin: &Admin, running: &Running) -> Value {
     });
     if let (Some(modules), Some(desk)) = (running.modules(), admin.desk(&part.name)) {
         let current = modules.current();
-        let named = Named { digest: current.digest.clone(), name: current.name.clone() };
+        let named = current.named();
         view["module"] = json!(named);
         view["drift"] = json!(drift(desk, &named));
         view["trial"] = modules.trial().map_or(
@@ -105,11 +105,10 @@ pub(super) fn shadow(admin: &Admin, stage: &str, looked: &Looked) -> Value {
         Looking::Done => ("done", None),
         Looking::Ended(why) => ("ended", Some(why)),
     };
-    let named = |version: &Version| Named { digest: version.digest.clone(), name: version.name.clone() };
     json!({
         "number": number,
-        "module": named(version),
-        "against": named(against),
+        "module": version.named(),
+        "against": against.named(),
         "records": records,
         "of": of,
         "different": different,

@@ -69,7 +69,7 @@ fn how_to_end(stage: &str) -> String {
 
 /// A host that is of an earlier version would swap, or go back.
 pub(super) fn check_version(host: &Host, stage: &str) -> Result<()> {
-    let part = host.get(&format!("/v1/stages/{stage}"))?;
+    let part = host.get(&format!("/v1/stages/{stage}?members=false"))?;
     if part["kind"] == "stage" && part.get("shadow").is_none() {
         let message = format!("the host at {} is of an earlier version, and knows no shadows", host.address);
         return Err(No { code: "conflict".into(), message }.into());
@@ -178,8 +178,7 @@ fn tell(hosts: &[Host], shadows: Vec<Value>, wanted: &Wanted<'_>) -> Result<Foun
     let alike = shadows.iter().all(is_done);
     if wanted.json {
         if !alike {
-            let of = |(host, shadow): (&Host, Value)| json!({"host": host.address, "shadow": shadow});
-            print_all(hosts.iter().zip(shadows).map(of).collect())?;
+            print_found(hosts, shadows)?;
             return Ok(Found::Not(Exit::Failed));
         }
         return Ok(Found::Alike(shadows));
@@ -204,6 +203,12 @@ fn tell(hosts: &[Host], shadows: Vec<Value>, wanted: &Wanted<'_>) -> Result<Foun
         say(&format!("{at}{of} of {}: {same} alike, {} differ{more}\n", wanted.stage, grouped(different)));
     }
     Ok(if alike { Found::Alike(shadows) } else { Found::Not(Exit::Failed) })
+}
+
+/// What was found on each host, in JSON.
+pub(super) fn print_found(hosts: &[Host], shadows: Vec<Value>) -> Result<()> {
+    let of = |(host, shadow): (&Host, Value)| json!({"host": host.address, "shadow": shadow});
+    print_all(hosts.iter().zip(shadows).map(of).collect())
 }
 
 /// One value a host, or that of the only one.

@@ -80,7 +80,7 @@ pub(super) fn desks(loaded: &Loaded, plan: &Plan, manifests: &BTreeMap<String, N
         let Work::Stage { compiled, setup, modules, .. } = &part.work else { continue };
         let Some(stage) = loaded.manifest.stages.iter().find(|stage| stage.name == part.name) else { continue };
         let current = modules.current();
-        let own = || Named { digest: current.digest.clone(), name: current.name.clone() };
+        let own = || current.named();
         let settings = DeskSettings {
             stage: part.name.clone(),
             inputs: part.link.inputs.clone(),

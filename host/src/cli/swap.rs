@@ -126,8 +126,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
             Found::Alike(alike) if *promote_if_equal => found = alike,
             Found::Alike(alike) => {
                 if *json {
-                    let of = |(host, shadow): (&Host, Value)| json!({"host": host.address, "shadow": shadow});
-                    shadow::print_all(hosts.iter().zip(alike).map(of).collect())?;
+                    shadow::print_found(&hosts, alike)?;
                 }
                 return Ok(Exit::Done);
             }

@@ -166,7 +166,7 @@ impl Desk {
         let Some(version) = self.modules.look_away("somebody ended it", of) else {
             return Err(Refused::Conflict("no module looks on".into()));
         };
-        let story = Story { from: self.named(), to: name_of(&version), gains: Vec::new() };
+        let story = Story { from: self.named(), to: version.named(), gains: Vec::new() };
         tracing::info!("{}: {} looks on no more", self.settings.stage, told(&story.to));
         Ok(self.told(&story, Outcome::Withdrawn, Some("it only looked on".into()), &Done::default()))
     }
@@ -285,7 +285,7 @@ impl Desk {
             tracing::warn!("{}: {why}", self.settings.stage);
             why
         });
-        let story = Story { from: name_of(&from), to: name_of(&to), gains: Vec::new() };
+        let story = Story { from: from.named(), to: to.named(), gains: Vec::new() };
         let swap = self.told(&story, Outcome::Back, busy, &Done::default());
         // That of a trial is noted by who watches over it.
         if !was_on_trial {
@@ -296,7 +296,7 @@ impl Desk {
     }
 
     fn named(&self) -> Named {
-        name_of(&self.modules.current())
+        self.modules.current().named()
     }
 
     /// What became of a trial, for the log and for later.
@@ -391,10 +391,6 @@ struct Story {
     from: Named,
     to: Named,
     gains: Vec<String>,
-}
-
-fn name_of(version: &Version) -> Named {
-    Named { digest: version.digest.clone(), name: version.name.clone() }
 }
 
 /// A module as a line shows it.

@@ -31,6 +31,11 @@ pub struct Version {
 }
 
 impl Version {
+    /// Its digest and its name.
+    pub fn named(&self) -> Named {
+        Named { digest: self.digest.clone(), name: self.name.clone() }
+    }
+
     /// A module with this digest and name, of which every worker starts a guest of its own.
     pub fn new(
         digest: &str,
