@@ -12,6 +12,7 @@ pub mod admin;
 pub mod build;
 pub mod cli;
 pub mod clock;
+pub mod clusters;
 #[cfg(test)]
 mod damage;
 pub mod lines;

@@ -34,6 +34,8 @@ pub struct Setup {
     pub fast: bool,
     /// Another way to the one broker that there is.
     pub second: Option<Second>,
+    /// More ways to it: each a listener's name, and its port. What is asked of those who come in there, properties say.
+    pub doors: Vec<(String, u16)>,
 }
 
 /// A listener of a broker's whose clients are sent elsewhere: there somebody stands between the two.
@@ -47,7 +49,14 @@ pub struct Second {
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { brokers: 1, properties: Vec::new(), default_timeouts: false, fast: false, second: None }
+        Setup {
+            brokers: 1,
+            properties: Vec::new(),
+            default_timeouts: false,
+            fast: false,
+            second: None,
+            doors: Vec::new(),
+        }
     }
 }
 
@@ -269,7 +278,7 @@ fn java(jars: &Path, options: &[&str], class: &str) -> Command {
 }
 
 /// Ports that nobody uses now.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+pub fn free_ports(count: usize) -> Result<Vec<u16>> {
     let all: Vec<_> =
         (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<std::io::Result<_>>()?;
     all.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
@@ -320,8 +329,8 @@ fn properties(home: &Path, number: usize, port: u16, controller: u16, setup: &Se
             .extend([("process.roles", "controller".into()), ("listeners", format!("CONTROLLER://127.0.0.1:{port}"))]),
         _ => lines.extend([
             ("process.roles", "broker".into()),
-            ("listeners", listeners(port, setup.second.map(|second| second.behind))),
-            ("advertised.listeners", listeners(port, setup.second.map(|second| second.front))),
+            ("listeners", listeners(port, setup.second.map(|second| second.behind), &setup.doors)),
+            ("advertised.listeners", listeners(port, setup.second.map(|second| second.front), &setup.doors)),
             ("inter.broker.listener.name", "PLAINTEXT".into()),
         ]),
     }
@@ -342,7 +351,9 @@ fn properties(home: &Path, number: usize, port: u16, controller: u16, setup: &Se
     lines.into_iter().chain(own).map(|(key, value)| format!("{key}={value}\n")).collect()
 }
 
-fn listeners(first: u16, second: Option<u16>) -> String {
-    let second = second.map_or_else(String::new, |port| format!(",SECOND://127.0.0.1:{port}"));
-    format!("PLAINTEXT://127.0.0.1:{first}{second}")
+fn listeners(first: u16, second: Option<u16>, doors: &[(String, u16)]) -> String {
+    let second = second.map(|port| ("SECOND", port));
+    let doors = doors.iter().map(|(name, port)| (name.as_str(), *port));
+    let all = [("PLAINTEXT", first)].into_iter().chain(second).chain(doors);
+    all.map(|(name, port)| format!("{name}://127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }

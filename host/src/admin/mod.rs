@@ -3,6 +3,7 @@
 //! It has a thread of its own and nothing of the data path: it reads counts, and what it has workers do, they find
 //! between two transactions.
 
+mod cluster;
 mod door;
 mod lag;
 mod metrics;
@@ -17,6 +18,7 @@ pub use routes::{ROUTES, Route};
 use crate::{
     supervisor::{Board, Running},
     swap::Desk,
+    transport::log::Log,
 };
 use anyhow::{Context, Result};
 use lag::Lags;
@@ -30,8 +32,8 @@ use std::{
 pub struct Admin {
     /// The pipeline's name.
     pub pipeline: String,
-    /// The log, in words.
-    pub log: String,
+    /// The log that it runs on.
+    pub log: Log,
     /// What runs, as soon as it does.
     pub board: Arc<Board>,
     desks: OnceLock<BTreeMap<String, Arc<Desk>>>,
@@ -40,8 +42,8 @@ pub struct Admin {
 
 impl Admin {
     /// What is known of a host.
-    pub fn new(pipeline: &str, log: String, board: &Arc<Board>) -> Arc<Admin> {
-        let (pipeline, board) = (pipeline.to_owned(), board.clone());
+    pub fn new(pipeline: &str, log: &Log, board: &Arc<Board>) -> Arc<Admin> {
+        let (pipeline, log, board) = (pipeline.to_owned(), log.clone(), board.clone());
         Arc::new(Admin { pipeline, log, board, desks: OnceLock::new(), lags: Mutex::default() })
     }
 

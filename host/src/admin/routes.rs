@@ -1,6 +1,6 @@
 //! What can be asked for, and what is answered.
 
-use super::{Admin, metrics, view};
+use super::{Admin, cluster, metrics, view};
 use crate::{supervisor::State, swap::Refused, wasm};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// The largest module that is taken.
 const MODULE_BYTES: usize = wasm::MODULE_SIZE as usize;
+/// The largest topic, with all of its settings.
+const TOPIC_BYTES: usize = 16 << 10;
 /// The largest body of any other request.
 const BODY_BYTES: usize = 1 << 10;
 
@@ -34,6 +36,8 @@ enum What {
     Ready,
     Metrics,
     Status,
+    Cluster,
+    MakeTopic,
     Stages,
     Stage,
     Swaps,
@@ -46,17 +50,23 @@ enum What {
 }
 
 const fn route(method: &'static str, path: &'static str, what: What) -> Route {
-    let body_bytes = if matches!(what, What::Module) { MODULE_BYTES } else { BODY_BYTES };
+    let body_bytes = match what {
+        What::Module => MODULE_BYTES,
+        What::MakeTopic => TOPIC_BYTES,
+        _ => BODY_BYTES,
+    };
     Route { method, path, body_bytes, what }
 }
 
 /// All that can be asked for; `openapi.json` describes it.
-pub const ROUTES: [Route; 13] = [
+pub const ROUTES: [Route; 15] = [
     route("GET", "/health/live", What::Live),
     route("GET", "/health/ready", What::Ready),
     route("GET", "/metrics", What::Metrics),
     route("GET", "/v1/openapi.json", What::OpenApi),
     route("GET", "/v1/status", What::Status),
+    route("GET", "/v1/cluster", What::Cluster),
+    route("POST", "/v1/topics", What::MakeTopic),
     route("GET", "/v1/stages", What::Stages),
     route("GET", "/v1/stages/{name}", What::Stage),
     route("GET", "/v1/stages/{name}/swaps", What::Swaps),
@@ -84,8 +94,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn json(value: &Value) -> Answer {
+    pub(super) fn json(value: &Value) -> Answer {
         Answer { status: StatusCode::OK, kind: "application/json", body: format!("{value}\n") }
+    }
+
+    /// What was made.
+    pub(super) fn made(value: &Value) -> Answer {
+        Answer { status: StatusCode::CREATED, ..Answer::json(value) }
     }
 
     /// What is wrong, and what to do.
@@ -152,6 +167,8 @@ pub(super) fn answer(admin: &Admin, call: Call, query: &str, body: Vec<u8>) -> A
         }
         What::OpenApi => Answer { status: StatusCode::OK, kind: "application/json", body: OPENAPI.to_owned() },
         What::Status => Answer::json(&view::status(admin)),
+        What::Cluster => cluster::show(admin),
+        What::MakeTopic => cluster::make_topic(admin, &body),
         What::Stages => Answer::json(&json!({"stages": view::parts(admin)})),
         What::Stage => with_part(admin, &name, |running| {
             let mut part = view::part(admin, running);

@@ -14,7 +14,7 @@ use std::sync::PoisonError;
 pub(super) fn status(admin: &Admin) -> Value {
     json!({
         "pipeline": admin.pipeline,
-        "log": admin.log,
+        "log": admin.log.to_string(),
         "version": env!("CARGO_PKG_VERSION"),
         "stages": parts(admin),
     })

@@ -52,7 +52,7 @@ pub(super) enum Wanted {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let manifest = &arguments.manifest;
-    let mut reading = load::read(&load::Source { manifest: manifest.clone(), kafka: None })?;
+    let mut reading = load::read(&load::Source::alone(manifest.clone()))?;
     reading.forgive_clients();
     let modules: Vec<_> = reading.modules.iter().collect();
     if reading.report.mistakes() == 0 && modules.iter().all(|named| named.module.build.is_none()) {

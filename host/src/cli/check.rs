@@ -3,14 +3,15 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    log, print, say,
+    log, print, say, wrong,
 };
 use crate::{
     manifest::{Allow, AsWritten, Kind, Manifest, Port},
-    plan::Wanted,
+    plan::{Wanted, quoted, rights},
     text::count,
+    transport::log::Log,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -18,19 +19,41 @@ use std::{
 
 /// Check a manifest and its modules, and show what they may do
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  millstream check pipeline.yaml --online")]
+#[command(after_help = "Examples:
+  millstream check pipeline.yaml --online
+  millstream check pipeline.yaml --acls --principal User:orders
+
+--acls prints lines for Kafka's own kafka-acls, each below what it is for.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
     /// A broker that does not answer is an error, not a note
     #[arg(long, env = "MILLSTREAM_ONLINE")]
     online: bool,
+    /// Print the rights that it needs of its cluster, and nothing else
+    #[arg(long, env = "MILLSTREAM_ACLS")]
+    acls: bool,
+    /// Who is to have them; the user of sasl.username when not given
+    #[arg(long, value_name = "TYPE:NAME", value_parser = principal, requires = "acls", env = "MILLSTREAM_PRINCIPAL")]
+    principal: Option<String>,
+}
+
+/// As Kafka has it.
+fn principal(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("write a principal as Kafka has it, such as `User:orders`".to_owned()),
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let loaded = load(&arguments.source, &Wishes::default())?;
     say(&loaded.warnings);
     let manifest = &loaded.manifest;
+    if arguments.acls {
+        print(&acls(manifest, arguments)?)?;
+        return Ok(Exit::Done);
+    }
     let parts = [Kind::Source, Kind::Stage, Kind::Sink].map(|kind| {
         let number = manifest.parts().filter(|(other, _)| *other == kind).count();
         (number > 0).then(|| count(number as u64, kind.word()) + ", ")
@@ -58,11 +81,39 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     }
     print(&text)?;
     match compare(manifest) {
-        Ok(notes) => notes.iter().for_each(|note| say(&format!("note: {note}\n"))),
+        Ok(compared) => {
+            compared.notes.iter().for_each(|note| say(&format!("note: {note}\n")));
+            if arguments.online && !compared.refused.is_empty() {
+                bail!("`run` would end at once: {}", compared.refused.join("; "));
+            }
+            compared.refused.iter().for_each(|note| say(&format!("note: `run` would end at once: {note}\n")));
+        }
         Err(error) if arguments.online => return Err(error),
         Err(error) => say(&format!("note: {error:#}; topics were not compared\n")),
     }
     Ok(Exit::Done)
+}
+
+/// Lines for Kafka's own tool, each below what it is for; those that are always needed come first.
+fn acls(manifest: &Manifest, arguments: &Arguments) -> Result<String> {
+    let Some(kafka) = &manifest.kafka else {
+        return Err(wrong("an embedded log asks for no rights: name a cluster by `kafka:`, `--kafka` or `--cluster`"));
+    };
+    let user = kafka.properties.get("sasl.username").map(|user| format!("User:{}", user.reveal()));
+    let Some(principal) = arguments.principal.clone().or(user) else {
+        return Err(wrong(
+            "who is to have the rights? There is no `sasl.username`: add `--principal User:NAME`, with the name that the \
+             cluster knows it by",
+        ));
+    };
+    let mut text = format!("# What {principal} needs to run {}.\n", manifest.name);
+    let line = format!("kafka-acls --bootstrap-server {} --add", quoted(&kafka.brokers.join(",")));
+    for right in rights(manifest) {
+        let only = right.when.words().map_or_else(String::new, |words| format!(" ({words})"));
+        text += &format!("# {}{only}\n", right.what_for.join("; "));
+        text += &format!("{line} --allow-principal {} {right}\n", quoted(&principal));
+    }
+    Ok(text)
 }
 
 /// Names, one below the other.
@@ -109,18 +160,34 @@ fn word(import: &str) -> Option<&'static str> {
 }
 
 /// What the log has to say.
-fn compare(manifest: &Manifest) -> Result<Vec<String>> {
-    let there = match log::existing(manifest)? {
-        Some(log) => {
+#[derive(Default)]
+struct Compared {
+    /// What is other than the manifest says, and what is missing.
+    notes: Vec<String>,
+    /// Topics that are missing and cannot be made.
+    refused: Vec<String>,
+}
+
+fn compare(manifest: &Manifest) -> Result<Compared> {
+    let log = log::existing(manifest)?;
+    let topics = log.as_ref().map(Log::topics).transpose()?;
+    let there = match (&log, &topics) {
+        (Some(log), Some(topics)) => {
             let names: Vec<_> = manifest.topic_names().collect();
-            log.topics()?.find(&names).with_context(|| format!("{log} does not answer"))?
+            topics.find(&names).with_context(|| format!("{log} does not answer"))?
         }
-        None => BTreeMap::new(),
+        _ => BTreeMap::new(),
     };
     let wanted = Wanted::new(manifest, &there);
-    let mut notes = wanted.differences;
-    notes.extend(wanted.create.iter().map(|topic| format!("topic {} is not there: `run` makes it", topic.name)));
+    let mut compared = Compared { notes: wanted.differences, refused: Vec::new() };
+    for topic in &wanted.create {
+        match topics.as_ref().map_or(Ok(true), |topics| topics.would_create(topic)) {
+            Ok(_) => compared.notes.push(format!("topic {} is not there: `run` makes it{}", topic.name, topic.shape())),
+            Err(error) => compared.refused.push(format!("{error:#}")),
+        }
+    }
+    let notes = &mut compared.notes;
     notes.extend(wanted.later.iter().map(|name| format!("topic {name} is not there: `run` makes it")));
     notes.extend(wanted.missing.iter().map(|name| format!("topic {name} is not there: `run` waits for it")));
-    Ok(notes)
+    Ok(compared)
 }

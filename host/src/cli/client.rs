@@ -2,7 +2,7 @@
 //! comes from the environment or a file is never shown.
 
 use crate::{
-    manifest::{Diagnostic, Manifest, Properties, Reading},
+    manifest::{Diagnostic, Kafka, Manifest, Properties, Reading, is_secret},
     text::conceal,
     transport::kafka::{Cluster, KafkaTopics},
 };
@@ -26,6 +26,33 @@ pub(super) fn check(draft: &Manifest, reading: &Reading) -> Vec<Diagnostic> {
     found
 }
 
+/// Finds out what the library refuses of a cluster's properties, alone or together, in one line.
+pub(super) fn check_cluster(kafka: &Kafka) -> Result<(), String> {
+    let cluster = Cluster::new("", &kafka.properties);
+    for (name, value) in &kafka.properties {
+        if let Some(words) = cluster.refuses(name, value.reveal()) {
+            return Err(refusal(&cluster, name, &words, false));
+        }
+    }
+    let hidden: Vec<_> = kafka.properties.iter().filter(|(name, _)| is_secret(name)).map(|(_, v)| v.reveal()).collect();
+    match together(cluster) {
+        Some(words) => Err(format!("librdkafka refuses its properties: {}", conceal(&words, &hidden))),
+        None => Ok(()),
+    }
+}
+
+/// Why the library has no such property, or does not take this value for it; nothing when it does.
+pub(super) fn check_property(name: &str, value: Option<&str>) -> Result<(), String> {
+    let cluster = Cluster::new("", &Properties::new());
+    match cluster.refuses(name, value.unwrap_or(PROBE)) {
+        Some(words) if value.is_some() => Err(refusal(&cluster, name, &words, !is_secret(name))),
+        Some(words) if one_line(&words).starts_with("No such configuration property") => {
+            Err(refusal(&cluster, name, &words, false))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Properties that are put into one client; those that it inherits were looked at.
 fn check_set(path: &[&str], properties: &Properties, inherited: &Properties, reading: &Reading) -> Vec<Diagnostic> {
     let mut found = Vec::new();
@@ -33,6 +60,11 @@ fn check_set(path: &[&str], properties: &Properties, inherited: &Properties, rea
     let cluster = Cluster::new("", properties);
     let mut hidden = Vec::new();
     for (name, value) in properties {
+        // What stands over the manifest was looked at by itself.
+        if reading.over.get(name) == Some(value) {
+            hidden.push(value.reveal());
+            continue;
+        }
         let is_inherited = inherited.get(name) == Some(value);
         let place = [if is_inherited { &PIPELINE } else { path }, &[name]].concat();
         let at = reading.places.of(&place);

@@ -4,10 +4,10 @@
 use super::{
     Mistakes,
     build::{Wanted, build},
-    client, say, terminal, wrong,
+    client, cluster, say, terminal, wrong,
 };
 use crate::{
-    manifest::{self, AsWritten, Diagnostic, Kind, Manifest, NamedModule, Reading, Secret, Span, Stage},
+    manifest::{self, AsWritten, Diagnostic, Kind, Manifest, NamedModule, Over, Reading, Secret, Span, Stage},
     plan,
     text::{conceal, hex, nearest},
     wasm::{self, Cache, Compiled, Engine, Instance, LoadError, Module, OpenError, Setup, SourceInstance},
@@ -33,12 +33,33 @@ pub(super) struct Source {
     /// Brokers, over those of the manifest
     #[arg(long, value_name = "BROKERS", value_delimiter = ',', value_parser = broker, env = "MILLSTREAM_KAFKA")]
     pub(super) kafka: Option<Vec<String>>,
+    /// A cluster of `millstream clusters`, over the manifest's
+    #[arg(long, value_name = "NAME", env = "MILLSTREAM_CLUSTER")]
+    pub(super) cluster: Option<String>,
+}
+
+impl Source {
+    /// A manifest by itself.
+    pub(super) fn alone(manifest: PathBuf) -> Source {
+        Source { manifest, kafka: None, cluster: None }
+    }
+
+    /// What the command line says over the manifest.
+    fn over(&self) -> Result<Option<Over>> {
+        match (&self.kafka, &self.cluster) {
+            (Some(_), Some(_)) => Err(wrong(cluster::TWO)),
+            (Some(brokers), None) => Ok(Some(Over::Brokers(brokers.clone()))),
+            (None, Some(name)) => Ok(Some(Over::Cluster(cluster::fetch(name)?))),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 /// A broker's address.
 pub(super) fn broker(text: &str) -> Result<String, String> {
     let address = text.trim();
-    manifest::check_broker_address(address).map(|()| address.to_owned())
+    let checked = manifest::check_broker_address(address).map(|()| address.to_owned());
+    checked.map_err(|(what, way_out)| format!("{what}: {way_out}"))
 }
 
 /// A manifest that may run.
@@ -76,7 +97,7 @@ pub(super) fn read(source: &Source) -> Result<Reading> {
     let text =
         fs::read_to_string(path).map_err(|error| wrong(format!("{}: {}", path.display(), unreadable(&error))))?;
     let environment = |name: &str| std::env::var(name).ok();
-    Ok(manifest::read(path, &text, &environment, source.kafka.as_deref()))
+    Ok(manifest::read(path, &text, &environment, source.over()?.as_ref()))
 }
 
 /// Loads a manifest, or gives all of its [`Mistakes`].

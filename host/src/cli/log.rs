@@ -1,9 +1,9 @@
 //! Which log a command works on: a manifest's, or that of some brokers.
 
 use super::{
-    Mistakes, Wrong, client,
+    Mistakes, Wrong, client, cluster,
     load::{MANIFEST, Source, broker, read},
-    terminal, wrong,
+    say, terminal, wrong,
 };
 use crate::{
     manifest::{Manifest, Properties},
@@ -28,18 +28,33 @@ pub(super) struct Which {
         env = "MILLSTREAM_KAFKA"
     )]
     kafka: Option<Vec<String>>,
+    /// A cluster of `millstream clusters`; also as MILLSTREAM_CLUSTER
+    #[arg(long, global = true, value_name = "NAME", env = "MILLSTREAM_CLUSTER")]
+    cluster: Option<String>,
     /// A manifest that says it (millstream.yaml); also as MILLSTREAM_MANIFEST
     #[arg(long, global = true, value_name = "FILE", env = "MILLSTREAM_MANIFEST")]
     manifest: Option<PathBuf>,
 }
 
 impl Which {
-    /// The log, or all [`Mistakes`] of the manifest that should say which.
+    /// The log, or all [`Mistakes`] of the manifest that should say which. Where nothing is named, it is the user's
+    /// current cluster, and that is said.
     pub(super) fn open(&self) -> Result<Log> {
-        match (self.path(), &self.kafka) {
-            (Some(path), _) => open(&self.read(path)?),
-            (None, Some(brokers)) => Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new()))),
-            (None, None) => Err(wrong("no log is given: add `--kafka HOST:PORT`, or `--manifest FILE`")),
+        match (self.path(), &self.kafka, &self.cluster) {
+            (_, Some(_), Some(_)) => Err(wrong(cluster::TWO)),
+            (Some(path), ..) => open(&self.read(path)?),
+            (None, Some(brokers), None) => Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new()))),
+            (None, None, Some(name)) => Ok(Log::kafka(&cluster::fetch(name)?)),
+            (None, None, None) => {
+                let Some(name) = cluster::current()? else {
+                    return Err(wrong(
+                        "no log is given: add `--kafka HOST:PORT`, `--cluster NAME` or `--manifest FILE`",
+                    ));
+                };
+                let log = Log::kafka(&cluster::fetch(&name)?);
+                say(&format!("on cluster {name}, as `clusters use` says: {log}\n"));
+                Ok(log)
+            }
         }
     }
 
@@ -51,17 +66,18 @@ impl Which {
     /// The manifest's file, and the brokers that stand over its own.
     pub(super) fn source(&self) -> Source {
         let manifest = self.manifest.clone().unwrap_or_else(|| PathBuf::from(MANIFEST));
-        Source { manifest, kafka: self.kafka.clone() }
+        Source { manifest, kafka: self.kafka.clone(), cluster: self.cluster.clone() }
     }
 
-    /// In the folder of a pipeline its log is what is meant, unless brokers are named.
+    /// In the folder of a pipeline its log is what is meant, unless brokers or a cluster are named.
     fn path(&self) -> Option<PathBuf> {
-        let here = || (self.kafka.is_none() && Path::new(MANIFEST).is_file()).then(|| PathBuf::from(MANIFEST));
+        let is_named = self.kafka.is_some() || self.cluster.is_some();
+        let here = || (!is_named && Path::new(MANIFEST).is_file()).then(|| PathBuf::from(MANIFEST));
         self.manifest.clone().or_else(here)
     }
 
     fn read(&self, path: PathBuf) -> Result<Manifest> {
-        let mut reading = read(&Source { manifest: path, kafka: self.kafka.clone() })?;
+        let mut reading = read(&Source { manifest: path, ..self.source() })?;
         let found = reading.draft().map(|draft| client::check(draft, &reading)).unwrap_or_default();
         found.into_iter().for_each(|mistake| reading.report.add(mistake));
         let (manifest, _) = reading.finish().map_err(|report| Mistakes(report.render(terminal())))?;

@@ -4,7 +4,10 @@
 mod build;
 mod check;
 mod client;
+mod cluster;
+mod clusters;
 mod completions;
+mod confirm;
 mod consume;
 mod dead_letters;
 mod graph;
@@ -17,6 +20,7 @@ mod offsets;
 mod pair;
 mod produce;
 mod replay;
+mod resources;
 mod run;
 mod scan;
 mod schema;
@@ -43,7 +47,7 @@ use clap::{
 };
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fmt,
     io::{self, IsTerminal, Write},
     process::ExitCode,
@@ -67,6 +71,8 @@ enum Command {
     Check(check::Arguments),
     Try(r#try::Arguments),
     Test(test::Arguments),
+    Clusters(clusters::Arguments),
+    Resources(resources::Arguments),
     Topics(topics::Arguments),
     Produce(produce::Arguments),
     Consume(consume::Arguments),
@@ -142,6 +148,8 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Try(arguments) => r#try::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Clusters(arguments) => clusters::run(arguments),
+        Command::Resources(arguments) => resources::run(&arguments),
         Command::Topics(arguments) => topics::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
@@ -181,7 +189,7 @@ fn parse() -> Result<Arguments, clap::Error> {
     let mut matches = command.try_get_matches_from_mut(env::args_os())?;
     let has_two_logs = matches.subcommand_matches("run").is_some_and(has_two_logs);
     if let Some(run) = command.find_subcommand_mut("run").filter(|_| has_two_logs) {
-        let why = "the argument '--scratch' cannot be used with '--kafka <BROKERS>'";
+        let why = "the argument '--scratch' cannot be used with '--kafka <BROKERS>' or '--cluster <NAME>'";
         return Err(run.error(ErrorKind::ArgumentConflict, why));
     }
     Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
@@ -189,7 +197,8 @@ fn parse() -> Result<Arguments, clap::Error> {
 
 /// A scratch log stands over brokers of the environment, as it does over a manifest's, but not over those that were typed.
 fn has_two_logs(run: &ArgMatches) -> bool {
-    run.get_flag("scratch") && run.value_source("kafka") == Some(ValueSource::CommandLine)
+    let is_typed = |flag| run.value_source(flag) == Some(ValueSource::CommandLine);
+    run.get_flag("scratch") && (is_typed("kafka") || is_typed("cluster"))
 }
 
 /// All commands, with what holds for every flag that the environment may set.
@@ -213,13 +222,26 @@ fn with_environment(command: clap::Command) -> clap::Command {
 }
 
 /// An empty variable counts as not given. So does a format that only the other direction knows, as one variable serves
-/// what goes in and what comes out; and so does `off` where a host is looked for, as a host itself is told by that variable.
+/// what goes in and what comes out; and so does `off` where a host is looked for, as a host itself is told by that
+/// variable. Which cluster is meant, what is typed says alone.
 fn says_nothing(arg: &Arg, value: &OsStr) -> bool {
     let is_format = |text| InputFormat::from_str(text, false).is_ok() || OutputFormat::from_str(text, false).is_ok();
     let is_known = |text| arg.get_possible_values().iter().any(|format| format.matches(text, false));
     value.is_empty()
+        || (arg.get_id() == "kafka" && is_typed("--cluster"))
+        || (arg.get_id() == "cluster" && is_typed("--kafka"))
         || (arg.get_id() == "admin" && matches!(arg.get_action(), ArgAction::Append) && value == "off")
         || (arg.get_id() == "format" && value.to_str().is_some_and(|text| is_format(text) && !is_known(text)))
+}
+
+/// True when a flag stands on the command line.
+fn is_typed(flag: &str) -> bool {
+    let is_it = |word: &OsString| {
+        let rest = word.to_str().and_then(|word| word.strip_prefix(flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    // Behind two dashes there are no flags.
+    env::args_os().take_while(|word| word != "--").any(|word| is_it(&word))
 }
 
 fn paint(color: &str, text: &str) -> String {
@@ -251,15 +273,18 @@ fn print(text: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
+    /// What has no name of its own, and what is given as often as there are pairs.
+    const PAIRS: [Option<&str>; 4] = [None, Some("config"), Some("property"), Some("secret")];
+
     fn check(command: &clap::Command) {
-        for arg in command.get_arguments().filter(|arg| !matches!(arg.get_long(), None | Some("config"))) {
+        for arg in command.get_arguments().filter(|arg| !PAIRS.contains(&arg.get_long())) {
             assert!(arg.get_env().is_some(), "{}: {arg}", command.get_name());
         }
         command.get_subcommands().for_each(check);
     }
 
     #[test]
-    fn the_environment_may_set_every_flag_but_config() {
+    fn the_environment_may_set_every_flag_but_pairs() {
         check(&Arguments::command());
     }
 }

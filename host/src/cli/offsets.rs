@@ -146,7 +146,7 @@ fn set(log: &Log, group: &str, topic: &str, wish: &Move, json: bool) -> Result<E
             say(&format!("group {group} runs now, with {}: it could not be set\n", count(members as u64, "member")));
         }
     } else {
-        wait_for_the_end(&*groups, group)?;
+        wait_for_the_end(&*groups, group, "set it")?;
     }
     let offsets = log.offsets(group, &[topic.to_owned()])?;
     let mut before = offsets.ask()?;
@@ -198,8 +198,8 @@ fn tell(
     Ok(Exit::Done)
 }
 
-/// Refuses when the group runs. One whose host has just ended is waited for.
-fn wait_for_the_end(groups: &dyn Groups, group: &str) -> Result<()> {
+/// Refuses to do this when the group runs. One whose host has just ended is waited for.
+pub(super) fn wait_for_the_end(groups: &dyn Groups, group: &str, what: &str) -> Result<()> {
     let (since, mut is_said) = (Instant::now(), false);
     loop {
         let members = groups.members(group)?;
@@ -208,7 +208,7 @@ fn wait_for_the_end(groups: &dyn Groups, group: &str) -> Result<()> {
         }
         if since.elapsed() >= groups.echo() {
             return Err(wrong(format!(
-                "group {group} runs, with {}: end its host first, and then set it",
+                "group {group} runs, with {}: end its host first, and then {what}",
                 count(members as u64, "member")
             )));
         }

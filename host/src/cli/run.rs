@@ -21,7 +21,13 @@ use crate::{
     worker::control::Control,
 };
 use anyhow::{Context, Result};
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Run a manifest: consume, transform, produce, commit
 #[derive(clap::Args)]
@@ -76,6 +82,9 @@ pub(super) struct Arguments {
     metrics: Option<SocketAddr>,
 }
 
+/// After so long a topic that was made is known to every broker.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
+
 /// An address, or none.
 #[derive(Clone, Copy)]
 enum AddressOrOff {
@@ -117,7 +126,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         tracing::info!(target: "start", "admin API on http://{}", door.address());
     }
     let board = Arc::<Board>::default();
-    let admin = Admin::new(&loaded.manifest.name, log.to_string(), &board);
+    let admin = Admin::new(&loaded.manifest.name, &log, &board);
     admin.serve(doors)?;
     let Some(_host) = be_the_host(&log, &control)? else { return Ok(Exit::Done) };
     // Not before: until then the modules may be swapped by another host.
@@ -178,6 +187,8 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
             said = line;
         }
     };
+    // Since when a topic is said to be there that this user does not see.
+    let mut unseen: Option<Instant> = None;
     while !control.stopping() {
         let there = match topics.find(&names) {
             Ok(there) => there,
@@ -192,6 +203,11 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
         for topic in wanted.create.iter().chain(&knot) {
             match topics.create(topic) {
                 Ok(true) => tracing::info!(target: "start", "topic {} made{}", topic.name, topic.shape()),
+                // Another host may have made it a moment ago.
+                Ok(false) if unseen.get_or_insert_with(Instant::now).elapsed() > SEEN_WITHIN => {
+                    say(format!("topic {0} is there, but not for this user: allow it to describe {0}", topic.name));
+                    control.wait(Duration::from_millis(500));
+                }
                 Ok(false) => {}
                 // Is it the cluster that went away, or does it say no?
                 Err(error) if topics.list().is_ok() => return Err(error),

@@ -141,7 +141,7 @@ fn load_all(found: &[Found], arguments: &Arguments) -> Result<BTreeMap<PathBuf, 
         wanted.entry(&found.manifest).or_default().insert(&found.stage);
     }
     let load = |(manifest, stages): (&Path, BTreeSet<&str>)| {
-        let source = load::Source { manifest: manifest.to_owned(), kafka: None };
+        let source = load::Source::alone(manifest.to_owned());
         let only = stages.into_iter().map(str::to_owned).collect();
         let loaded = load::load(&source, &Wishes { only, build: arguments.build, offline: true, ..Wishes::default() })?;
         Ok((manifest.to_owned(), loaded))

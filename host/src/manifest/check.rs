@@ -2,7 +2,7 @@
 //! Values that are made up for a mistake (`at` is `None`) are passed over: they were reported.
 
 use super::{
-    NamedModule,
+    NamedModule, Over,
     checked::{AsWritten, Kafka, Kind, Manifest, Module, Properties, Secret, Sink, Source, Stage, Start, Topic},
     measure::Count,
     names::{Wrong, check_broker, check_name, check_topic},
@@ -29,8 +29,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(50);
 /// What is known besides the text.
 pub(super) struct Surroundings<'a> {
     pub(super) folder: &'a Path,
-    /// They take the place of those that are written.
-    pub(super) brokers: Option<&'a [String]>,
+    /// It takes the place of what is written.
+    pub(super) over: Option<&'a Over>,
     pub(super) places: &'a Places,
     pub(super) findings: &'a Findings,
 }
@@ -136,7 +136,7 @@ impl Surroundings<'_> {
     }
 
     fn kafka(&self, written: &written::Manifest) -> Option<Kafka> {
-        if written.kafka.is_none() && self.brokers.is_none() {
+        if written.kafka.is_none() && self.over.is_none() {
             return None;
         }
         let mut kafka = Kafka { brokers: Vec::new(), properties: Default::default() };
@@ -144,8 +144,12 @@ impl Surroundings<'_> {
             properties::put(&written.value.properties, None, self.folder, self.findings, &mut kafka.properties);
             kafka.brokers = self.brokers_as_written(&written.value);
         }
-        if let Some(brokers) = self.brokers {
-            kafka.brokers = brokers.to_vec();
+        if let Some(over) = self.over {
+            over.enter(&mut kafka.properties);
+            kafka.brokers = match over {
+                Over::Brokers(brokers) => brokers.clone(),
+                Over::Cluster(cluster) => cluster.brokers.clone(),
+            };
             return Some(kafka);
         }
         let said_enough = self.findings.is_cut_off()
@@ -239,7 +243,10 @@ impl Surroundings<'_> {
     /// The pipeline's, and over them those that are written here.
     fn properties(&self, kind: Kind, written: &Named<Property>, kafka: Option<&Kafka>) -> Properties {
         let mut properties = kafka.map(|kafka| kafka.properties.clone()).unwrap_or_default();
-        properties::put(written, Some(kind), self.folder, self.findings, &mut properties);
+        let mut own = Properties::new();
+        properties::put(written, Some(kind), self.folder, self.findings, &mut own);
+        own.retain(|name, _| !self.over.is_some_and(|over| over.replaces(name)));
+        properties.extend(own);
         properties
     }
 

@@ -35,9 +35,10 @@ pub use checked::{
     Sink, Source, Stage, Start, StopWhen, Topic,
 };
 pub use places::Places;
+pub(crate) use properties::{owned_by_host, read as read_secret};
 pub use report::{Diagnostic, Report, Severity, Span};
 pub use schema::schema;
-pub(crate) use shapes::{AS_WRITTEN, Named, Spanned};
+pub(crate) use shapes::{AS_WRITTEN, Many, Named, Spanned};
 pub(crate) use values::Config;
 pub(crate) use yaml::Document;
 
@@ -49,24 +50,61 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     measure::parse_millis(text).map(Duration::from_millis)
 }
 
+/// True when what stands under this key must not be shown.
+pub(crate) fn is_secret(key: &str) -> bool {
+    secrets::is_secret(key)
+}
+
+/// What is wrong with a cluster's name, and the way out.
+pub(crate) fn check_cluster_name(name: &str) -> Result<(), (String, String)> {
+    names::check_name(name, &format!("`{name}`"))
+}
+
 /// What is wrong with a topic's name, and the way out, in one line.
 pub fn check_topic_name(name: &str) -> Result<(), String> {
     names::check_topic(name, &format!("`{name}`")).map_err(|(what, way_out)| format!("{what}: {way_out}"))
 }
 
-/// What is wrong with a broker's address, and the way out, in one line.
-pub fn check_broker_address(address: &str) -> Result<(), String> {
-    names::check_broker(address, &format!("`{address}`")).map_err(|(what, way_out)| format!("{what}: {way_out}"))
+/// What is wrong with a broker's address, and the way out.
+pub(crate) fn check_broker_address(address: &str) -> Result<(), (String, String)> {
+    names::check_broker(address, &format!("`{address}`"))
 }
 
 /// What is written by hand is no larger.
 const LARGEST: usize = 1 << 20;
 
-const MANIFEST: Document =
-    Document { name: "manifest", outline: "it starts with `name: …` and has at least one stage under `stages:`" };
+const MANIFEST: Document = Document {
+    name: "manifest",
+    outline: "it starts with `name: …` and has at least one stage under `stages:`",
+    has_secrets: true,
+};
 
 /// Where `${VAR}` gets its value from.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What stands over what a manifest says of its cluster.
+#[derive(Clone, Debug)]
+pub enum Over {
+    /// Other brokers, reached as the manifest says.
+    Brokers(Vec<String>),
+    /// Another cluster: its brokers, and how they are reached.
+    Cluster(Kafka),
+}
+
+impl Over {
+    /// True when a pipeline's or a part's property is not the manifest's to say.
+    fn replaces(&self, property: &str) -> bool {
+        matches!(self, Over::Cluster(_)) && properties::is_of_connection(property)
+    }
+
+    /// Puts a cluster's properties over those that are written.
+    fn enter(&self, written: &mut Properties) {
+        if let Over::Cluster(cluster) = self {
+            written.retain(|name, _| !self.replaces(name));
+            written.extend(cluster.properties.clone());
+        }
+    }
+}
 
 /// A module, and whose it is.
 #[derive(Clone, Debug)]
@@ -90,6 +128,8 @@ pub struct Reading {
     pub places: Places,
     /// The modules that it names, each with whose it is; they are known whatever else is wrong.
     pub modules: Vec<NamedModule>,
+    /// Properties that do not stand in the text, but over it.
+    pub over: Properties,
     manifest: Option<Manifest>,
 }
 
@@ -116,6 +156,18 @@ impl Reading {
         }
     }
 
+    /// Takes it for no mistake that what is not used is missing, as something else stands over it.
+    fn forgive_replaced(&mut self, over: &Over) {
+        let parts = self.draft().into_iter().flat_map(Manifest::parts);
+        let parts = parts.map(|(kind, name)| vec![kind.key(), name, "properties"]);
+        let mut replaced: Vec<_> = self.places.whole(&["kafka", "brokers"]).into_iter().collect();
+        for path in parts.chain([vec!["kafka", "properties"]]) {
+            let names = self.places.keys(&path).filter(|name| over.replaces(name));
+            replaced.extend(names.filter_map(|name| self.places.whole(&[&path[..], &[name]].concat())));
+        }
+        replaced.iter().for_each(|part| self.report.forgive_absence(part));
+    }
+
     /// The manifest and a report with nothing but warnings; or the report, when there is a mistake in it.
     pub fn finish(self) -> Result<(Manifest, Report), Report> {
         match self.manifest {
@@ -126,8 +178,7 @@ impl Reading {
 }
 
 /// Reads a manifest's text. `path` is shown in messages, and relative paths in the text start in its folder.
-/// `brokers` take the place of those that are written.
-pub fn read(path: &Path, source: &str, environment: Environment<'_>, brokers: Option<&[String]>) -> Reading {
+pub fn read(path: &Path, source: &str, environment: Environment<'_>, over: Option<&Over>) -> Reading {
     let shown_path = path.display().to_string();
     let findings = report::Findings::default();
     if is_too_large(MANIFEST, source, &findings) {
@@ -135,6 +186,7 @@ pub fn read(path: &Path, source: &str, environment: Environment<'_>, brokers: Op
             report: findings.report(&shown_path, "", &[]),
             places: Places::default(),
             modules: Vec::new(),
+            over: Properties::new(),
             manifest: None,
         };
     }
@@ -147,18 +199,26 @@ pub fn read(path: &Path, source: &str, environment: Environment<'_>, brokers: Op
     let places = Places::read(&root, source);
     let around = check::Surroundings {
         folder: path.parent().unwrap_or(Path::new("")),
-        brokers,
+        over,
         places: &places,
         findings: &findings,
     };
     let (manifest, modules) = written.map(|written| check::check(&written, &around)).unzip();
     let manifest = manifest.filter(|_| !findings.is_cut_off());
-    Reading {
+    let mut reading = Reading {
         report: findings.report(&shown_path, source, &hidden),
         places,
         modules: modules.unwrap_or_default(),
+        over: Properties::new(),
         manifest,
+    };
+    if let Some(over) = over {
+        reading.forgive_replaced(over);
+        if let Over::Cluster(cluster) = over {
+            reading.over.clone_from(&cluster.properties);
+        }
     }
+    reading
 }
 
 /// Another text that is written by hand, read as manifests are, but without the environment: the values in it are
@@ -178,9 +238,16 @@ pub(crate) fn read_text<T: DeserializeOwned>(document: Document, path: &str, sou
     if is_too_large(document, source, &findings) {
         return Text { written: None, report: findings.report(path, "", &[]), places: Places::default() };
     }
-    let root = yaml::read(document, source, None, &findings);
+    let mut root = yaml::read(document, source, None, &findings);
+    let mut hidden = Vec::new();
+    if document.has_secrets {
+        hidden = secrets::mark(&mut root);
+        if findings.is_cut_off() {
+            hidden.extend(secrets::in_broken_text(source));
+        }
+    }
     let written = reader::collect(&root, source, &findings);
-    Text { written, report: findings.report(path, source, &[]), places: Places::read(&root, source) }
+    Text { written, report: findings.report(path, source, &hidden), places: Places::read(&root, source) }
 }
 
 fn is_too_large(document: Document, source: &str, findings: &report::Findings) -> bool {

@@ -33,6 +33,12 @@ impl Places {
         }
     }
 
+    /// The keys of the mapping that a path leads to.
+    pub(super) fn keys(&self, path: &[&str]) -> impl Iterator<Item = &str> {
+        let at = path.iter().try_fold(self, |places, key| places.inner.get(*key));
+        at.into_iter().flat_map(|places| places.inner.keys().map(String::as_str))
+    }
+
     /// The place of a module.
     pub fn module(&self, of: &NamedModule) -> Span {
         self.of(&[of.kind.key(), &of.name, "module"])

@@ -116,8 +116,22 @@ pub(super) fn put(
     }
 }
 
+/// Why a property cannot be set, and the way out, where the host sets it itself.
+pub(crate) fn owned_by_host(name: &str) -> Option<(String, String)> {
+    let owned = OWNED.iter().find(|owned| owned.0 == name)?;
+    Some((format!("`{name}` cannot be set: {}", owned.1), "remove it".to_owned()))
+}
+
+/// True for a property that says how a cluster is reached, and who comes in: of one cluster, it is of no use with
+/// another, and must not become known there.
+pub(super) fn is_of_connection(name: &str) -> bool {
+    const OTHERS: [&str; 3] =
+        ["security.protocol", "enable.ssl.certificate.verification", "enable.sasl.oauthbearer.unsecure.jwt"];
+    name.starts_with("sasl.") || name.starts_with("ssl.") || OTHERS.contains(&name)
+}
+
 /// The text of a file without the newline at its end.
-fn read(path: &Path) -> io::Result<String> {
+pub(crate) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LARGEST_FILE {

@@ -55,11 +55,11 @@ fn mark_below(node: &mut Node, secret: bool, hidden: &mut Vec<Span>) {
             for entry in &mut map.entries {
                 let key = entry.key.borrow().clone();
                 // `{file: …}` says where the secret lies, not what it is.
-                let names_file = secret && key == "file";
-                if secret && !names_file {
+                let names_origin = secret && ["file", "env", "command"].contains(&key.as_str());
+                if secret && !names_origin {
                     hidden.push(entry.key_span.clone());
                 }
-                mark_below(&mut entry.value, (secret || is_secret(&key)) && !names_file, hidden);
+                mark_below(&mut entry.value, (secret || is_secret(&key)) && !names_origin, hidden);
             }
         }
     }

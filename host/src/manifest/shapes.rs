@@ -84,7 +84,7 @@ impl<T: JsonSchema> JsonSchema for Spanned<T> {
 }
 
 /// One, or a list of them.
-pub(super) struct Many<T>(pub(super) Vec<T>);
+pub(crate) struct Many<T>(pub(crate) Vec<T>);
 
 impl<'d, T: Deserialize<'d>> Deserialize<'d> for Many<T> {
     fn deserialize<D: Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {

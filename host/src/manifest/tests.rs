@@ -135,10 +135,35 @@ fn brokers_from_the_command_line_stand_over_the_written_ones() {
     let brokers = ["other:9092".to_owned()];
     for file in ["minimal.yaml", "embedded.yaml"] {
         let path = Path::new(FOLDER).join(file);
-        let reading = read(&path, &fs::read_to_string(&path).unwrap(), &environment, Some(&brokers));
+        let reading = read(&path, &fs::read_to_string(&path).unwrap(), &environment, Some(&Over::Brokers(brokers.to_vec())));
         let (manifest, warnings) = reading.finish().ok().unwrap();
         assert_eq!((manifest.kafka.unwrap().brokers, warnings.warnings()), (brokers.to_vec(), 0));
     }
+}
+
+#[test]
+fn a_cluster_from_the_command_line_takes_the_place_of_brokers_and_of_what_lets_a_client_in() {
+    let text = "name: x\nkafka:\n  brokers: '${NO_BROKERS}'\n  properties: {sasl.password: '${NO_PASSWORD}', ssl.key.pem: {file: \
+                nowhere}, linger.ms: 1, acks: 1}\nstages:\n  a: {module: a.wasm, input: i, output: o, properties: {sasl.username: \
+                me, linger.ms: 3}}\n";
+    let secret = |text: &str| Secret::from(text.to_owned());
+    let properties = [("sasl.username", "you"), ("linger.ms", "2"), ("client.id", "x")];
+    let properties = properties.map(|(name, value)| (name.to_owned(), secret(value)));
+    let cluster = Kafka { brokers: vec!["here:1".to_owned()], properties: properties.into() };
+    let reading = read(Path::new("test.yaml"), text, &environment, Some(&Over::Cluster(cluster)));
+    let (manifest, _) = reading.finish().map_err(|report| report.render(None)).unwrap();
+    let kafka = manifest.kafka.unwrap();
+    let shown = |properties: &Properties| {
+        let each = properties.iter().map(|(name, value)| format!("{name}={}", value.reveal()));
+        each.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(kafka.brokers, ["here:1"]);
+    assert_eq!(shown(&kafka.properties), "acks=1 client.id=x linger.ms=2 sasl.username=you");
+    // A stage's own stand over the cluster's, but for those that let it in.
+    assert_eq!(shown(&manifest.stages[0].properties), "acks=1 client.id=x linger.ms=3 sasl.username=you");
+    // Without the cluster all of it is missing.
+    let report = read(Path::new("test.yaml"), text, &environment, None).finish().unwrap_err();
+    assert_eq!(report.mistakes(), 3, "{report:?}");
 }
 
 #[test]

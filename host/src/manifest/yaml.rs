@@ -30,6 +30,8 @@ pub(crate) struct Document {
     pub(crate) name: &'static str,
     /// What stands in one that is not empty.
     pub(crate) outline: &'static str,
+    /// Some of its values must not be shown.
+    pub(crate) has_secrets: bool,
 }
 
 /// Never fails: what cannot be read is reported, and what was read before it is returned. Without an environment,

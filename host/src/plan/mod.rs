@@ -1,11 +1,15 @@
 //! What should run: a checked manifest, its compiled modules and what the cluster knows of its topics, put together
 //! into everything that a worker needs.
 
+mod owned;
 mod parts;
+mod rights;
 mod wanted;
 
+pub use owned::{Id, Owned, Roles, retry_group};
 pub(crate) use parts::{facts_as_wanted, output};
 pub use parts::{setup, source_setup};
+pub use rights::{Resource, Right, When, quoted, rights};
 pub use wanted::{Wanted, position_topic};
 
 use crate::{

@@ -152,8 +152,15 @@ fn differences(name: &str, topic: &manifest::Topic, facts: &TopicFacts) -> Vec<S
         found.push(format!("topic {name} has {} replicas, the manifest says {replication}", facts.replication));
     }
     for (key, value) in &topic.config {
-        if let Some(real) = facts.config.get(key).filter(|real| *real != value) {
-            found.push(format!("topic {name} has {key}={real}, the manifest says {value}"));
+        match facts.config.get(key) {
+            Some(real) if real != value => {
+                found.push(format!("topic {name} has {key}={real}, the manifest says {value}"));
+            }
+            // Who may not see the configuration sees nothing of it.
+            None if !facts.config.is_empty() => {
+                found.push(format!("topic {name} has no {key}, the manifest says {value}"));
+            }
+            _ => {}
         }
     }
     found

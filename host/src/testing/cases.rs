@@ -13,8 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENT: Document =
-    Document { name: "case file", outline: "it starts with `stage: …` and has cases under `cases:`" };
+const DOCUMENT: Document = Document {
+    name: "case file",
+    outline: "it starts with `stage: …` and has cases under `cases:`",
+    has_secrets: false,
+};
 
 /// What a file of cases holds.
 #[derive(Deserialize)]

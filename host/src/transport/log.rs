@@ -11,6 +11,7 @@ use crate::{
     text::count,
 };
 use anyhow::Result;
+use serde::Serialize;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Which log it is, and how to reach it.
@@ -86,8 +87,30 @@ impl fmt::Display for Log {
     }
 }
 
+/// What a cluster says of itself; an embedded log has none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClusterFacts {
+    /// The name that it gave itself.
+    pub id: Option<String>,
+    /// The broker that clients are sent to for what a controller does.
+    pub controller: Option<i32>,
+    /// All that are there.
+    pub brokers: Vec<BrokerFacts>,
+}
+
+/// One broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BrokerFacts {
+    /// Its number.
+    pub number: i32,
+    /// Where clients find it.
+    pub address: String,
+}
+
 /// A log's topics.
 pub trait Topics: Send {
+    /// The cluster that they are on.
+    fn cluster(&self) -> Result<ClusterFacts>;
     /// All topics with their partition counts.
     fn list(&self) -> Result<BTreeMap<String, TopicFacts>>;
     /// Which of these topics are there, with their configuration.
@@ -96,6 +119,8 @@ pub trait Topics: Send {
     fn partitions(&self, name: &str) -> Result<Option<Vec<PartitionFacts>>>;
     /// Makes a topic, and waits until it is there; false when it was there already.
     fn create(&self, topic: &NewTopic) -> Result<bool>;
+    /// What [`Topics::create`] would answer now; nothing is made.
+    fn would_create(&self, topic: &NewTopic) -> Result<bool>;
     /// Gives a topic more partitions.
     fn grow(&self, name: &str, partitions: u32) -> Result<()>;
     /// Deletes a topic.
@@ -140,6 +165,8 @@ pub trait Groups: Send {
     fn named_members(&self, group: &str) -> Result<Vec<Member>>;
     /// For how long a member may count whose host has ended: its place is kept for it.
     fn echo(&self) -> Duration;
+    /// Forgets a group and where it stands; refused while it has members.
+    fn delete(&self, group: &str) -> Result<()>;
     /// The topics that a group has committed offsets in.
     fn topics(&self, group: &str) -> Result<Vec<String>>;
 }
@@ -343,9 +370,12 @@ pub struct NewTopic {
 }
 
 impl NewTopic {
-    /// How many partitions it has, for people, when that is not left to the log.
+    /// How many partitions it has, and what else is not left to the log, for people.
     pub fn shape(&self) -> String {
-        self.partitions.map_or_else(String::new, |n| format!(" with {}", count(n.into(), "partition")))
+        let counts = self.partitions.map(|n| count(n.into(), "partition"));
+        let counts = counts.into_iter().chain(self.replication.map(|n| count(n.into(), "replica")));
+        let all: Vec<_> = counts.chain(self.config.iter().map(|(key, value)| format!("{key}={value}"))).collect();
+        if all.is_empty() { String::new() } else { format!(" with {}", all.join(", ")) }
     }
 }
 

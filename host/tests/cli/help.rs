@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, golden};
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 37] = [
     "",
     "new",
     "build",
@@ -10,6 +10,13 @@ const COMMANDS: [&str; 30] = [
     "check",
     "try",
     "test",
+    "clusters",
+    "clusters list",
+    "clusters add",
+    "clusters use",
+    "clusters show",
+    "clusters remove",
+    "resources",
     "topics",
     "topics list",
     "topics create",

@@ -8,6 +8,7 @@ mod build;
 mod cases;
 mod clients;
 mod cluster;
+mod clusters;
 #[path = "../support/command.rs"]
 mod command;
 mod dead_letters;

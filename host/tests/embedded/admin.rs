@@ -108,6 +108,8 @@ fn what_is_asked_wrongly_is_answered_and_does_no_harm() {
         "/v1/stages/copy/module?name=../x.wasm",
         "/v1/stages/copy/module?name=",
         "/v1/status",
+        "/v1/cluster",
+        "/v1/topics",
         "/metrics",
         "/health/live",
         "/health/ready",
@@ -215,8 +217,11 @@ fn whatever_is_sent_is_answered_as_described_and_does_no_harm() {
     for turn in 0..600 {
         let name = any(&mut rng, &["copy", "copy", "copy", "copy", "copi", "🦀", "%2e%2e", "a b"]);
         let path = match rng.u8(0..10) {
-            0 => any(&mut rng, &["/health/live", "/health/ready", "/metrics", "/v1/status", "/v1/stages", "/v1", "/"])
-                .into(),
+            0 => any(
+                &mut rng,
+                &["/health/live", "/health/ready", "/metrics", "/v1/status", "/v1/stages", "/v1/cluster", "/v1/topics", "/v1", "/"],
+            )
+            .into(),
             1 => format!("/v1/stages/{name}"),
             2..5 => format!("/v1/stages/{name}/module"),
             _ => {
@@ -327,6 +332,60 @@ fn leave(address: &str, request: &[u8]) -> (u16, String) {
     use std::io::Write;
     std::net::TcpStream::connect(address).unwrap().write_all(request).ok();
     (0, String::new())
+}
+
+/// Sends a topic to be made.
+fn make(address: &str, topic: &str) -> (u16, String) {
+    let head = format!("POST /v1/topics HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n", topic.len());
+    send(address, (head + topic).as_bytes())
+}
+
+#[test]
+fn the_log_is_shown_and_takes_topics() {
+    let pipeline = Pipeline::new(COPIES);
+    let host = run(&pipeline, "");
+    let address = host.admin();
+    host.until("it is ready", Duration::from_secs(30), || ask(&address, "GET", "/health/ready", "").0 == 200);
+    let described = Described::by(&address);
+    let shown = || -> Value {
+        let answer = ask(&address, "GET", "/v1/cluster", "");
+        described.hold("GET", "/v1/cluster", &answer);
+        serde_json::from_str(&answer.1).unwrap()
+    };
+    let before = shown();
+    assert_eq!((&before["kind"], &before["brokers"], &before["controller"]), (&json!("embedded"), &json!([]), &Value::Null));
+    let has = |view: &Value, topic: &str, partitions: u32| {
+        let row = json!({"topic": topic, "partitions": partitions, "replication": 0});
+        view["topics"].as_array().unwrap().contains(&row)
+    };
+    assert!(!has(&before, "made", 3));
+    for (topic, status, code) in [
+        (r#"{"topic": "made", "partitions": 3, "config": {"retention.ms": 1000, "cleanup.policy": "compact"}}"#, 201, ""),
+        (r#"{"topic": "made", "partitions": 3}"#, 409, "conflict"),
+        (r#"{"topic": "plain"}"#, 201, ""),
+        (r#"{"topic": "my topic"}"#, 400, "invalid"),
+        (r#"{"topic": "none", "partitions": 0}"#, 400, "invalid"),
+        (r#"{"topic": "none", "partitions": -1}"#, 400, "invalid"),
+        (r#"{"topic": "none", "replicas": 1}"#, 400, "invalid"),
+        (r#"{"topic": "none", "config": {"retention.ms": [1]}}"#, 400, "invalid"),
+        (r#"{"partitions": 1}"#, 400, "invalid"),
+        ("", 400, "invalid"),
+        (r#"{"topic": "none", "config": {"retention.ms": "soon"}}"#, 422, "refused"),
+        (r#"{"topic": "none", "partitions": 1000000}"#, 422, "refused"),
+    ] {
+        let answer = make(&address, topic);
+        described.hold("POST", "/v1/topics", &answer);
+        assert_eq!(answer.0, status, "{topic}: {}", answer.1);
+        if status >= 400 {
+            assert_eq!(error(&answer.1), code, "{topic}: {}", answer.1);
+        }
+    }
+    assert_eq!(make(&address, &format!("{{\"topic\": \"{}\"}}", "x".repeat(20_000))).0, 413);
+    let after = shown();
+    assert!(has(&after, "made", 3) && has(&after, "plain", 1) && !after.to_string().contains("none"), "{after}");
+    let made = pipeline.says("topics describe made --json");
+    assert!(made.contains(r#""retention.ms":"1000""#) && made.contains(r#""cleanup.policy":"compact""#), "{made}");
+    assert!(host.said().contains("topic made made with 3 partitions"), "{}", host.said());
 }
 
 #[test]

@@ -6,7 +6,9 @@
 
 use support::process;
 
+mod acls;
 mod clients;
+mod clusters;
 #[path = "../support/command.rs"]
 mod command;
 mod commands;

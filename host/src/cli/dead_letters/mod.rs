@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     manifest::{Manifest, Stage, parse_duration},
+    plan::retry_group,
     stage::Choice,
 };
 use anyhow::Result;
@@ -155,7 +156,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
 
 /// The group that tries a stage's dead letters again: what it has behind it waits no more.
 fn group(manifest: &Manifest, stage: &Stage) -> String {
-    format!("{}.{}.dead-letter.retry", manifest.name, stage.name)
+    retry_group(&manifest.name, &stage.name)
 }
 
 fn find<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a Stage> {

@@ -69,6 +69,10 @@ impl Groups for KafkaGroups {
         ECHO
     }
 
+    fn delete(&self, group: &str) -> Result<()> {
+        super::topics::delete_group(&self.cluster, group)
+    }
+
     fn topics(&self, group: &str) -> Result<Vec<String>> {
         let committed = self.ask(group, |client| {
             let metadata = client.fetch_metadata(None, QUESTION)?;

@@ -1,6 +1,6 @@
 //! Says once that the cluster does not answer, and once that it does again, whoever noticed first.
 
-use super::settings::Cluster;
+use super::{reasons::plain, settings::Cluster};
 use rdkafka::{
     client::ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -121,10 +121,15 @@ impl Health {
     }
 
     fn say_waiting(&self) {
-        let mut state = self.lock();
-        state.trouble = Some(Instant::now());
-        if !std::mem::replace(&mut state.waiting, true) {
-            tracing::warn!("Kafka at {} does not answer: waiting for it ({})", self.cluster.brokers, state.reason);
+        let (is_news, reason) = {
+            let mut state = self.lock();
+            state.trouble = Some(Instant::now());
+            (!std::mem::replace(&mut state.waiting, true), state.reason.clone())
+        };
+        if is_news {
+            // It may have to be looked at once more, which takes a moment.
+            let reason = plain(&self.cluster, &reason);
+            tracing::warn!("Kafka at {} does not answer: waiting for it ({reason})", self.cluster.brokers);
         }
     }
 

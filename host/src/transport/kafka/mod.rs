@@ -12,6 +12,7 @@ mod places;
 #[allow(unsafe_code, reason = "calls into librdkafka that its wrapper lacks")]
 mod raw;
 mod reader;
+mod reasons;
 mod scanner;
 mod sender;
 mod settings;

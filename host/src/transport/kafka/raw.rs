@@ -7,6 +7,7 @@
 use super::{batch::Queued, reader::Events, writer::Reports};
 use rdkafka::{
     bindings as rd,
+    client::{Client, ClientContext},
     consumer::{BaseConsumer, Consumer},
     error::{IsError, RDKafkaErrorCode},
     producer::{BaseProducer, Producer, ProducerContext},
@@ -110,6 +111,13 @@ pub(super) fn serve<C: ProducerContext>(producer: &BaseProducer<C>) {
         }
         rd::rd_kafka_queue_destroy(queue);
     }
+}
+
+/// The broker that clients are sent to for what a controller does, as it was told within this time.
+pub(super) fn controller<C: ClientContext>(client: &Client<C>, within: Duration) -> Option<i32> {
+    // SAFETY: the client lives as long as its reference.
+    let number = unsafe { rd::rd_kafka_controllerid(client.native_ptr(), millis(within)) };
+    (number >= 0).then_some(number)
 }
 
 /// True when the library has more to say to the consumer: errors, logs, a rebalance.

@@ -2,11 +2,13 @@
 
 use super::{
     places::{QUESTION, known, list},
+    raw,
+    reasons::plain,
     settings::Cluster,
 };
 use crate::transport::{
     Partition, Progress,
-    log::{NewTopic, PartitionFacts, TopicFacts, Topics},
+    log::{BrokerFacts, ClusterFacts, NewTopic, PartitionFacts, TopicFacts, Topics},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{
@@ -15,7 +17,7 @@ use rdkafka::{
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
-    metadata::MetadataTopic,
+    metadata::{MetadataBroker, MetadataTopic},
     topic_partition_list::Offset,
 };
 use std::{
@@ -60,6 +62,39 @@ impl KafkaTopics {
         }
     }
 
+    /// Makes a topic, or asks whether it could be made.
+    fn make(&self, topic: &NewTopic, options: &AdminOptions) -> Result<bool> {
+        let replication = topic.replication.map_or(-1, i32::from);
+        let partitions = topic.partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
+        let mut new = rdkafka::admin::NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(replication));
+        for (key, value) in &topic.config {
+            new = new.set(key, value);
+        }
+        if topic.has_brokers_time && !topic.config.contains_key(TIMESTAMP_TYPE) {
+            new = new.set(TIMESTAMP_TYPE, "LogAppendTime");
+        }
+        match self.one(self.admin.create_topics([&new], options))? {
+            None => Ok(true),
+            Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
+            Some(code @ RDKafkaErrorCode::InvalidConfig) => {
+                // Which of them it is, the broker says in words that the client does not pass on.
+                let config: Vec<_> = topic.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                Err(refused(code))
+                    .with_context(|| format!("topic {} cannot be made with {}", topic.name, config.join(", ")))
+            }
+            Some(code) => {
+                let what = format!("topic {} cannot be made", topic.name);
+                Err(refused(code)).with_context(|| match code {
+                    // A topic that a user may not see is not there, for that user.
+                    RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+                        format!("{what}: make it, and allow this user to describe, read and write it")
+                    }
+                    _ => what,
+                })
+            }
+        }
+    }
+
     fn wait<T>(&self, call: impl Future<Output = Result<T, KafkaError>>) -> Result<T> {
         self.runtime.block_on(call).map_err(|error| self.explain(error))
     }
@@ -97,7 +132,7 @@ pub(super) fn explain(cluster: &Cluster, error: KafkaError) -> anyhow::Error {
             asker.fetch_metadata(None, Duration::from_millis(20)).ok();
             asker.poll(Duration::from_millis(20));
             if let Some(said) = asker.client().context().last() {
-                return anyhow!(plain(&said));
+                return anyhow!(plain(cluster, &said));
             }
         }
     }
@@ -111,6 +146,22 @@ pub(super) fn explain(cluster: &Cluster, error: KafkaError) -> anyhow::Error {
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 
 impl Topics for KafkaTopics {
+    fn cluster(&self) -> Result<ClusterFacts> {
+        let client = self.admin.inner();
+        let metadata = client.fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
+        let broker = |broker: &MetadataBroker| BrokerFacts {
+            number: broker.id(),
+            address: format!("{}:{}", broker.host(), broker.port()),
+        };
+        let mut brokers: Vec<_> = metadata.brokers().iter().map(broker).collect();
+        brokers.sort_by_key(|broker| broker.number);
+        Ok(ClusterFacts {
+            id: client.fetch_cluster_id(QUESTION),
+            controller: raw::controller(client, QUESTION),
+            brokers,
+        })
+    }
+
     fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
         let metadata = self.admin.inner().fetch_metadata(None, QUESTION).map_err(|error| self.explain(error))?;
         Ok(metadata
@@ -181,35 +232,11 @@ impl Topics for KafkaTopics {
     }
 
     fn create(&self, topic: &NewTopic) -> Result<bool> {
-        let replication = topic.replication.map_or(-1, i32::from);
-        let partitions = topic.partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
-        let mut new = rdkafka::admin::NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(replication));
-        for (key, value) in &topic.config {
-            new = new.set(key, value);
-        }
-        if topic.has_brokers_time && !topic.config.contains_key(TIMESTAMP_TYPE) {
-            new = new.set(TIMESTAMP_TYPE, "LogAppendTime");
-        }
-        match self.one(self.admin.create_topics([&new], &options()))? {
-            None => Ok(true),
-            Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
-            Some(code @ RDKafkaErrorCode::InvalidConfig) => {
-                // Which of them it is, the broker says in words that the client does not pass on.
-                let config: Vec<_> = topic.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                Err(refused(code))
-                    .with_context(|| format!("topic {} cannot be made with {}", topic.name, config.join(", ")))
-            }
-            Some(code) => {
-                let what = format!("topic {} cannot be made", topic.name);
-                Err(refused(code)).with_context(|| match code {
-                    // A topic that a user may not see is not there, for that user.
-                    RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-                        format!("{what}: make it, and allow this user to describe, read and write it")
-                    }
-                    _ => what,
-                })
-            }
-        }
+        self.make(topic, &options())
+    }
+
+    fn would_create(&self, topic: &NewTopic) -> Result<bool> {
+        self.make(topic, &options().validate_only(true))
     }
 
     fn grow(&self, name: &str, partitions: u32) -> Result<()> {
@@ -228,6 +255,17 @@ impl Topics for KafkaTopics {
     }
 }
 
+/// Deletes a group. One that is not there any more is no failure.
+pub(super) fn delete_group(cluster: &Cluster, group: &str) -> Result<()> {
+    let connection = KafkaTopics::new(cluster)?;
+    let deleted = connection.wait(connection.admin.delete_groups(&[group], &options()))?.pop();
+    match deleted {
+        Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => Ok(()),
+        Some(Err((_, code))) => Err(refused(code)).with_context(|| format!("group {group} cannot be deleted")),
+        None => bail!("the broker gave no answer"),
+    }
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(OPERATION)).operation_timeout(Some(OPERATION))
 }
@@ -235,15 +273,6 @@ fn options() -> AdminOptions {
 /// An answer, with an error of the library in words.
 pub(super) fn explained<T>(cluster: &Cluster, answer: Result<T>) -> Result<T> {
     answer.map_err(|error| error.downcast().map_or_else(|other| other, |error| explain(cluster, error)))
-}
-
-/// The client's reason without what only its authors know:
-/// `host:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)`.
-fn plain(said: &str) -> String {
-    let (said, _) = said.split_once(" (after ").unwrap_or((said, ""));
-    let said = said.replace("/bootstrap", "").replace("ipv4#", "").replace("ipv6#", "");
-    let connecting = said.split_once(": Connect to ").and_then(|(_, rest)| rest.split_once(" failed: "));
-    connecting.map_or_else(|| said.clone(), |(address, why)| format!("cannot connect to {address}: {why}"))
 }
 
 /// A code in words, without its name in the library: `Name (Broker: Some words)`.

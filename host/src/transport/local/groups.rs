@@ -1,6 +1,6 @@
 //! Groups from the outside.
 
-use super::LocalLog;
+use super::{LocalLog, trouble::Trouble};
 use crate::transport::log::{Groups, Member};
 use anyhow::Result;
 use rusqlite::Params;
@@ -41,6 +41,15 @@ impl Groups for LocalGroups {
     /// A lock ends with the process that holds it.
     fn echo(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn delete(&self, group: &str) -> Result<()> {
+        let Some(_lock) = self.0.join(group)? else {
+            return Err(Trouble::passing(format!("group {group} is at work: end who runs it, and try again")).into());
+        };
+        self.0.desk().write(|tx| Ok(tx.execute("DELETE FROM progress WHERE grp = ?1", [group])?))?;
+        self.0.0.bell.ring();
+        Ok(())
     }
 
     fn topics(&self, group: &str) -> Result<Vec<String>> {

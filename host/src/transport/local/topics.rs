@@ -6,7 +6,7 @@ use super::{
     tidy,
     trouble::Trouble,
 };
-use crate::transport::log::{NewTopic, PartitionFacts, Rules, TopicFacts, Topics};
+use crate::transport::log::{ClusterFacts, NewTopic, PartitionFacts, Rules, TopicFacts, Topics};
 use anyhow::Result;
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
@@ -27,6 +27,10 @@ const DEFAULTS: [(&str, &str); 5] = [
 ];
 
 impl Topics for LocalLog {
+    fn cluster(&self) -> Result<ClusterFacts> {
+        Ok(ClusterFacts::default())
+    }
+
     fn list(&self) -> Result<BTreeMap<String, TopicFacts>> {
         let all = self.desk().read(|tx| {
             let names = rows::topic_names(tx)?;
@@ -55,11 +59,9 @@ impl Topics for LocalLog {
     }
 
     fn create(&self, topic: &NewTopic) -> Result<bool> {
+        check(topic)?;
         let NewTopic { name, config, .. } = topic;
         let partitions = topic.partitions.unwrap_or(1);
-        check_name(name)?;
-        check_count(name, partitions)?;
-        config.iter().try_for_each(|(key, value)| check_setting(name, key, value))?;
         let text = serde_json::to_string(config)?;
         let made = self.desk().write(|tx| {
             if rows::topic(tx, name)?.is_some() {
@@ -71,6 +73,11 @@ impl Topics for LocalLog {
         })?;
         self.0.bell.ring();
         Ok(made)
+    }
+
+    fn would_create(&self, topic: &NewTopic) -> Result<bool> {
+        check(topic)?;
+        Ok(self.desk().read(|tx| rows::topic(tx, &topic.name))?.is_none())
     }
 
     fn grow(&self, name: &str, partitions: u32) -> Result<()> {
@@ -134,6 +141,13 @@ fn add_parts(tx: &Connection, topic: i64, numbers: std::ops::Range<u32>) -> Resu
         insert.execute(params![topic, number])?;
     }
     rows::topics_changed(tx)
+}
+
+/// Whether it is one that can be made.
+fn check(topic: &NewTopic) -> Result<(), Trouble> {
+    check_name(&topic.name)?;
+    check_count(&topic.name, topic.partitions.unwrap_or(1))?;
+    topic.config.iter().try_for_each(|(key, value)| check_setting(&topic.name, key, value))
 }
 
 fn check_name(name: &str) -> Result<(), Trouble> {

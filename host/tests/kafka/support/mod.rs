@@ -1,5 +1,6 @@
 //! A broker, hosts, writers and readers for the tests.
 
+mod authority;
 mod host;
 #[path = "../../support/process.rs"]
 pub(crate) mod process;
@@ -9,6 +10,7 @@ pub mod raw;
 mod topics;
 mod watch;
 
+pub use authority::Authority;
 pub use host::Pipeline;
 pub(crate) use process::{Host, broken_host, guests, soak};
 pub use proxy::{Answers, Proxied, Proxy};

@@ -1,0 +1,256 @@
+//! The rights that a pipeline needs on a Kafka with an authorizer: exactly those, each with what it is for.
+//!
+//! To read, to write or to delete something lets one describe it, too: no line says so again.
+
+use super::owned::{Owned, retry_group};
+use crate::manifest::{Delivery, Manifest};
+use std::{collections::BTreeMap, fmt};
+
+/// What a right is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// A topic.
+    Topic,
+    /// A group.
+    Group,
+    /// A transactional id.
+    TransactionalId,
+    /// The cluster itself.
+    Cluster,
+}
+
+/// When a right is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// As long as the pipeline runs.
+    Running,
+    /// When `run` has to make a topic.
+    Making,
+    /// By `dead-letters retry`.
+    Retrying,
+    /// Without it the pipeline runs, but takes topics' settings for the usual ones.
+    Looking,
+    /// On brokers before 3.0.
+    OldBrokers,
+}
+
+impl When {
+    /// Who can do without, in words; nothing of what is always needed.
+    pub fn words(self) -> Option<&'static str> {
+        match self {
+            When::Running => None,
+            When::Making => Some("only where `run` is to make what is missing"),
+            When::Retrying => Some("only for `dead-letters retry`"),
+            When::Looking => Some("without it `run` takes topics for what they are by default"),
+            When::OldBrokers => Some("only on brokers before 3.0"),
+        }
+    }
+}
+
+/// A right, or one to several of a kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// What is allowed.
+    pub operation: &'static str,
+    /// To what kind of thing.
+    pub resource: Resource,
+    /// To which; none for the cluster.
+    pub names: Vec<String>,
+    /// The names are only how those of the things begin.
+    pub is_prefix: bool,
+    /// What for.
+    pub what_for: Vec<String>,
+    /// When.
+    pub when: When,
+}
+
+/// What tells rights apart: what is allowed, to what.
+type Key = (When, Resource, String, &'static str, bool);
+
+/// Rights as they come together.
+#[derive(Default)]
+struct Rights(BTreeMap<Key, Vec<String>>);
+
+impl Rights {
+    fn add(&mut self, when: When, operation: &'static str, (resource, name): (Resource, &str), what_for: String) {
+        self.put((when, resource, name.to_owned(), operation, false), what_for);
+    }
+
+    fn put(&mut self, key: Key, what_for: String) {
+        // What is needed to run is needed by nothing else.
+        let (_, resource, name, operation, is_prefix) = &key;
+        if self.0.contains_key(&(When::Running, *resource, name.clone(), *operation, *is_prefix))
+            && key.0 != When::Running
+        {
+            return;
+        }
+        let known = self.0.entry(key).or_default();
+        if !known.contains(&what_for) {
+            known.push(what_for);
+        }
+    }
+}
+
+/// The rights that a manifest needs of its cluster, in the order in which they are used.
+pub fn rights(manifest: &Manifest) -> Vec<Right> {
+    use Resource::{Cluster, Group, Topic, TransactionalId};
+    let (mut rights, owned, pipeline) = (Rights::default(), Owned::of(manifest), &manifest.name);
+    for source in &manifest.sources {
+        let (name, own) = (&source.name, format!("{pipeline}.{}", source.name));
+        for port in &source.outputs {
+            rights.add(When::Running, "Write", (Topic, &port.topic), format!("{name} writes it"));
+        }
+        rights.add(When::Running, "Read", (Topic, &source.position), format!("where {name} stands"));
+        rights.add(When::Running, "Write", (Topic, &source.position), format!("where {name} stands"));
+        rights.add(When::Running, "Read", (Group, &own), format!("one host at a time has {name}"));
+        rights.add(When::Running, "Write", (TransactionalId, &own), format!("transactions of {name}"));
+    }
+    for stage in &manifest.stages {
+        let name = &stage.name;
+        for port in &stage.inputs {
+            rights.add(When::Running, "Read", (Topic, &port.topic), format!("{name} reads it"));
+        }
+        for port in &stage.outputs {
+            rights.add(When::Running, "Write", (Topic, &port.topic), format!("{name} writes it"));
+        }
+        rights.add(When::Running, "Read", (Group, &stage.group), format!("how far {name} is"));
+        match stage.delivery {
+            Delivery::ExactlyOnce => {
+                let all = (When::Running, TransactionalId, format!("{pipeline}.{name}."), "Write", true);
+                rights.put(all, format!("transactions of {name}: each worker has a name of its own"));
+            }
+            Delivery::AtLeastOnce => {
+                let what_for = format!("{name} writes what may be sent again");
+                rights.add(When::OldBrokers, "IdempotentWrite", (Cluster, ""), what_for);
+            }
+        }
+        if stage.on_error.has_dead_letters() {
+            rights.add(When::Running, "Write", (Topic, &stage.dead_letter), format!("dead letters of {name}"));
+        }
+    }
+    for sink in &manifest.sinks {
+        let name = &sink.name;
+        for port in &sink.inputs {
+            rights.add(When::Running, "Read", (Topic, &port.topic), format!("{name} reads it"));
+        }
+        rights.add(When::Running, "Read", (Group, &sink.group), format!("how far {name} is"));
+    }
+    // One that is only declared has to be seen, or it would be made again and again.
+    for (topic, _) in owned.topics.iter().filter(|(_, roles)| !roles.is_read && !roles.is_written) {
+        rights.add(When::Running, "Describe", (Topic, topic), "it is declared".to_owned());
+    }
+    let mut notes = Vec::new();
+    for stage in manifest.stages.iter().filter(|stage| stage.on_error.has_dead_letters()) {
+        let (name, retry) = (&stage.name, retry_group(pipeline, &stage.name));
+        rights.add(When::Retrying, "Read", (Topic, &stage.dead_letter), format!("dead letters of {name}"));
+        rights.add(When::Retrying, "Read", (Group, &retry), format!("how far it is with those of {name}"));
+        if stage.delivery == Delivery::ExactlyOnce {
+            for operation in ["Create", "Read", "Write"] {
+                let what_for = format!("how far it is with those of {name}, for longer than the group knows");
+                rights.add(When::Retrying, operation, (Topic, &retry), what_for);
+            }
+            notes.push(retry);
+        }
+    }
+    let own = owned.topics.iter().filter(|(topic, roles)| roles.is_own() && !notes.contains(topic));
+    for (topic, roles) in own {
+        let role = roles.roles.first().map_or("it is declared", String::as_str);
+        rights.add(When::Making, "Create", (Topic, topic), role.to_owned());
+    }
+    let mut rights: Vec<_> = rights.0.into_iter().map(right).collect();
+    rights.push(Right {
+        operation: "DescribeConfigs",
+        resource: Topic,
+        names: owned.topics.keys().filter(|topic| !notes.contains(topic)).cloned().collect(),
+        is_prefix: false,
+        what_for: vec!["the largest record, what is compacted, and other settings of topics".to_owned()],
+        when: When::Looking,
+    });
+    rights.sort_by_key(|right| right.when);
+    rights
+}
+
+fn right(((when, resource, name, operation, is_prefix), what_for): (Key, Vec<String>)) -> Right {
+    let names = if resource == Resource::Cluster { Vec::new() } else { vec![name] };
+    Right { operation, resource, names, is_prefix, what_for, when }
+}
+
+/// As Kafka's `kafka-acls` takes it, behind whom it is for.
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "--operation {}", self.operation)?;
+        let flag = match self.resource {
+            Resource::Topic => "--topic",
+            Resource::Group => "--group",
+            Resource::TransactionalId => "--transactional-id",
+            Resource::Cluster => return f.write_str(" --cluster"),
+        };
+        if self.is_prefix {
+            f.write_str(" --resource-pattern-type prefixed")?;
+        }
+        self.names.iter().try_for_each(|name| write!(f, " {flag} {}", quoted(name)))
+    }
+}
+
+/// A word as the shell takes it for itself.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | ':' | '/' | ',' | '@' | '=');
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn lines(parts: &str) -> Vec<String> {
+        let text = format!("name: p\nkafka: {{brokers: a:1}}\n{parts}");
+        let reading = crate::manifest::read(Path::new("p.yaml"), &text, &|_| None, None);
+        let (manifest, _) = reading.finish().unwrap();
+        let line = |right: &Right| format!("{:?}: {right}", right.when);
+        rights(&manifest).iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_stage_has_what_it_reads_writes_and_is_called() {
+        let found = lines("topics: {spare: }\nstages: {a: {module: a.wasm, input: i, output: o, group: \"it's\"}}\n");
+        let expected = [
+            "Running: --operation Write --topic o",
+            "Running: --operation Write --topic p.a.dead-letter",
+            "Running: --operation Read --topic i",
+            "Running: --operation Describe --topic spare",
+            "Running: --operation Read --group 'it'\\''s'",
+            "Running: --operation Write --resource-pattern-type prefixed --transactional-id p.a.",
+            "Making: --operation Create --topic o",
+            "Making: --operation Create --topic p.a.dead-letter",
+            "Making: --operation Create --topic spare",
+            "Retrying: --operation Read --topic p.a.dead-letter",
+            "Retrying: --operation Create --topic p.a.dead-letter.retry",
+            "Retrying: --operation Read --topic p.a.dead-letter.retry",
+            "Retrying: --operation Write --topic p.a.dead-letter.retry",
+            "Retrying: --operation Read --group p.a.dead-letter.retry",
+            "Looking: --operation DescribeConfigs --topic i --topic o --topic p.a.dead-letter --topic spare",
+        ];
+        let sorted = |mut lines: Vec<String>| {
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(found), sorted(expected.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn what_a_stage_reads_of_itself_is_said_once() {
+        let found = lines(
+            "stages:\n  a: {module: a.wasm, inputs: [i, p.a.dead-letter], output: o}\n  b: {module: a.wasm, input: o, output: e, \
+             delivery: at-least-once, on-error: skip}\n",
+        );
+        let of = |words: &str| found.iter().filter(|line| line.ends_with(words)).count();
+        assert_eq!(of("Read --topic p.a.dead-letter"), 1);
+        assert!(found.contains(&"OldBrokers: --operation IdempotentWrite --cluster".to_owned()), "{found:#?}");
+        assert!(!found.iter().any(|line| line.contains("p.b.")) && of("--transactional-id p.a.") == 1, "{found:#?}");
+    }
+}
