@@ -34,6 +34,9 @@ pub(super) fn check_cluster(kafka: &Kafka) -> Result<(), String> {
             return Err(refusal(&cluster, name, &words, false));
         }
     }
+    if let Some(why) = lacks_tokens(&kafka.properties) {
+        return Err(why.to_owned());
+    }
     let hidden: Vec<_> = kafka.properties.iter().filter(|(name, _)| is_secret(name)).map(|(_, v)| v.reveal()).collect();
     match together(cluster) {
         Some(words) => Err(format!("librdkafka refuses its properties: {}", conceal(&words, &hidden))),
@@ -80,6 +83,9 @@ fn check_set(path: &[&str], properties: &Properties, inherited: &Properties, rea
         }
     }
     let is_complete = reading.is_sound(path) && reading.is_sound(&PIPELINE);
+    if let Some(why) = lacks_tokens(properties).filter(|_| lacks_tokens(inherited).is_none()) {
+        found.push(Diagnostic::mistake(reading.places.of(path), why));
+    }
     if found.is_empty() && is_complete && !properties.is_empty() {
         found.extend(together(cluster).map(|words| {
             Diagnostic::mistake(
@@ -104,6 +110,18 @@ fn refusal(cluster: &Cluster, name: &str, words: &str, shown: bool) -> String {
         return format!("librdkafka refuses `{name}`: {words}");
     }
     format!("librdkafka refuses the value of `{name}`")
+}
+
+/// Why a client with these properties would wait for ever.
+fn lacks_tokens(properties: &Properties) -> Option<&'static str> {
+    let is = |name: &str, word: &str| {
+        properties.get(name).is_some_and(|value| value.reveal().trim().eq_ignore_ascii_case(word))
+    };
+    let wants = is("sasl.mechanism", "OAUTHBEARER") || is("sasl.mechanisms", "OAUTHBEARER");
+    (wants && !is("enable.sasl.oauthbearer.unsecure.jwt", "true")).then_some(
+        "OAUTHBEARER wants a token that is made anew again and again, and nothing here can make one: take SCRAM, PLAIN or a \
+         certificate",
+    )
 }
 
 /// Why the library makes no client with these properties.

@@ -225,7 +225,12 @@ fn added(add: Add, mut clusters: Clusters) -> Result<(String, Clusters)> {
         };
         put(&mut properties, key, origin)?;
     }
-    clusters.all.insert(name.clone(), Connection { brokers, properties });
+    let connection = Connection { brokers, properties };
+    // With what is fetched later, it is looked at later.
+    if connection.properties.values().all(|origin| matches!(origin, Origin::Written(_))) {
+        client::check_cluster(&connection.fetch()?).map_err(wrong)?;
+    }
+    clusters.all.insert(name.clone(), connection);
     if make_current {
         clusters.current = Some(name.clone());
     }

@@ -77,10 +77,15 @@ struct Found {
 impl Found {
     /// Nothing was made yet.
     fn nothing(manifest: &Manifest) -> Found {
+        let mut owned = Owned::of(manifest);
+        if manifest.kafka.is_none() {
+            // An embedded log has transactions without names.
+            owned.ids.clear();
+        }
         Found {
             pipeline: manifest.name.clone(),
             log: "an embedded log that is not there yet".to_owned(),
-            owned: Owned::of(manifest),
+            owned,
             groups: BTreeMap::new(),
             topics: BTreeMap::new(),
             known_ids: Vec::new(),
@@ -89,10 +94,6 @@ impl Found {
 
     fn ask(manifest: &Manifest, log: &Log) -> Result<Found> {
         let mut found = Found { log: log.to_string(), ..Found::nothing(manifest) };
-        if matches!(log, Log::Local(_)) {
-            // It has transactions without names.
-            found.owned.ids.clear();
-        }
         let names: Vec<_> = found.owned.topics.keys().map(String::as_str).collect();
         found.topics = log.topics()?.find(&names)?;
         let groups = log.groups();

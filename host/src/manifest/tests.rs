@@ -135,7 +135,8 @@ fn brokers_from_the_command_line_stand_over_the_written_ones() {
     let brokers = ["other:9092".to_owned()];
     for file in ["minimal.yaml", "embedded.yaml"] {
         let path = Path::new(FOLDER).join(file);
-        let reading = read(&path, &fs::read_to_string(&path).unwrap(), &environment, Some(&Over::Brokers(brokers.to_vec())));
+        let reading =
+            read(&path, &fs::read_to_string(&path).unwrap(), &environment, Some(&Over::Brokers(brokers.to_vec())));
         let (manifest, warnings) = reading.finish().ok().unwrap();
         assert_eq!((manifest.kafka.unwrap().brokers, warnings.warnings()), (brokers.to_vec(), 0));
     }

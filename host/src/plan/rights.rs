@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn what_a_stage_reads_of_itself_is_said_once() {
         let found = lines(
-            "stages:\n  a: {module: a.wasm, inputs: [i, p.a.dead-letter], output: o}\n  b: {module: a.wasm, input: o, output: e, \
+            "stages:\n  a: {module: a.wasm, input: i, output: o}\n  c: {module: a.wasm, input: p.a.dead-letter, output: o}\n  b: {module: a.wasm, input: o, output: e, \
              delivery: at-least-once, on-error: skip}\n",
         );
         let of = |words: &str| found.iter().filter(|line| line.ends_with(words)).count();

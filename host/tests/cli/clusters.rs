@@ -43,6 +43,9 @@ fn clusters_are_added_shown_and_forgotten() {
         "clusters add x --brokers a:1 --property no.such.thing=x",
         "clusters add x --brokers a:1 --property linger.ms=soon",
         "clusters add x --brokers a:1 --property linger.ms=5 --property linger.ms=6",
+        "clusters add x --brokers a:1 --property security.protocol=SASL_SSL --property sasl.mechanism=OAUTHBEARER",
+        "clusters add x --brokers a:1 --property sasl.oauthbearer.method=oidc",
+        "clusters add x --brokers a:1 --property security.protocol=SASL_SSL --property sasl.mechanism=GSSAPI",
         "clusters add x --brokers a:1 --secret sasl.password=swordfish",
         "clusters add x --brokers a:1 --secret sasl.password=env:",
         "clusters add x --brokers a:1 --secret sasl.password=stdin",
@@ -99,7 +102,9 @@ fn what_is_wrong_in_the_file_is_shown_with_its_place() {
     let folder = Folder::new().file("config/millstream/clusters.yaml", text);
     let said = folder.says("topics list --cluster prod");
     assert_eq!(said.code, 2, "{}", said.shown());
-    for words in ["borkers", "did you mean `brokers`?", "config/millstream/clusters.yaml:4", "there is no cluster `dev`"] {
+    for words in
+        ["borkers", "did you mean `brokers`?", "config/millstream/clusters.yaml:4", "there is no cluster `dev`"]
+    {
         assert!(said.err.contains(words), "{words}: {}", said.err);
     }
     assert!(!said.err.contains(SECRET), "{}", said.err);
@@ -138,7 +143,10 @@ fn which_log_is_meant_is_said_by_what_is_named_first() {
     done(folder.says(&format!("clusters add now --brokers {current} --use")));
     done(folder.says(&format!("clusters add other --brokers {other}")));
     let by_itself = folder.says("topics list");
-    assert_eq!(by_itself.err.lines().next().unwrap(), format!("on cluster now, as `clusters use` says: Kafka at {current}"));
+    assert_eq!(
+        by_itself.err.lines().next().unwrap(),
+        format!("on cluster now, as `clusters use` says: Kafka at {current}")
+    );
     assert!(by_itself.err.lines().count() == 2 && by_itself.code == 1);
     let one = |folder: &Folder, words: &str, at: &str| {
         let said = folder.says(words);
@@ -157,7 +165,8 @@ fn which_log_is_meant_is_said_by_what_is_named_first() {
     one(&folder, "topics list", &other);
     one(&folder, &format!("topics list --kafka={typed}"), &typed);
     // A manifest that lies here is nearer than the current cluster.
-    let manifest = format!("name: x\nkafka: {{brokers: \"{typed}\"}}\nstages: {{a: {{module: a.wasm, input: i, output: o}}}}\n");
+    let manifest =
+        format!("name: x\nkafka: {{brokers: \"{typed}\"}}\nstages: {{a: {{module: a.wasm, input: i, output: o}}}}\n");
     let folder = folder.set("MILLSTREAM_CLUSTER", "").file("millstream.yaml", manifest);
     one(&folder, "topics list", &typed);
     one(&folder, "topics list --cluster other", &other);
@@ -217,7 +226,8 @@ stages:
         folder.says("check pipeline.yaml --acls --principal shop"),
     ];
     golden("acls", &said);
-    let embedded = Folder::with("name: x\nstages: {a: {module: trial.wasm, input: i, output: o}}\n").trial("trial.wasm");
+    let embedded =
+        Folder::with("name: x\nstages: {a: {module: trial.wasm, input: i, output: o}}\n").trial("trial.wasm");
     let said = embedded.says("check pipeline.yaml --acls");
     assert!(said.code == 2 && said.err.contains("an embedded log asks for no rights"), "{}", said.shown());
     let said = embedded.says("check pipeline.yaml --acls --kafka a:1");

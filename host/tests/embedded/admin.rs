@@ -219,7 +219,17 @@ fn whatever_is_sent_is_answered_as_described_and_does_no_harm() {
         let path = match rng.u8(0..10) {
             0 => any(
                 &mut rng,
-                &["/health/live", "/health/ready", "/metrics", "/v1/status", "/v1/stages", "/v1/cluster", "/v1/topics", "/v1", "/"],
+                &[
+                    "/health/live",
+                    "/health/ready",
+                    "/metrics",
+                    "/v1/status",
+                    "/v1/stages",
+                    "/v1/cluster",
+                    "/v1/topics",
+                    "/v1",
+                    "/",
+                ],
             )
             .into(),
             1 => format!("/v1/stages/{name}"),
@@ -353,14 +363,21 @@ fn the_log_is_shown_and_takes_topics() {
         serde_json::from_str(&answer.1).unwrap()
     };
     let before = shown();
-    assert_eq!((&before["kind"], &before["brokers"], &before["controller"]), (&json!("embedded"), &json!([]), &Value::Null));
+    assert_eq!(
+        (&before["kind"], &before["brokers"], &before["controller"]),
+        (&json!("embedded"), &json!([]), &Value::Null)
+    );
     let has = |view: &Value, topic: &str, partitions: u32| {
         let row = json!({"topic": topic, "partitions": partitions, "replication": 0});
         view["topics"].as_array().unwrap().contains(&row)
     };
     assert!(!has(&before, "made", 3));
     for (topic, status, code) in [
-        (r#"{"topic": "made", "partitions": 3, "config": {"retention.ms": 1000, "cleanup.policy": "compact"}}"#, 201, ""),
+        (
+            r#"{"topic": "made", "partitions": 3, "config": {"retention.ms": 1000, "cleanup.policy": "compact"}}"#,
+            201,
+            "",
+        ),
         (r#"{"topic": "made", "partitions": 3}"#, 409, "conflict"),
         (r#"{"topic": "plain"}"#, 201, ""),
         (r#"{"topic": "my topic"}"#, 400, "invalid"),

@@ -375,3 +375,55 @@ stages:
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert!(shown["groups"].as_array().unwrap().iter().all(|group| group["there"] == false), "{shown}");
 }
+
+/// Sends a request without a word about anything but its body.
+fn ask(address: &str, head: &str, body: &str) -> (u16, serde_json::Value) {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let request =
+        format!("{head} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn a_host_shows_its_cluster_and_makes_topics_there() {
+    let kafka = Kafka::shared();
+    let pipeline = Pipeline::new(&kafka, COPY);
+    let host = pipeline.run(&["--admin", "127.0.0.1:0"]);
+    let (address, made) = (host.admin(), pipeline.topic("made"));
+    let (status, view) = ask(&address, "GET /v1/cluster", "");
+    assert_eq!((status, &view["kind"]), (200, &serde_json::json!("kafka")), "{view}");
+    assert!(view["id"].is_string() && view["controller"] == view["brokers"][0]["number"], "{view}");
+    assert_eq!(view["brokers"][0]["address"], kafka.address.as_str());
+    let topic = format!("{{\"topic\": \"{made}\", \"partitions\": 3, \"config\": {{\"retention.ms\": 5000}}}}");
+    assert_eq!(ask(&address, "POST /v1/topics", &topic).0, 201);
+    assert_eq!(ask(&address, "POST /v1/topics", &topic).0, 409);
+    let facts = kafka.topics().find(&[&made]).unwrap().remove(&made).unwrap();
+    assert_eq!((facts.partitions, facts.number("retention.ms")), (3, Some(5000)));
+    let (status, refused) =
+        ask(&address, "POST /v1/topics", &format!("{{\"topic\": \"{made}x\", \"replication\": 9}}"));
+    assert_eq!((status, &refused["error"]["code"]), (422, &serde_json::json!("refused")), "{refused}");
+    assert!(!kafka.topics().list().unwrap().contains_key(&format!("{made}x")));
+}
+
+#[test]
+fn a_check_asks_whether_topics_could_be_made() {
+    let kafka = Kafka::shared();
+    let pipeline = Pipeline::new(&kafka, &COPY.replace("partitions: 1", "partitions: 1, replication: 9"));
+    let (user, manifest) = (User::new(), pipeline.folder.path().join("pipeline.yaml").display().to_string());
+    let said = user.says(&format!("check {manifest}"));
+    let told = format!("`run` would end at once: topic {} cannot be made: ", pipeline.topic("in"));
+    assert!(said.code == 0 && said.err.contains(&told), "{}", said.err);
+    let said = user.says(&format!("check {manifest} --online"));
+    assert!(said.code == 1 && said.err.contains(&told), "{}", said.err);
+    pipeline.write(COPY);
+    let said = user.says(&format!("check {manifest} --online"));
+    let made = format!("topic {} is not there: `run` makes it with 1 partition\n", pipeline.topic("in"));
+    assert!(said.code == 0 && said.err.contains(&made), "{}", said.err);
+    assert!(kafka.topics().find(&[&pipeline.topic("in")]).unwrap().is_empty(), "nothing was made");
+}
