@@ -315,16 +315,22 @@ fn each_wrong_key_is_told_in_one_line() {
 #[test]
 fn a_key_that_cannot_be_opened_is_told_before_anything_is_connected() {
     let (secured, user) = (secured(), User::new());
-    let way = secured.way(
-        "MUTUAL",
-        "security.protocol=SSL ssl.ca.location=FOLDER/ca.pem ssl.certificate.location=FOLDER/client.pem \
-         ssl.key.location=FOLDER/client.pem ssl.key.password=stdin",
-    );
-    done(user.given("wrong-password", &format!("clusters add locked {way}")));
-    let said = user.says("topics list --cluster locked");
-    assert_eq!((said.code, said.out.as_str(), said.err.lines().count()), (2, "", 1), "{}", said.err);
-    assert!(said.err.contains("cluster locked: ") && said.err.contains("ssl.key"), "{}", said.err);
-    assert!(!said.err.contains("wrong-password"), "{}", said.err);
+    let way = |password: &str| {
+        let own = "ssl.certificate.location=FOLDER/client.pem ssl.key.location=FOLDER/client.pem";
+        let properties =
+            format!("security.protocol=SSL ssl.ca.location=FOLDER/ca.pem {own} ssl.key.password={password}");
+        secured.way("MUTUAL", &properties)
+    };
+    let at_once = user.given("wrong-password", &format!("clusters add locked {}", way("stdin")));
+    // What is fetched later is looked at then.
+    fs::write(user.home.path().join("wrong"), "wrong-password").unwrap();
+    done(user.says(&format!("clusters add locked {}", way("file:wrong"))));
+    let later = user.says("topics list --cluster locked");
+    assert!(later.err.contains("cluster locked: "), "{}", later.err);
+    for said in [at_once, later] {
+        assert_eq!((said.code, said.out.as_str(), said.err.lines().count()), (2, "", 1), "{}", said.err);
+        assert!(said.err.contains("ssl.key") && !said.err.contains("wrong-password"), "{}", said.err);
+    }
 }
 
 #[test]

@@ -31,15 +31,23 @@ pub(super) fn plain(cluster: &Cluster, said: &str) -> String {
     if holds(&["certificate verify failed"]) {
         return distrusted(cluster, address);
     }
-    if holds(&["alert certificate required", "client SSL authentication might be required"]) {
-        return format!(
-            "{address} wants a certificate of this client: set `ssl.certificate.location` and `ssl.key.location`"
-        );
-    }
-    let refuses =
-        ["alert unknown ca", "alert bad certificate", "alert certificate unknown", "alert certificate expired"];
-    if holds(&refuses) {
-        return format!("{address} does not trust this client's certificate: see `ssl.certificate.location`");
+    let refusals = [
+        "alert certificate required",
+        "client SSL authentication might be required",
+        "alert bad certificate",
+        "alert unknown ca",
+        "alert certificate unknown",
+        "alert certificate expired",
+    ];
+    if holds(&refusals) {
+        let own = ["ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"];
+        // Brokers have one word for a certificate that they do not like and for none.
+        return match own.iter().any(|name| cluster.properties.contains_key(*name)) {
+            true => format!("{address} does not trust this client's certificate: see `ssl.certificate.location`"),
+            false => format!(
+                "{address} wants a certificate of this client: set `ssl.certificate.location` and `ssl.key.location`"
+            ),
+        };
     }
     if holds(&["PLAINTEXT broker listener?", "wrong version number", "packet length too long"]) {
         return format!("{address} does not speak TLS there: is `security.protocol` right?");
