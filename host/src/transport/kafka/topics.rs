@@ -138,7 +138,7 @@ pub(super) fn explain(cluster: &Cluster, error: KafkaError) -> anyhow::Error {
     }
     match code {
         RDKafkaErrorCode::OperationTimedOut => anyhow!("no answer came in time"),
-        _ => anyhow!("no broker can be reached"),
+        _ => anyhow!("no broker can be reached: is `security.protocol` right?"),
     }
 }
 
