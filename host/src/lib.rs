@@ -19,6 +19,8 @@ pub mod lines;
 pub mod manifest;
 pub mod plan;
 pub mod record;
+#[cfg(test)]
+mod reference;
 pub mod scaffold;
 pub mod sinks;
 pub mod source;

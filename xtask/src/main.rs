@@ -61,8 +61,10 @@ fn test(filter: &[&str]) -> Result<()> {
     kafka::fetch()?;
     if filter.is_empty() {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
-        for folder in
-            ["guests/rust", "guests/rust/fetch", "examples/quickstart", "examples/swap", "bench/native", "bench/plain"]
+        for folder in ["guests/rust", "guests/rust/fetch", "bench/native", "bench/plain"]
+            .map(PathBuf::from)
+            .into_iter()
+            .chain(examples()?)
         {
             cargo_in(&root().join(folder), &["fmt", "--all", "--check"])?;
         }
@@ -75,6 +77,12 @@ fn test(filter: &[&str]) -> Result<()> {
     let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     arguments.extend(filter);
     cargo_with_kafka(&arguments, &[])
+}
+
+/// The examples in Rust.
+fn examples() -> Result<Vec<PathBuf>> {
+    let folders = std::fs::read_dir(root().join("examples"))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(folders.into_iter().map(|entry| entry.path()).filter(|folder| folder.join("Cargo.toml").exists()).collect())
 }
 
 /// Runs cargo with what the suite on a real Kafka needs: a broker that its tests share, and a host that is broken on

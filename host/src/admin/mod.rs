@@ -13,6 +13,8 @@ mod tests;
 mod view;
 
 pub use door::{Door, Token};
+#[cfg(test)]
+pub(crate) use metrics::ALL as METRICS;
 pub use routes::{ROUTES, Route};
 
 use crate::{

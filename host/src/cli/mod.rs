@@ -206,6 +206,14 @@ fn command() -> clap::Command {
     with_environment(Arguments::command())
 }
 
+/// All commands as they are, whatever the environment says.
+#[cfg(test)]
+pub(crate) fn commands() -> clap::Command {
+    let mut command = Arguments::command();
+    command.build();
+    command
+}
+
 fn with_environment(command: clap::Command) -> clap::Command {
     let flag = |arg: Arg| {
         let Some(name) = arg.get_env() else { return arg };

@@ -1,6 +1,9 @@
 //! Dead letters: the record as it came, and why it failed.
 
-use super::{Failure, Output, StageSettings, letter::PREFIX};
+use super::{
+    Failure, Output, StageSettings,
+    letter::{HEADERS, PREFIX},
+};
 use crate::{
     clock::Clock,
     record::Header,
@@ -54,21 +57,22 @@ fn headers(
     timestamp: Option<i64>,
     clock: &dyn Clock,
 ) -> Vec<Header> {
-    vec![
-        header("pipeline", settings.pipeline.clone()),
-        header("stage", settings.stage.clone()),
-        header("module", settings.module.clone()),
-        header("topic", settings.inputs[partition.input].clone()),
-        header("partition", partition.number.to_string()),
-        header("offset", offset.0.to_string()),
-        header("timestamp", timestamp.map(|time| time.to_string()).unwrap_or_default()),
-        header("kind", failure.kind.into()),
-        header("code", failure.reason.code.clone().unwrap_or_default()),
-        header("message", cut(&failure.reason.message, MESSAGE_BYTES).into()),
-        header("attempts", failure.attempts.to_string()),
-        header("at", clock.wall_ms().to_string()),
-        header("host-version", env!("CARGO_PKG_VERSION").into()),
-    ]
+    let values: [String; 13] = [
+        settings.pipeline.clone(),
+        settings.stage.clone(),
+        settings.module.clone(),
+        settings.inputs[partition.input].clone(),
+        partition.number.to_string(),
+        offset.0.to_string(),
+        timestamp.map(|time| time.to_string()).unwrap_or_default(),
+        failure.kind.into(),
+        failure.reason.code.clone().unwrap_or_default(),
+        cut(&failure.reason.message, MESSAGE_BYTES).into(),
+        failure.attempts.to_string(),
+        clock.wall_ms().to_string(),
+        env!("CARGO_PKG_VERSION").into(),
+    ];
+    HEADERS.iter().zip(values).map(|((name, _), value)| header(name, value)).collect()
 }
 
 fn header(name: &str, value: String) -> Header {

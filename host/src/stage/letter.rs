@@ -4,7 +4,24 @@ use crate::record::Header;
 use std::ops::Range;
 
 /// What the names of a letter's own headers begin with.
-pub(super) const PREFIX: &str = "millstream.error.";
+pub(crate) const PREFIX: &str = "millstream.error.";
+/// Which there are, in their order, and what each says. The last one is there only where it applies.
+pub(crate) const HEADERS: [(&str, &str); 14] = [
+    ("pipeline", "the pipeline that wrote the letter"),
+    ("stage", "the stage that wrote it"),
+    ("module", "the module that failed, as its digest"),
+    ("topic", "the topic that the record came from"),
+    ("partition", "its partition there"),
+    ("offset", "its place there"),
+    ("timestamp", "its own time, in milliseconds since 1970; empty when it had none"),
+    ("kind", "what kind of failure it was"),
+    ("code", "the failure's code; empty when it had none"),
+    ("message", "the failure in words, at most 1 KiB"),
+    ("attempts", "how often the record was tried"),
+    ("at", "when it failed, in milliseconds since 1970"),
+    ("host-version", "the host that wrote the letter"),
+    ("cut", "how many bytes the record's value had, where the letter's topic took only a part of the record"),
+];
 
 /// What a dead letter says of its record, and of why it failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

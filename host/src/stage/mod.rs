@@ -17,10 +17,14 @@ pub use again::{Again, LetterLink, Letters, Notes, note_key};
 pub use dead_letter::HEADROOM as LETTER_HEADROOM;
 pub use histogram::Histogram;
 pub use letter::{Choice, Letter};
+#[cfg(test)]
+pub(crate) use letter::{HEADERS as LETTER_HEADERS, PREFIX as LETTER_PREFIX};
 pub use outcome::{Lost, Made, Outcome};
 pub use output::Output;
 pub(crate) use output::{Router, outgoing};
 pub use provenance::Provenance;
+#[cfg(test)]
+pub(crate) use provenance::{HEADERS as ORIGIN_HEADERS, PREFIX as ORIGIN_PREFIX};
 pub use retry::Retry;
 pub use tally::{Counts, KINDS, Tally};
 

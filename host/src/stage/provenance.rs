@@ -8,9 +8,14 @@ use crate::{
 use std::ops::Range;
 
 /// What the names of these headers begin with.
-const PREFIX: &str = "millstream.origin.";
-/// Which there are, in their order.
-const NAMES: [&str; 4] = ["module", "topic", "partition", "offset"];
+pub(crate) const PREFIX: &str = "millstream.origin.";
+/// Which there are, in their order, and what each says.
+pub(crate) const HEADERS: [(&str, &str); 4] = [
+    ("module", "the module that made the record, as its digest"),
+    ("topic", "the topic of the record that it came of"),
+    ("partition", "that one's partition"),
+    ("offset", "its place there"),
+];
 
 /// Where a record came from, and what made it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,10 +45,10 @@ impl Provenance {
     /// last one counts. `None` when no host wrote them.
     pub fn read(headers: &[Header]) -> Option<(Provenance, Range<usize>)> {
         let name = |header: &Header| header.name.strip_prefix(PREFIX).map(str::to_owned);
-        let first = headers.iter().rposition(|header| name(header).as_deref() == Some(NAMES[0]))?;
-        let own = first..first + NAMES.len();
+        let first = headers.iter().rposition(|header| name(header).as_deref() == Some(HEADERS[0].0))?;
+        let own = first..first + HEADERS.len();
         let said = headers.get(own.clone())?;
-        if said.iter().zip(NAMES).any(|(header, known)| name(header).as_deref() != Some(known)) {
+        if said.iter().zip(HEADERS).any(|(header, (known, _))| name(header).as_deref() != Some(known)) {
             return None;
         }
         let text = |at: usize| str::from_utf8(said[at].value.as_deref()?).ok().map(str::to_owned);
@@ -60,9 +65,11 @@ impl Provenance {
     fn headers(&self) -> Vec<Header> {
         let Provenance { module, topic, partition, offset } = self;
         let values = [module.clone(), topic.clone(), partition.to_string(), offset.to_string()];
-        let header =
-            |(name, value): (&str, String)| Header { name: format!("{PREFIX}{name}"), value: Some(value.into_bytes()) };
-        NAMES.into_iter().zip(values).map(header).collect()
+        let header = |((name, _), value): ((&str, &str), String)| Header {
+            name: format!("{PREFIX}{name}"),
+            value: Some(value.into_bytes()),
+        };
+        HEADERS.into_iter().zip(values).map(header).collect()
     }
 
     /// Puts it behind the headers of records that were made.

@@ -135,15 +135,25 @@ impl Writer {
             over: None,
             committed_at: None,
         };
-        // The library asks for a number to write under: at once, when it has reached no broker, and then after half a
-        // second; but also when it learns of a topic. What keeps it from that, shows below.
-        let first = settings.outputs.first().map(String::as_str);
-        writer.producer.client().fetch_metadata(first, QUESTION).ok();
+        writer.settle_in();
         if settings.delivery == Delivery::ExactlyOnce {
             writer.init()?;
         }
         writer.ready = true;
         Ok(writer)
+    }
+
+    /// Waits until a broker is reached under its own name. The library asks at once for a number to write under, and finds
+    /// no broker while it has reached none, nor while it changes from the address that it was given to the broker behind
+    /// that: it tries again after half a second then. It also asks again when it learns of a topic.
+    fn settle_in(&self) {
+        let first = self.settings.outputs.first().map(String::as_str);
+        for _ in 0..4 {
+            match self.producer.client().fetch_metadata(first, QUESTION) {
+                Ok(answer) if answer.orig_broker_id() < 0 => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     /// Hears what the client has to say, so that it does not pile up while nothing is written.
