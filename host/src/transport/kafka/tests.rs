@@ -145,6 +145,19 @@ fn a_missing_right_to_the_transactional_id_is_waited_for() {
 }
 
 #[test]
+fn a_missing_right_to_write_is_told_in_the_middle_of_a_transaction() {
+    let mock = mock();
+    let mut writer = mock.writer().unwrap();
+    writer.begin().unwrap();
+    mock.broker.request_errors(
+        RDKafkaApiKey::AddPartitionsToTxn,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 1000],
+    );
+    let fault = until("it is refused", || writer.send(&RECORD, None).err());
+    assert!(matches!(&fault, Fault::Forbidden(why) if why.contains("no right to out")), "{fault:?}");
+}
+
+#[test]
 fn a_missing_right_to_read_is_said_again_until_it_is_given() {
     let mock = mock();
     let mut link = mock.link();

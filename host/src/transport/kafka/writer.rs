@@ -315,7 +315,7 @@ impl Writer {
                 }
                 // The transaction has failed already; why, the client's own end tells, or its failed deliveries.
                 Err(code @ (RDKafkaErrorCode::State | RDKafkaErrorCode::Fatal)) => {
-                    return Err(match raw::death(&self.producer) {
+                    return Err(match raw::death(&self.producer).or_else(|| self.why_dead()) {
                         Some(answer) => self.fault(answer),
                         None => self.why_failed(code.to_string()),
                     });
@@ -326,6 +326,17 @@ impl Writer {
                     return Err(refusal(code, topic).unwrap_or_else(|| Fault::Aborted(format!("{topic}: {code}"))));
                 }
             }
+        }
+    }
+
+    /// Why the open transaction can only be aborted, if so. It is told to whoever wants to begin another one, and to do
+    /// that within one changes nothing.
+    fn why_dead(&self) -> Option<Answer> {
+        match self.producer.begin_transaction() {
+            Err(KafkaError::Transaction(error)) => {
+                Some(raw::answer(&error)).filter(|answer| matches!(answer, Answer::Abort(_)))
+            }
+            _ => None,
         }
     }
 
@@ -358,11 +369,10 @@ impl Writer {
             Answer::Abort(text) => {
                 self.state = State::Open;
                 // The broker says this of all topics of the transaction together.
-                let is_forbidden = text.contains("Topic authorization failed");
-                let topics = || self.settings.outputs.join(", ");
-                let named = is_forbidden
-                    .then(|| format!("this user has no right to one of {}: allow it to write them", topics()));
-                self.why_failed(named.unwrap_or(text))
+                if text.contains("Topic authorization failed") {
+                    return forbidden(&self.settings.outputs);
+                }
+                self.why_failed(text)
             }
             Answer::Fenced(text) => {
                 self.state = State::Closed;
@@ -400,9 +410,10 @@ impl Writer {
                 RDKafkaErrorCode::MessageTimedOut => {
                     Fault::TimedOut(format!("{topic}: no broker took its records in time"))
                 }
-                RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition => Fault::Unavailable(format!("{topic}: {code}")),
+                RDKafkaErrorCode::TopicAuthorizationFailed => forbidden(std::slice::from_ref(&topic)),
+                RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => {
+                    Fault::Unavailable(format!("{topic}: {code}"))
+                }
                 _ if self.is_overdue() => Fault::TimedOut(format!("the transaction took too long: {topic}: {code}")),
                 _ => Fault::Aborted(format!("{topic}: {code}")),
             }),
@@ -424,6 +435,14 @@ impl Writer {
         }
         self.topics.clear();
     }
+}
+
+/// That one of these topics may not be written.
+fn forbidden(topics: &[String]) -> Fault {
+    Fault::Forbidden(match topics {
+        [topic] => format!("this user has no right to {topic}: allow it to write it"),
+        _ => format!("this user has no right to one of {}: allow it to write them", topics.join(", ")),
+    })
 }
 
 /// What a broker will never take, however often it is sent.
