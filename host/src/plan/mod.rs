@@ -9,8 +9,8 @@ pub use parts::{setup, source_setup};
 pub use wanted::{Wanted, position_topic};
 
 use crate::{
-    lines::OutputFormat,
     manifest::{self, Delivery, Manifest},
+    sinks,
     source::SourceSettings,
     stage::{Again, Choice, StageSettings},
     swap::Modules,
@@ -59,11 +59,11 @@ pub enum Work {
         /// What it runs, and may run later in its place.
         modules: Arc<Modules>,
     },
-    /// Each is a line on the standard output.
+    /// Each leaves the log.
     Sink {
-        /// What is shown of them.
-        format: OutputFormat,
-        /// What becomes of those that cannot be shown.
+        /// Where to.
+        into: sinks::Into,
+        /// What becomes of those that do not fit there.
         settings: Arc<StageSettings>,
     },
 }
@@ -152,7 +152,13 @@ impl Part {
         let outputs = |hidden: usize| link.outputs[..link.outputs.len().saturating_sub(hidden)].join(", ");
         match &self.work {
             Work::Source { .. } => format!("{name}: a source → {}", outputs(1)),
-            Work::Sink { .. } => format!("{name}: {inputs} → standard output"),
+            Work::Sink { into, .. } => {
+                let workers = match self.workers() {
+                    1 => String::new(),
+                    many => format!(", {}", count(many.into(), "worker")),
+                };
+                format!("{name}: {inputs} → {}{workers}", into.describe())
+            }
             Work::Stage { settings, .. } => {
                 let delivery = match link.delivery {
                     Delivery::ExactlyOnce => "exactly once",

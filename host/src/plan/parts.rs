@@ -3,6 +3,7 @@
 use super::{Letters, Part, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
+    sinks,
     source::SourceSettings,
     stage::{Again, Notes, Output, Retry, StageSettings},
     swap::{Modules, Version},
@@ -22,7 +23,7 @@ pub(super) const DEFAULT_LARGEST: usize = Rules::DEFAULT_LARGEST;
 /// What a batch adds to its records.
 const BATCH_OVERHEAD: usize = 1024;
 /// How long a sink collects before it prints.
-const SINK_INTERVAL: Duration = Duration::from_millis(20);
+const PRINT_INTERVAL: Duration = Duration::from_millis(20);
 /// After so many positions a source's group commits its progress.
 const PROGRESS_EVERY: u64 = 1000;
 /// How long a transaction may take, unless limits need more.
@@ -146,24 +147,34 @@ impl Surroundings<'_> {
     /// A sink is a stage whose function keeps what it gets.
     pub(super) fn sink(&self, sink: &manifest::Sink) -> Part {
         let inputs = topics_of(&sink.inputs);
+        let mut outputs = Vec::new();
+        if sink.on_error.has_dead_letters() {
+            outputs.push(self.output("dead-letter", &sink.dead_letter));
+        }
         let link = LinkSettings {
             group: sink.group.clone(),
-            // What was printed is no part of a transaction.
+            // What leaves the log is no part of its transactions. What is exactly once, is so elsewhere.
             delivery: Delivery::AtLeastOnce,
             from: sink.from,
             on_lost_offset: sink.on_lost_offset,
-            ..self.link(&inputs, &[])
+            place: (0, sink.workers),
+            ..self.link(&inputs, &outputs)
         };
         let settings = Arc::new(StageSettings {
             pipeline: self.manifest.name.clone(),
             stage: sink.name.clone(),
-            module: "stdout".into(),
+            module: sink.into.module().into(),
             inputs,
-            outputs: Vec::new(),
-            on_error: OnError::all(Policy::Stop),
+            outputs,
+            on_error: sink.on_error.clone(),
             provenance: false,
         });
-        self.part(&sink.name, Work::Sink { format: sink.format, settings }, SINK_INTERVAL, &sink.properties, link)
+        let interval = match sink.into {
+            sinks::Into::Stdout(_) => PRINT_INTERVAL,
+            _ => sink.commit_interval,
+        };
+        let work = Work::Sink { into: sink.into.clone(), settings };
+        self.part(&sink.name, work, interval, &sink.properties, link)
     }
 
     fn part(

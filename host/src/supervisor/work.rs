@@ -4,9 +4,16 @@ use super::Running;
 use crate::{
     clock::SystemClock,
     plan::Work,
-    sinks::stdout::stdout,
+    sinks::{
+        self,
+        batched::Batched,
+        ledger::LedgerLink,
+        mongodb::Mongodb,
+        postgres::{Postgres, Who},
+        stdout::stdout,
+    },
     source::Source,
-    stage::{LetterLink, Stage},
+    stage::{LetterLink, Stage, guest::Guest},
     swap::Seat,
     transport::{
         Link,
@@ -17,7 +24,7 @@ use crate::{
     wasm::SourceInstance,
     worker::{Ended, SourceWorker, Worker, WorkerSettings, control::Control, identity::Identity},
 };
-use std::{rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 /// Where a worker stands.
 pub(super) struct Place {
@@ -73,9 +80,35 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
                 Err(why) => return Ended::Failed(why),
             }
         }
-        Work::Sink { format, settings } => {
-            let guest = Box::new(stdout(*format, part.link.inputs.clone(), place.run.clone()));
-            Stage::new(settings.clone(), guest, clock.clone(), tally.clone())
+        Work::Sink { into, settings } => {
+            let stage = |guest: Box<dyn Guest>| Stage::new(settings.clone(), guest, clock.clone(), tally.clone());
+            let inputs = part.link.inputs.clone();
+            match into {
+                sinks::Into::Stdout(format) => stage(Box::new(stdout(*format, inputs, place.run.clone()))),
+                sinks::Into::Mongodb(settings) => {
+                    match Mongodb::new(settings.clone(), &part.name, inputs, control.clone()) {
+                        Ok(database) => stage(Box::new(Batched::new(Rc::new(RefCell::new(database))))),
+                        Err(why) => return Ended::Failed(why),
+                    }
+                }
+                sinks::Into::Postgres(settings) => {
+                    let who = Who { name: part.name.clone(), group: part.link.group.clone(), inputs };
+                    let database = match Postgres::new(settings.clone(), who, control.clone()) {
+                        Ok(database) => Rc::new(RefCell::new(database)),
+                        Err(why) => return Ended::Failed(why),
+                    };
+                    let stage = stage(Box::new(Batched::new(database.clone())));
+                    let link = LedgerLink::new(link, database);
+                    #[cfg(feature = "mutants")]
+                    let link = match std::env::var("MILLSTREAM_LEDGER_MUTANT") {
+                        Ok(name) => {
+                            link.broken(sinks::ledger::Mutant::named(&name), std::time::Duration::from_millis(20))
+                        }
+                        Err(_) => link,
+                    };
+                    return Worker::new(link, stage, clock, on).run();
+                }
+            }
         }
     };
     let Some(again) = &part.again else { return Worker::new(link, stage, clock, on).run() };

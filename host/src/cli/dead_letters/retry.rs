@@ -1,13 +1,13 @@
 //! `dead-letters retry`: a stage's dead letters go through it once more, as `run` would do it.
 
 use super::{
-    Filter, NONE, dry, find, group,
+    Filter, NONE, dry, group,
     read::{notes, stands},
 };
 use crate::{
     cli::{
         Exit,
-        load::{Loaded, Source, Wishes, load},
+        load::{Loaded, Source, Wishes, load, stage},
         log::{existing, explain},
         print, say, standing, wrong,
     },
@@ -95,12 +95,12 @@ impl Default for Done {
 
 fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
     let Loaded { manifest, compiled, .. } = loaded;
-    let stage = find(manifest, &arguments.stage)?;
+    let stage = stage(manifest, &arguments.stage, "only a stage's dead letters are tried again")?;
     let Some(facts) = topics(stage, log)? else { return Ok(Done::default()) };
     refuse_overtaking(stage, &facts, arguments.yes || arguments.dry_run)?;
     let ends = ends(&stage.dead_letter, log)?;
     let (choice, most) = (arguments.filter.choice(), arguments.count);
-    let group = group(manifest, stage);
+    let group = group(manifest, &stage.name);
     let notes = match log {
         // An embedded log forgets nothing.
         Log::Local(_) => None,
