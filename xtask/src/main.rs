@@ -24,6 +24,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench recovery     the same, killed and started again
   bench embedded     the host on the embedded log, beside plain loops on SQLite
   bench guests       a small stage in each language
+  bench sinks        sinks into databases, beside a plain script in Python
   bench renewal      memory over very many records, in Python and in JavaScript
 ";
 
@@ -109,9 +110,11 @@ fn target_beside(folder: &str) -> PathBuf {
 fn soak(filter: &[&str]) -> Result<()> {
     guests::build()?;
     kafka::fetch()?;
-    let mut arguments = vec!["test", "--test", "embedded", "--test", "kafka", "--", "--nocapture"];
+    let suites = ["--test", "embedded", "--test", "kafka", "--test", "sinks"];
+    let mut arguments = [&["test"], &suites[..], &["--", "--nocapture"]].concat();
     // The modules with tests that ask whether they soak.
-    arguments.extend(if filter.is_empty() { &["delivery::", "sources::"] } else { filter });
+    let all = ["delivery::", "sources::", "sinks::", "postgres::every_record", "mongodb::every_record"];
+    arguments.extend(if filter.is_empty() { &all[..] } else { filter });
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])
 }
 

@@ -71,7 +71,7 @@ pub enum Work {
 /// Dead letters that are to be tried again.
 pub struct Letters<'a> {
     /// Whose they are.
-    pub stage: &'a manifest::Stage,
+    pub of: Tries<'a>,
     /// The group that tries them.
     pub group: String,
     /// Those that are meant.
@@ -83,6 +83,48 @@ pub struct Letters<'a> {
     /// The topic in which it is noted how far they were tried, and what is noted there; nothing where a group's offsets
     /// are kept for good.
     pub notes: Option<(String, BTreeMap<u32, u64>)>,
+}
+
+/// Who tries dead letters again.
+#[derive(Clone, Copy)]
+pub enum Tries<'a> {
+    /// A stage.
+    Stage(&'a manifest::Stage),
+    /// A sink.
+    Sink(&'a manifest::Sink),
+}
+
+impl<'a> Tries<'a> {
+    /// Its name.
+    pub fn name(self) -> &'a str {
+        match self {
+            Tries::Stage(stage) => &stage.name,
+            Tries::Sink(sink) => &sink.name,
+        }
+    }
+
+    /// The topic of its dead letters.
+    pub fn dead_letter(self) -> &'a str {
+        match self {
+            Tries::Stage(stage) => &stage.dead_letter,
+            Tries::Sink(sink) => &sink.dead_letter,
+        }
+    }
+
+    /// What it writes, dead letters aside.
+    pub fn outputs(self) -> &'a [manifest::Port] {
+        match self {
+            Tries::Stage(stage) => &stage.outputs,
+            Tries::Sink(_) => &[],
+        }
+    }
+
+    fn inputs(self) -> &'a [manifest::Port] {
+        match self {
+            Tries::Stage(stage) => &stage.inputs,
+            Tries::Sink(sink) => &sink.inputs,
+        }
+    }
 }
 
 /// One part of a plan: a source, a stage or a sink with all of its workers.

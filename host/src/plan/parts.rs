@@ -1,6 +1,6 @@
 //! The parts of a plan, made of what the manifest says and what is known of the log.
 
-use super::{Letters, Part, Work};
+use super::{Letters, Part, Tries, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
     sinks,
@@ -104,33 +104,42 @@ impl Surroundings<'_> {
     /// dead letter again: what was kept once is not given up by a second try, and one that waits holds up no other for
     /// long.
     pub(super) fn again(&self, letters: &Letters<'_>) -> Option<Part> {
-        let Letters { stage, group, choice, most, ends, notes } = letters;
+        let Letters { of, group, choice, most, ends, notes } = letters;
         let progress = |at: &BTreeMap<u32, u64>| -> Progress {
             at.iter().map(|(number, next)| (Partition { input: 0, number: *number }, NextOffset(*next))).collect()
         };
-        let retry = Retry {
-            give_up_after: stage.on_error.retry.give_up_after.min(LONGEST_OUTAGE),
-            ..stage.on_error.retry.clone()
+        let on_error = |written: &OnError| OnError {
+            retry: Retry { give_up_after: written.retry.give_up_after.min(LONGEST_OUTAGE), ..written.retry.clone() },
+            retry_then: Policy::DeadLetter,
+            stop_when: None,
+            ..OnError::all(Policy::DeadLetter)
         };
-        let on_error =
-            OnError { retry, retry_then: Policy::DeadLetter, stop_when: None, ..OnError::all(Policy::DeadLetter) };
-        let part = self.stage(&manifest::Stage { on_error, workers: 1, ..(*stage).clone() })?;
+        let part = match of {
+            Tries::Stage(stage) => {
+                let on_error = on_error(&stage.on_error);
+                self.stage(&manifest::Stage { on_error, workers: 1, ..(*stage).clone() })?
+            }
+            Tries::Sink(sink) => {
+                let on_error = on_error(&sink.on_error);
+                self.sink(&manifest::Sink { on_error, workers: 1, ..(*sink).clone() })
+            }
+        };
         let again = Again {
             pipeline: self.manifest.name.clone(),
-            stage: stage.name.clone(),
-            inputs: topics_of(&stage.inputs),
-            output: stage.outputs.len(),
+            stage: of.name().to_owned(),
+            inputs: topics_of(of.inputs()),
+            output: of.outputs().len(),
             choice: choice.clone(),
             most: *most,
             ends: progress(ends),
             notes: notes.as_ref().map(|(_, known)| Notes {
                 output: part.link.outputs.len(),
-                topic: stage.dead_letter.clone(),
+                topic: of.dead_letter().to_owned(),
                 known: progress(known),
             }),
         };
         let notes = notes.iter().map(|(topic, _)| topic.clone());
-        let inputs = vec![stage.dead_letter.clone()];
+        let inputs = vec![of.dead_letter().to_owned()];
         let link = LinkSettings {
             group: group.clone(),
             from: Start::Earliest,
@@ -140,7 +149,7 @@ impl Surroundings<'_> {
             outputs: part.link.outputs.into_iter().chain(notes).collect(),
             ..part.link
         };
-        let name = format!("{}.dead-letter.retry", stage.name);
+        let name = format!("{}.dead-letter.retry", of.name());
         Some(Part { name, link, again: Some(Arc::new(again)), ..part })
     }
 

@@ -2,7 +2,7 @@
 
 use super::Running;
 use crate::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     plan::Work,
     sinks::{
         self,
@@ -57,7 +57,7 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
         Err(why) => return Ended::Failed(why),
     };
     let Running { part, control, tally, source: state, .. } = &*place.running;
-    let clock = Rc::new(SystemClock::new(control.clone()));
+    let clock: Rc<dyn Clock> = Rc::new(SystemClock::new(control.clone()));
     let on = WorkerSettings {
         name: part.name.clone(),
         number: place.number,
@@ -82,17 +82,17 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
         }
         Work::Sink { into, settings } => {
             let stage = |guest: Box<dyn Guest>| Stage::new(settings.clone(), guest, clock.clone(), tally.clone());
-            let inputs = part.link.inputs.clone();
+            let (inputs, origins) = (part.link.inputs.clone(), settings.inputs.clone());
             match into {
                 sinks::Into::Stdout(format) => stage(Box::new(stdout(*format, inputs, place.run.clone()))),
                 sinks::Into::Mongodb(settings) => {
-                    match Mongodb::new(settings.clone(), &part.name, inputs, control.clone()) {
+                    match Mongodb::new(settings.clone(), &part.name, origins, control.clone()) {
                         Ok(database) => stage(Box::new(Batched::new(Rc::new(RefCell::new(database))))),
                         Err(why) => return Ended::Failed(why),
                     }
                 }
                 sinks::Into::Postgres(settings) => {
-                    let who = Who { name: part.name.clone(), group: part.link.group.clone(), inputs };
+                    let who = Who { name: part.name.clone(), group: part.link.group.clone(), inputs, origins };
                     let database = match Postgres::new(settings.clone(), who, control.clone()) {
                         Ok(database) => Rc::new(RefCell::new(database)),
                         Err(why) => return Ended::Failed(why),
@@ -106,11 +106,17 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
                         }
                         Err(_) => link,
                     };
-                    return Worker::new(link, stage, clock, on).run();
+                    return work_with(link, stage, place, clock, on);
                 }
             }
         }
     };
+    work_with(link, stage, place, clock, on)
+}
+
+/// With records as they come, or with dead letters as the records that they were.
+fn work_with(link: impl Link, stage: Stage, place: &Place, clock: Rc<dyn Clock>, on: WorkerSettings) -> Ended {
+    let Running { part, control, .. } = &*place.running;
     let Some(again) = &part.again else { return Worker::new(link, stage, clock, on).run() };
     let stage = stage.for_letters(again.most, control);
     Worker::new(LetterLink::new(link, again.clone()), stage, clock, on).run()

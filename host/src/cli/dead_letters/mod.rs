@@ -47,7 +47,7 @@ enum Command {
   millstream dead-letters list
   millstream dead-letters list price --since 1h --kafka localhost:9092")]
     List {
-        /// Only this stage
+        /// Only this stage or sink
         stage: Option<String>,
         #[command(flatten)]
         filter: Filter,
@@ -62,7 +62,7 @@ enum Command {
 With --json each is a line as `consume --format json` prints it, with all of
 its headers.")]
     Show {
-        /// The stage
+        /// The stage, or the sink
         stage: String,
         #[command(flatten)]
         filter: Filter,

@@ -72,8 +72,8 @@ impl Id {
 /// One worker's connection to the database, and its batch.
 pub struct Mongodb {
     settings: Arc<Settings>,
-    /// The topics that it reads, in the order that `Partition::input` counts.
-    inputs: Vec<String>,
+    /// The topics that its records came from, in the order that `Partition::input` counts.
+    origins: Vec<String>,
     session: Session,
     batch: Vec<Change>,
     bytes: usize,
@@ -84,11 +84,11 @@ impl Mongodb {
     pub fn new(
         settings: Arc<Settings>,
         name: &str,
-        inputs: Vec<String>,
+        origins: Vec<String>,
         control: Arc<Control>,
     ) -> Result<Mongodb, String> {
         let session = Session::new(&settings, name, control)?;
-        Ok(Mongodb { settings, inputs, session, batch: Vec::new(), bytes: 0 })
+        Ok(Mongodb { settings, origins, session, batch: Vec::new(), bytes: 0 })
     }
 
     /// Makes the changes of one kind, which are at these places of the batch, in their order.
@@ -107,7 +107,7 @@ impl Mongodb {
 
 impl Target for Mongodb {
     fn take(&mut self, record: &InHand<'_>) -> Result<bool, Failed> {
-        let Some(change) = change::of(record, &self.settings, &self.inputs)? else { return Ok(false) };
+        let Some(change) = change::of(record, &self.settings, &self.origins)? else { return Ok(false) };
         self.bytes += change.size;
         self.batch.push(change);
         Ok(true)

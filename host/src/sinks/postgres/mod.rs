@@ -68,6 +68,8 @@ pub struct Who {
     pub group: String,
     /// The topics that it reads, in the order that `Partition::input` counts.
     pub inputs: Vec<String>,
+    /// Those that its records came from: others, where they were dead letters since.
+    pub origins: Vec<String>,
 }
 
 /// One worker's connection to the database, and its batch.
@@ -169,7 +171,7 @@ fn overtaken(place: String, found: Option<NextOffset>) -> Fault {
 impl Target for Postgres {
     fn take(&mut self, record: &InHand<'_>) -> Result<bool, Failed> {
         let make = |postgres: &Postgres| match &postgres.table {
-            Some((table, _)) => change::of(record, table, &postgres.settings, &postgres.who.inputs),
+            Some((table, _)) => change::of(record, table, &postgres.settings, &postgres.who.origins),
             None => Err(super::reject("no-table", "what the table is like is not known")),
         };
         let change = match make(self) {

@@ -15,7 +15,7 @@ use crate::{
     transport::{Fault, NextOffset, Partition, Progress},
     worker::control::Control,
 };
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_postgres::{
     Client, Error, Row,
     types::{ToSql, Type},
@@ -98,7 +98,7 @@ impl Session {
     /// After this it is there for good. Without an answer nobody knows.
     pub(super) fn commit(&mut self) -> Result<(), Fault> {
         let address = self.server.address();
-        let answer = self.call(|client| async move { client.batch_execute("COMMIT").await });
+        let answer = self.call(async |client| client.batch_execute("COMMIT").await);
         match answer {
             Ok(Ok(())) => {
                 self.open = false;
@@ -150,7 +150,7 @@ impl Session {
         self.begin()?;
         self.ask("SELECT pg_advisory_xact_lock($1)", &[(&MAKING, Type::INT8)])?;
         let address = self.server.address();
-        let made = self.call(|client| async move { client.batch_execute(statement).await });
+        let made = self.call(async |client| client.batch_execute(statement).await);
         match made {
             Ok(Ok(())) => self.commit(),
             Ok(Err(error)) => Err(verdict::making(&address, name, statement, &error)),
@@ -218,7 +218,7 @@ impl Session {
     }
 
     fn say(&mut self, statement: &str) -> Result<(), Fault> {
-        let answer = self.call(|client| async move { client.batch_execute(statement).await });
+        let answer = self.call(async |client| client.batch_execute(statement).await);
         self.heard(answer)
     }
 
@@ -228,7 +228,7 @@ impl Session {
     }
 
     fn query(&mut self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Result<Vec<Row>, Error>, Fault> {
-        let answer = self.call(|client| async move { client.query_typed(statement, parameters).await });
+        let answer = self.call(async |client| client.query_typed(statement, parameters).await);
         answer.map_err(|NoAnswer| verdict::no_answer(&self.server.address()))
     }
 
@@ -241,13 +241,13 @@ impl Session {
     }
 
     /// One call. A client that has no answer is of no more use.
-    fn call<'a, T, F: Future<Output = Result<T, Error>> + 'a>(
-        &'a mut self,
-        call: impl FnOnce(&'a Client) -> F,
-    ) -> Result<Result<T, Error>, NoAnswer> {
-        let Session { calls, client, .. } = self;
-        let Some(client) = client.as_ref() else { return Err(NoAnswer) };
-        calls.wait(ANSWER, call(client))
+    fn call<T>(&mut self, call: impl AsyncFnOnce(&Client) -> Result<T, Error>) -> Result<Result<T, Error>, NoAnswer> {
+        let Some(client) = &self.client else { return Err(NoAnswer) };
+        let answer = self.calls.wait(ANSWER, call(client));
+        if answer.is_err() {
+            self.client = None;
+        }
+        answer
     }
 }
 
