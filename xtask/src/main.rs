@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
-use xtask::{guests, kafka};
+use xtask::{guests, kafka, mongodb, postgres};
 
 const HELP: &str = "cargo xtask COMMAND
 
@@ -58,8 +58,7 @@ fn test(filter: &[&str]) -> Result<()> {
     if filter.is_empty() {
         cargo(&["fmt", "--all", "--check"])?;
     }
-    guests::build()?;
-    kafka::fetch()?;
+    fetch()?;
     if filter.is_empty() {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
         for folder in
@@ -76,6 +75,14 @@ fn test(filter: &[&str]) -> Result<()> {
     let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     arguments.extend(filter);
     cargo_with_kafka(&arguments, &[])
+}
+
+/// What tests need beside what cargo builds; before they run, as many would want it at once.
+fn fetch() -> Result<()> {
+    guests::build()?;
+    kafka::fetch()?;
+    mongodb::fetch()?;
+    postgres::programs().map(drop)
 }
 
 /// Runs cargo with what the suite on a real Kafka needs: a broker that its tests share, and a host that is broken on
@@ -108,8 +115,7 @@ fn target_beside(folder: &str) -> PathBuf {
 }
 
 fn soak(filter: &[&str]) -> Result<()> {
-    guests::build()?;
-    kafka::fetch()?;
+    fetch()?;
     let suites = ["--test", "embedded", "--test", "kafka", "--test", "sinks"];
     let mut arguments = [&["test"], &suites[..], &["--", "--nocapture"]].concat();
     // The modules with tests that ask whether they soak.

@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -16,6 +16,11 @@ use std::{
 
 /// How long it may take to listen.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Its jars, fetched once for all checkouts of this machine.
+pub fn fetch() -> Result<PathBuf> {
+    maven::fetch("mongodb", "a stand-in for MongoDB (3 MB)")
+}
 
 /// A running server. It ends, at the latest, when this is dropped.
 pub struct Mongodb {
@@ -26,7 +31,7 @@ pub struct Mongodb {
 impl Mongodb {
     /// Starts one; what it says goes to a file in `folder`.
     pub fn start(folder: &Path) -> Result<Mongodb> {
-        let jars = maven::fetch("mongodb", "a stand-in for MongoDB (3 MB)")?;
+        let jars = fetch()?;
         let (port, log) = (free_ports(1)?[0], folder.join("mongodb.log"));
         let process = Command::new("java")
             .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])

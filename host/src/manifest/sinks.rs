@@ -161,8 +161,7 @@ impl Surroundings<'_> {
     }
 
     fn postgres(&self, written: &Postgres) -> Option<postgres::Settings> {
-        let server =
-            self.connection(&written.url, postgres::Server::parse, "postgres://USER:PASSWORD@HOST:5432/DATABASE");
+        let server = self.connection(&written.url, postgres::Server::parse, "postgres://USER@HOST:5432/DATABASE");
         let table = postgres::TableName::parse(&written.table.value);
         if table.is_none() {
             self.findings.mistake(&written.table.at, || {
@@ -242,7 +241,7 @@ impl Surroundings<'_> {
         let uri = self.connection(
             &written.uri,
             |uri| mongodb::check_uri(uri).map(|()| uri.to_owned()),
-            "mongodb://USER:PASSWORD@HOST:27017",
+            "mongodb://USER@HOST:27017",
         );
         for (key, name) in [("database", &written.database), ("collection", &written.collection)] {
             self.not_empty(key, name, "orders");

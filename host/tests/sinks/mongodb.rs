@@ -23,6 +23,8 @@ impl Scene {
         let server = Mongodb::start(folder.path()).unwrap();
         let proxy = Proxy::to(server.port());
         let pipeline = Pipeline::new(&manifest.replace("{uri}", &format!("mongodb://127.0.0.1:{}", proxy.port())));
+        let partitions = manifest.split("in: {partitions: ").nth(1).unwrap().split('}').next().unwrap();
+        pipeline.says(&format!("topics create in --partitions {partitions}"));
         Scene { server, proxy, pipeline, runtime: Runtime::new().unwrap(), _folder: folder }
     }
 
@@ -125,7 +127,6 @@ fn a_server_that_is_not_there_is_one_clear_line_and_ends_in_time() {
     let scene = Scene::new(BY_POSITION);
     // Nobody listens there.
     scene.pipeline.write(&BY_POSITION.replace("workers: 2, ", "").replace("{uri}", "mongodb://me:geheim@127.0.0.1:1"));
-    scene.pipeline.says("topics create in --partitions 4");
     scene.pipeline.produce("in", &lines(0..10));
     let mut host = scene.pipeline.run("");
     host.wait_until_said("does not answer");

@@ -17,7 +17,7 @@ use xtask::{clean_command, mongodb::Mongodb, postgres::Postgres};
 /// What both put into one batch: as many as the host does at most.
 const BATCH: &str = "10000";
 /// What the script needs.
-const PACKAGES: [&str; 2] = ["psycopg[binary]==3.2.*", "pymongo==4.*"];
+const PACKAGES: [&str; 2] = ["psycopg[binary]==3.3.*", "pymongo==4.*"];
 const TABLE: &str = "DROP TABLE IF EXISTS orders, millstream_progress; CREATE TABLE orders (id bigint PRIMARY KEY, \
                      customer text, amount numeric(12,2), placed timestamptz, note text)";
 

@@ -98,9 +98,7 @@ fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
     let of = whose(manifest, &arguments.stage)?;
     if let (Tries::Sink(_), true) = (of, arguments.dry_run || arguments.module.is_some()) {
         let name = of.name();
-        return Err(wrong(format!(
-            "{name} is a sink: it has no module, and what its database says, it says once it is asked"
-        )));
+        return Err(wrong(format!("{name} is a sink: `--module` and `--dry-run` are for stages")));
     }
     let Some(facts) = topics(of, log)? else { return Ok(Done::default()) };
     refuse_overtaking(of, &facts, arguments.yes || arguments.dry_run)?;

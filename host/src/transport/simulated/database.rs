@@ -141,7 +141,7 @@ impl Client {
             let others: Vec<_> = world.database.sessions.keys().copied().filter(|id| Some(*id) != session).collect();
             for other in others {
                 let known = &world.database.sessions[&other];
-                if known.locks.is_disjoint(partitions) || is_hasty {
+                if known.locks.is_disjoint(partitions) || (is_hasty && world.rng.bool()) {
                     continue;
                 }
                 if world.processes[known.process].alive && !known.is_left {
