@@ -7,6 +7,9 @@ use crate::{
 };
 use std::{cell::RefCell, rc::Rc};
 
+/// How many records are collected at most.
+const MOST_RECORDS: usize = 10_000;
+
 /// Where records go in batches.
 pub trait Target {
     /// Takes a record into the batch; false when there is nothing to be done for it. A record that is seen to be wrong
@@ -24,8 +27,17 @@ pub trait Target {
 /// A sink's guest.
 pub struct Batched<T> {
     target: Rc<RefCell<T>>,
-    /// The records of the batch.
-    taken: Vec<(Rc<dyn Batch>, usize, u32)>,
+    taken: Vec<Taken>,
+}
+
+/// A record that was taken.
+struct Taken {
+    batch: Rc<dyn Batch>,
+    index: usize,
+    attempt: u32,
+    /// Why it is not in the target's batch. It is given back with those that the target refuses, so that what fails keeps
+    /// its order.
+    failed: Option<Failed>,
 }
 
 impl<T: Target> Batched<T> {
@@ -37,29 +49,96 @@ impl<T: Target> Batched<T> {
 
 impl<T: Target> Guest for Batched<T> {
     fn transform(&mut self, record: InHand<'_>) -> Result<Vec<Record>, Failed> {
-        if self.target.borrow_mut().take(&record)? {
-            self.taken.push((record.batch, record.index, record.attempt));
-        }
+        let failed = match self.target.borrow_mut().take(&record) {
+            Ok(true) => None,
+            Ok(false) => return Ok(Vec::new()),
+            Err(failed) => Some(failed),
+        };
+        let InHand { batch, index, attempt, .. } = record;
+        self.taken.push(Taken { batch, index, attempt, failed });
         Ok(Vec::new())
     }
 
     fn settle(&mut self) -> Result<Vec<Returned>, Fault> {
-        let wrong = self.target.borrow_mut().put()?;
-        let returned = wrong.into_iter().map(|(place, failed)| {
-            let (batch, index, attempt) = &self.taken[place];
-            Returned { batch: batch.clone(), index: *index, attempt: *attempt, failed }
-        });
-        let returned = returned.collect();
-        self.taken.clear();
+        let mut wrong = self.target.borrow_mut().put()?.into_iter().peekable();
+        let (mut place, mut returned) = (0, Vec::new());
+        for Taken { batch, index, attempt, failed } in self.taken.drain(..) {
+            let failed = failed.or_else(|| {
+                place += 1;
+                wrong.next_if(|(wrong, _)| wrong + 1 == place).map(|(_, failed)| failed)
+            });
+            returned.extend(failed.map(|failed| Returned { batch, index, attempt, failed }));
+        }
         Ok(returned)
     }
 
     fn is_full(&self) -> bool {
-        self.target.borrow().is_full()
+        self.taken.len() >= MOST_RECORDS || self.target.borrow().is_full()
     }
 
     fn withdraw(&mut self) {
         self.taken.clear();
         self.target.borrow_mut().withdraw();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        lines::{Entries, Entry, Given},
+        sinks::reject,
+    };
+
+    /// It refuses what says so, at once or when it is put.
+    #[derive(Default)]
+    struct Picky(Vec<String>);
+
+    impl Target for Picky {
+        fn take(&mut self, record: &InHand<'_>) -> Result<bool, Failed> {
+            match std::str::from_utf8(record.record.value.unwrap()).unwrap() {
+                "wrong" => Err(reject("at-once", "")),
+                "skip" => Ok(false),
+                text => {
+                    self.0.push(text.to_owned());
+                    Ok(true)
+                }
+            }
+        }
+
+        fn put(&mut self) -> Result<Vec<(usize, Failed)>, Fault> {
+            let batch = std::mem::take(&mut self.0).into_iter().enumerate();
+            let is_refused = |(_, text): &(usize, String)| text == "refused";
+            Ok(batch.filter(is_refused).map(|(place, _)| (place, reject("put", ""))).collect())
+        }
+
+        fn withdraw(&mut self) {
+            self.0.clear();
+        }
+
+        fn is_full(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn what_fails_comes_back_in_its_order() {
+        let values = ["good", "refused", "skip", "wrong", "refused", "good", "wrong"];
+        let given = |value: &str| Given {
+            input: 0,
+            entry: Entry { value: Some(value.as_bytes().to_vec()), ..Entry::default() },
+        };
+        let batch: Rc<dyn Batch> = Rc::new(Entries::new(values.iter().map(|value| given(value)).collect()));
+        let mut guest = Batched::new(Rc::new(RefCell::new(Picky::default())));
+        for index in 0..values.len() {
+            let record = InHand { record: batch.get(index), batch: batch.clone(), index, attempt: 1 };
+            assert!(guest.transform(record).unwrap().is_empty());
+        }
+        let code = |returned: &Returned| (returned.index, returned.failed.reason().code.clone().unwrap());
+        let returned: Vec<_> = guest.settle().unwrap().iter().map(code).collect();
+        let due = [(1, "put"), (3, "at-once"), (4, "put"), (6, "at-once")];
+        assert_eq!(returned, due.map(|(index, code)| (index, code.to_owned())));
+        assert!(guest.settle().unwrap().is_empty());
     }
 }

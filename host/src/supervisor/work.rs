@@ -102,7 +102,7 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
                     #[cfg(feature = "mutants")]
                     let link = match std::env::var("MILLSTREAM_LEDGER_MUTANT") {
                         Ok(name) => {
-                            link.broken(sinks::ledger::Mutant::named(&name), std::time::Duration::from_millis(20))
+                            link.broken(sinks::ledger::Mutant::named(&name), std::time::Duration::from_millis(100))
                         }
                         Err(_) => link,
                     };

@@ -2,7 +2,7 @@
 //! everything in memory, so it is the host that is killed, and the line that is cut.
 
 use crate::{lines, process::soak, proxy::Proxy, support::Pipeline};
-use bson::{Document, doc};
+use ::mongodb::bson::{Document, doc};
 use std::{thread, time::Duration};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -32,7 +32,7 @@ impl Scene {
     fn documents(&self) -> Vec<Document> {
         let mut all = Vec::new();
         self.runtime.block_on(async {
-            let client = mongodb::Client::with_uri_str(self.server.uri()).await.unwrap();
+            let client = ::mongodb::Client::with_uri_str(self.server.uri()).await.unwrap();
             let mut found = client.database("shop").collection("orders").find(doc! {}).await.unwrap();
             while found.advance().await.unwrap() {
                 all.push(found.deserialize_current().unwrap());

@@ -67,7 +67,7 @@ pub(super) fn of(in_hand: &InHand<'_>, settings: &Settings, inputs: &[String]) -
     if value.len() > LARGEST {
         return Err(reject("too-large", "the document is larger than the 16 MiB that MongoDB takes"));
     }
-    Ok(Some(Change { name: id.to_string(), id, what: What::Write(whole), size: size_of::<Change>() + 2 * value.len() }))
+    Ok(Some(Change { name: name(&id), id, what: What::Write(whole), size: size_of::<Change>() + 2 * value.len() }))
 }
 
 /// The document that a tombstone removes: its key is all there is to tell it by.
@@ -77,22 +77,30 @@ fn of_tombstone(key: Option<&[u8]>, id: &Id) -> Result<Change, Failed> {
         Id::Field(path) => {
             let last = path.last().map_or("", String::as_str);
             // A key that is an object has the field, any other is the field's value.
-            match serde_json::from_str::<serde_json::Value>(text).map(Bson::try_from) {
-                Ok(Ok(Bson::Document(fields))) => {
+            match serde_json::from_str(text) {
+                Ok(Bson::Document(fields)) => {
                     let found = find(&fields, path).or_else(|| fields.get(last)).cloned();
                     found.ok_or_else(|| {
                         reject("no-id", format!("the record's key has no `{last}`, which says what to delete"))
                     })?
                 }
-                Ok(Ok(
-                    id @ (Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::String(_) | Bson::ObjectId(_)),
-                )) => id,
+                Ok(id @ (Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::String(_) | Bson::ObjectId(_))) => {
+                    id
+                }
                 _ => Bson::String(text.to_owned()),
             }
         }
         Id::Key | Id::Position => Bson::String(text.to_owned()),
     };
-    Ok(Change { name: id.to_string(), id, what: What::Delete, size: size_of::<Change>() + text.len() })
+    Ok(Change { name: name(&id), id, what: What::Delete, size: size_of::<Change>() + text.len() })
+}
+
+/// What tells ids apart as the server does: numbers by what they are worth.
+fn name(id: &Bson) -> String {
+    match id {
+        Bson::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => (*number as i64).to_string(),
+        other => other.to_string(),
+    }
 }
 
 fn text_of(key: Option<&[u8]>) -> Result<&str, Failed> {
@@ -100,14 +108,15 @@ fn text_of(key: Option<&[u8]>) -> Result<&str, Failed> {
     std::str::from_utf8(key).map_err(|_| reject("key-not-text", "the record's key is not UTF-8"))
 }
 
-/// A value as a document. What MongoDB's own JSON says of types (`{"$date": …}`) holds.
+/// A value as a document, its fields in their order. What MongoDB's own JSON says of types (`{"$date": …}`) holds.
 fn read(value: &[u8]) -> Result<Document, Failed> {
-    let json: serde_json::Value =
-        serde_json::from_slice(value).map_err(|error| reject("not-json", format!("the value is not JSON: {error}")))?;
-    match Bson::try_from(json) {
+    match serde_json::from_slice(value) {
         Ok(Bson::Document(document)) => Ok(document),
         Ok(_) => Err(reject("not-an-object", "the value is no JSON object")),
-        Err(error) => Err(reject("not-a-document", format!("the value is no document of MongoDB: {error}"))),
+        Err(error) if error.is_data() => {
+            Err(reject("not-a-document", format!("the value is no document of MongoDB: {error}")))
+        }
+        Err(error) => Err(reject("not-json", format!("the value is not JSON: {error}"))),
     }
 }
 
@@ -118,4 +127,33 @@ fn find<'a>(document: &'a Document, path: &[String]) -> Option<&'a Bson> {
         found = found.as_document()?.get(name)?;
     }
     Some(found)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use mongodb::bson::DateTime;
+
+    #[test]
+    fn a_value_is_a_document_with_its_types_and_in_its_order() {
+        let text = r#"{"b": 1, "a": {"$date": "2026-01-01T00:00:00Z"}, "c": [1.5, null, "x", 3000000000], "d": {"z": true, "y": {}}}"#;
+        let document = read(text.as_bytes()).unwrap();
+        let date = DateTime::parse_rfc3339_str("2026-01-01T00:00:00Z").unwrap();
+        let names: Vec<_> = document.keys().collect();
+        assert_eq!(names, ["b", "a", "c", "d"]);
+        assert_eq!(document.get_document("d").unwrap().keys().collect::<Vec<_>>(), ["z", "y"]);
+        assert_eq!((document.get("a"), document.get("b")), (Some(&Bson::DateTime(date)), Some(&Bson::Int32(1))));
+        let numbers = [Bson::Double(1.5), Bson::Null, Bson::String("x".into()), Bson::Int64(3_000_000_000)];
+        assert_eq!(document.get_array("c").unwrap(), &numbers);
+    }
+
+    #[test]
+    fn what_is_no_document_says_why() {
+        let code = |text: &str| read(text.as_bytes()).err().unwrap().reason().code.clone().unwrap();
+        assert_eq!(code("[1]"), "not-an-object");
+        assert_eq!(code("x"), "not-json");
+        assert_eq!(code("{\"a\":"), "not-json");
+        assert_eq!(code(r#"{"a": {"$date": "yesterday"}}"#), "not-a-document");
+    }
 }

@@ -19,8 +19,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 pub use session::check_uri;
 
-/// How many records a batch may hold, and how many bytes: less than what the server takes in one command.
-const MOST_RECORDS: usize = 10_000;
+/// How many bytes a batch may hold: less than what the server takes in one command.
 const MOST_BYTES: usize = 8 << 20;
 
 /// What the manifest says of the sink.
@@ -131,7 +130,7 @@ impl Target for Mongodb {
     }
 
     fn is_full(&self) -> bool {
-        self.batch.len() >= MOST_RECORDS || self.bytes >= MOST_BYTES
+        self.bytes >= MOST_BYTES
     }
 }
 

@@ -34,8 +34,7 @@ use std::{
 };
 use table::Table;
 
-/// How many records a batch may hold, and how many bytes.
-const MOST_RECORDS: usize = 10_000;
+/// How many bytes a batch may hold.
 const MOST_BYTES: usize = 8 << 20;
 /// Between two looks at what the table is like, where a record has a field that it does not know.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -204,7 +203,7 @@ impl Target for Postgres {
     }
 
     fn is_full(&self) -> bool {
-        self.batch.len() >= MOST_RECORDS || self.bytes >= MOST_BYTES
+        self.bytes >= MOST_BYTES
     }
 }
 
