@@ -134,6 +134,6 @@ fn a_server_that_is_not_there_is_one_clear_line_and_ends_in_time() {
     host.signal("TERM");
     host.wait(Duration::from_secs(10));
     let said = host.said();
-    assert_eq!(said.lines().filter(|line| line.contains("MongoDB at")).count(), 1, "{said}");
+    assert_eq!(said.lines().filter(|line| line.contains("cannot go on: MongoDB at")).count(), 1, "{said}");
     assert!(said.contains("MongoDB at 127.0.0.1:1 does not answer") && !said.contains("geheim"), "{said}");
 }

@@ -273,7 +273,8 @@ fn same(one: &Document, other: &Document) -> bool {
 fn last_reason(message: &str) -> String {
     let reason = message.rsplit_once("Error: ").map_or("no server was found", |(_, reason)| reason);
     let reason = reason.split([',', '}']).next().unwrap_or(reason);
-    line(reason)
+    // The driver says before it of what kind it is.
+    line(reason.rsplit(": ").next().unwrap_or(reason))
 }
 
 fn line(text: &str) -> String {
