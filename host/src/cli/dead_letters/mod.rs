@@ -169,7 +169,7 @@ fn find<'a>(manifest: &'a Manifest, name: &str) -> Result<Burier<'a>> {
             (None, Some(near)) => format!("did you mean `{near}`?"),
             (None, None) => format!("it has {}", known().collect::<Vec<_>>().join(", ")),
         };
-        wrong(format!("{} has no stage or sink `{name}` with dead letters: {help}", manifest.name))
+        wrong(format!("{} has no stage or sink `{name}`: {help}", manifest.name))
     })
 }
 
