@@ -11,6 +11,7 @@ mod local;
 mod process;
 mod renewal;
 mod run;
+mod sinks;
 mod swap;
 mod table;
 
@@ -40,6 +41,9 @@ const HELP: &str = "cargo xtask bench COMMAND
       --records N   of 100 bytes (1000000)
   hostile      an endless loop beside a stage at work, and memory over a long backlog with hostile records in it
       --records N   of that backlog (5000000)
+  sinks        into PostgreSQL and what stands in for a MongoDB, beside a plain script in Python with the same batches
+      --records N   (300000)
+      --rounds N    (3)
   swap         modules replaced under a steady load: gaps in the output, and the time until the new one writes
       --swaps N     (10)
 ";
@@ -61,6 +65,10 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         }
         Some(&"renewal") => renewal::run(number("--records", &words[1..], 1_000_000)?),
         Some(&"hostile") => hostile::run(number("--records", &words[1..], 5_000_000)?),
+        Some(&"sinks") => {
+            let Options { records, rounds, .. } = options(Options { records: 300_000, rounds: 3, quick: false })?;
+            sinks::run(records, rounds)
+        }
         Some(&"swap") => swap::run(usize::try_from(number("--swaps", &words[1..], 10)?)?),
         _ => bail!("what to measure?\n\n{HELP}"),
     }

@@ -3,6 +3,7 @@
 //! A cluster is one controller, which lives as long as the cluster does, and one broker or more. Everything lives in
 //! one folder, and only the processes that were started here are ever signalled.
 
+use crate::maven;
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File},
@@ -181,7 +182,7 @@ impl Cluster {
 }
 
 /// A process that ends, at the latest, when this is dropped.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -223,34 +224,14 @@ pub fn tool(class: &str) -> Result<Command> {
 
 /// Kafka's jars, fetched once for all checkouts of this machine.
 pub fn fetch() -> Result<PathBuf> {
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
-    let wanted = fs::read_to_string(&pom)?;
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME says where Kafka may be kept")?
-        .join("millstream");
-    fs::create_dir_all(&cache)?;
-    let (jars, complete) = (cache.join("kafka"), cache.join("kafka/pom.xml"));
-    let lock = File::create(cache.join("kafka.lock"))?;
-    lock.lock()?;
-    if fs::read_to_string(&complete).is_ok_and(|had| had == wanted) {
-        return Ok(jars);
+    let jars = maven::fetch("kafka", "Kafka (100 MB)")?;
+    let logging = jars.join("log4j2.properties");
+    if !logging.exists() {
+        // Whole, as others may read it by now.
+        let own = logging.with_extension(std::process::id().to_string());
+        fs::write(&own, LOGGING)?;
+        fs::rename(own, logging)?;
     }
-    eprintln!("fetching Kafka from Maven Central, once (100 MB)…");
-    if jars.exists() {
-        fs::remove_dir_all(&jars)?;
-    }
-    fs::create_dir_all(&jars)?;
-    let status = Command::new("mvn")
-        .args(["-q", "-B", "-f"])
-        .arg(&pom)
-        .args(["dependency:copy-dependencies", &format!("-DoutputDirectory={}", jars.display())])
-        .status()
-        .context("mvn cannot be started: install Maven and a Java of 17 or later")?;
-    ensure!(status.success(), "Maven could not fetch Kafka");
-    fs::write(jars.join("log4j2.properties"), LOGGING)?;
-    fs::write(&complete, wanted)?;
     Ok(jars)
 }
 

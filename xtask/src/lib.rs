@@ -1,7 +1,11 @@
-//! What the project's own commands and tests share: a real Kafka, the built guests, and commands in a clean environment.
+//! What the project's own commands and tests share: a real Kafka, databases, the built guests, and
+//! commands in a clean environment.
 
 pub mod guests;
 pub mod kafka;
+mod maven;
+pub mod mongodb;
+pub mod postgres;
 
 use std::{ffi::OsStr, process::Command};
 

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
-use xtask::{guests, kafka};
+use xtask::{guests, kafka, mongodb, postgres};
 
 const HELP: &str = "cargo xtask COMMAND
 
@@ -24,6 +24,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench recovery     the same, killed and started again
   bench embedded     the host on the embedded log, beside plain loops on SQLite
   bench guests       a small stage in each language
+  bench sinks        sinks into databases, beside a plain script in Python
   bench renewal      memory over very many records, in Python and in JavaScript
 ";
 
@@ -57,8 +58,7 @@ fn test(filter: &[&str]) -> Result<()> {
     if filter.is_empty() {
         cargo(&["fmt", "--all", "--check"])?;
     }
-    guests::build()?;
-    kafka::fetch()?;
+    fetch()?;
     if filter.is_empty() {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
         for folder in ["guests/rust", "guests/rust/fetch", "bench/native", "bench/plain"]
@@ -83,6 +83,14 @@ fn test(filter: &[&str]) -> Result<()> {
 fn examples() -> Result<Vec<PathBuf>> {
     let folders = std::fs::read_dir(root().join("examples"))?.collect::<Result<Vec<_>, _>>()?;
     Ok(folders.into_iter().map(|entry| entry.path()).filter(|folder| folder.join("Cargo.toml").exists()).collect())
+}
+
+/// What tests need beside what cargo builds; before they run, as many would want it at once.
+fn fetch() -> Result<()> {
+    guests::build()?;
+    kafka::fetch()?;
+    mongodb::fetch()?;
+    postgres::programs().map(drop)
 }
 
 /// Runs cargo with what the suite on a real Kafka needs: a broker that its tests share, and a host that is broken on
@@ -115,11 +123,12 @@ fn target_beside(folder: &str) -> PathBuf {
 }
 
 fn soak(filter: &[&str]) -> Result<()> {
-    guests::build()?;
-    kafka::fetch()?;
-    let mut arguments = vec!["test", "--test", "embedded", "--test", "kafka", "--", "--nocapture"];
+    fetch()?;
+    let suites = ["--test", "embedded", "--test", "kafka", "--test", "sinks"];
+    let mut arguments = [&["test"], &suites[..], &["--", "--nocapture"]].concat();
     // The modules with tests that ask whether they soak.
-    arguments.extend(if filter.is_empty() { &["delivery::", "sources::"] } else { filter });
+    let all = ["delivery::", "sources::", "sinks::", "postgres::every_record", "mongodb::every_record"];
+    arguments.extend(if filter.is_empty() { &all[..] } else { filter });
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])
 }
 

@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         text += &shown(&stage.name, &stage.module.path, &stage.allow);
     }
     for sink in &manifest.sinks {
-        text += &format!("  {}: {} → standard output\n", sink.name, topics(&sink.inputs));
+        text += &format!("  {}: {} → {}\n", sink.name, topics(&sink.inputs), sink.into.describe());
     }
     print(&text)?;
     match compare(manifest) {

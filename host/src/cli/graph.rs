@@ -47,7 +47,8 @@ fn draw(manifest: &Manifest, status: Option<&Value>) -> String {
         drawing.part(&stage.name, "stage", &stage.inputs, &stage.outputs, letters);
     }
     for sink in &manifest.sinks {
-        drawing.part(&sink.name, "sink", &sink.inputs, &[], None);
+        let letters = sink.on_error.has_dead_letters().then_some(sink.dead_letter.as_str());
+        drawing.part(&sink.name, "sink", &sink.inputs, &[], letters);
     }
     drawing.text
 }

@@ -3,7 +3,10 @@
 
 use super::{
     NamedModule, Over,
-    checked::{AsWritten, Kafka, Kind, Manifest, Module, Properties, Secret, Sink, Source, Stage, Start, Topic},
+    checked::{
+        AsWritten, Kafka, Kind, Manifest, Module, OnError, Policy, Properties, Secret, Sink, Source, Stage, Start,
+        Topic,
+    },
     measure::Count,
     names::{Wrong, check_broker, check_name, check_topic},
     places::Places,
@@ -17,6 +20,7 @@ use super::{
     wires::{Wire, inputs, outputs},
     written,
 };
+use crate::sinks;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -107,6 +111,20 @@ pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (
     (manifest, modules)
 }
 
+/// The topic of dead letters.
+fn dead_letter(written: Option<&Spanned<String>>, pipeline: &Spanned<String>, name: &Spanned<String>) -> String {
+    written.map_or_else(|| format!("{}.{}.dead-letter", pipeline.value, name.value), |topic| topic.value.clone())
+}
+
+/// The same, as messages show it.
+fn dead_letter_written(
+    written: Option<&Spanned<String>>,
+    pipeline: &Spanned<String>,
+    name: &Spanned<String>,
+) -> String {
+    written.map_or_else(|| format!("{}.{}.dead-letter", pipeline.written, name.value), |topic| topic.written.clone())
+}
+
 fn config(written: &Named<Config>) -> BTreeMap<String, Secret> {
     written.iter().map(|(key, value)| (key.value.clone(), Secret::from(value.0.clone()))).collect()
 }
@@ -127,7 +145,7 @@ impl Surroundings<'_> {
         }
     }
 
-    fn not_empty(&self, key: &str, text: &Spanned<String>, example: &str) {
+    pub(super) fn not_empty(&self, key: &str, text: &Spanned<String>, example: &str) {
         if text.value.trim().is_empty() {
             self.findings.mistake(&text.at, || {
                 (format!("`{key}` is empty"), format!("write something like `{key}: {example}`"))
@@ -221,6 +239,17 @@ impl Surroundings<'_> {
     ) -> PlacedSink<'a> {
         self.named(check_name, name);
         let inputs = inputs((Kind::Sink, name), written.input.as_ref(), written.inputs.as_ref(), self);
+        let into = self.into(name, written);
+        let prints = matches!(into, sinks::Into::Stdout(_));
+        if prints {
+            self.not_for_stdout(name, written);
+        }
+        if let Some(dead_letter) = &written.dead_letter {
+            self.named(check_topic, dead_letter);
+        }
+        // What is printed does not fail.
+        let on_error = if prints { OnError::all(Policy::Stop) } else { self.on_error(written.on_error.as_ref()) };
+        self.idle_breaker(written.on_error.as_ref(), &on_error);
         let checked = Sink {
             name: name.value.clone(),
             inputs: inputs.iter().map(Wire::port).collect(),
@@ -228,9 +257,14 @@ impl Surroundings<'_> {
             properties: self.properties(Kind::Sink, &written.properties, kafka),
             from: written.from.map_or(Start::default(), |from| from.0),
             on_lost_offset: written.on_lost_offset.map(Into::into).unwrap_or_default(),
-            format: written.stdout.format.map(Into::into).unwrap_or_default(),
+            into,
+            workers: written.workers.as_ref().map_or(1, |workers| workers.value.get()),
+            commit_interval: written.commit_interval.as_ref().map_or(COMMIT_INTERVAL, |time| time.value.into()),
+            on_error,
+            dead_letter: dead_letter(written.dead_letter.as_ref(), pipeline, name),
         };
-        Placed { name, written, inputs, outputs: Vec::new(), dead_letter_written: String::new(), checked }
+        let dead_letter_written = dead_letter_written(written.dead_letter.as_ref(), pipeline, name);
+        Placed { name, written, inputs, outputs: Vec::new(), dead_letter_written, checked }
     }
 
     fn group(&self, written: Option<&Spanned<String>>, pipeline: &Spanned<String>, name: &Spanned<String>) -> String {
@@ -263,10 +297,7 @@ impl Surroundings<'_> {
         if let Some(dead_letter) = &written.dead_letter {
             self.named(check_topic, dead_letter);
         }
-        let dead_letter_written = written
-            .dead_letter
-            .as_ref()
-            .map_or_else(|| format!("{}.{}.dead-letter", pipeline.written, name.value), |topic| topic.written.clone());
+        let dead_letter_written = dead_letter_written(written.dead_letter.as_ref(), pipeline, name);
         let checked = Stage {
             name: name.value.clone(),
             module: self.module(&written.module, written.sha256, written.build.as_ref()),
@@ -283,10 +314,7 @@ impl Surroundings<'_> {
             limits: written.limits.as_ref().map(written::Limits::checked).unwrap_or_default(),
             allow: self.allow(written.allow.as_ref()),
             on_error: self.on_error(written.on_error.as_ref()),
-            dead_letter: written
-                .dead_letter
-                .as_ref()
-                .map_or_else(|| format!("{}.{}.dead-letter", pipeline.value, name.value), |topic| topic.value.clone()),
+            dead_letter: dead_letter(written.dead_letter.as_ref(), pipeline, name),
             probation: written.probation.map(written::Probation::checked).unwrap_or_default(),
             provenance: written.provenance.unwrap_or_default(),
         };

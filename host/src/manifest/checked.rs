@@ -2,7 +2,7 @@
 //! text are left here, and nothing that came from the environment or a file shows in `Debug`.
 
 use crate::{
-    lines::OutputFormat,
+    sinks,
     stage::Retry,
     swap::Probation,
     transport::local::Durability,
@@ -104,8 +104,16 @@ pub struct Sink {
     pub from: Start,
     /// Where it goes on when the offset that it had is gone.
     pub on_lost_offset: OnLostOffset,
-    /// What its lines on the standard output show.
-    pub format: OutputFormat,
+    /// Where its records go.
+    pub into: sinks::Into,
+    /// How many workers take part in the group from this process; above 0.
+    pub workers: u32,
+    /// How long records are collected.
+    pub commit_interval: Duration,
+    /// What becomes of records that do not fit.
+    pub on_error: OnError,
+    /// The topic of its dead letters.
+    pub dead_letter: String,
 }
 
 impl Manifest {
@@ -122,6 +130,19 @@ impl Manifest {
         sources.chain(stages).chain(sinks)
     }
 
+    /// The stages, and the sinks whose records can fail.
+    pub fn buriers(&self) -> impl Iterator<Item = Burier<'_>> {
+        let stages = self.stages.iter().map(|stage| (&stage.on_error, &stage.name, &stage.dead_letter, &stage.inputs));
+        let sinks = self.sinks.iter().filter(|sink| !matches!(sink.into, sinks::Into::Stdout(_)));
+        let sinks = sinks.map(|sink| (&sink.on_error, &sink.name, &sink.dead_letter, &sink.inputs));
+        stages.chain(sinks).map(|(on_error, name, dead_letter, inputs)| Burier {
+            name,
+            dead_letter,
+            inputs,
+            buries: on_error.has_dead_letters(),
+        })
+    }
+
     /// Every topic that it names, some of them more than once.
     pub fn topic_names(&self) -> impl Iterator<Item = &str> {
         let stages = self.stages.iter().flat_map(|stage| {
@@ -133,7 +154,10 @@ impl Manifest {
             .sources
             .iter()
             .flat_map(|source| source.outputs.iter().map(|port| port.topic.as_str()).chain([source.position.as_str()]));
-        let sinks = self.sinks.iter().flat_map(|sink| sink.inputs.iter().map(|port| port.topic.as_str()));
+        let sinks = self.sinks.iter().flat_map(|sink| {
+            let letters = sink.on_error.has_dead_letters().then_some(sink.dead_letter.as_str());
+            sink.inputs.iter().map(|port| port.topic.as_str()).chain(letters)
+        });
         self.topics.keys().map(String::as_str).chain(sources).chain(stages).chain(sinks)
     }
 }
@@ -200,6 +224,19 @@ pub struct Stage {
     pub probation: Probation,
     /// What comes of a record says where it came from.
     pub provenance: bool,
+}
+
+/// A stage or a sink, as the owner of dead letters.
+#[derive(Clone, Copy, Debug)]
+pub struct Burier<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The topic of its dead letters.
+    pub dead_letter: &'a str,
+    /// What it reads.
+    pub inputs: &'a [Port],
+    /// By what its `on-error` says now, some of its records become dead letters.
+    pub buries: bool,
 }
 
 /// What a module may reach beyond what it is handed.

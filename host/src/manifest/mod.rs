@@ -21,6 +21,7 @@ mod scalars;
 mod schema;
 mod secrets;
 mod shapes;
+mod sinks;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,8 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    Allow, AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Policy, Port, Properties, Secret,
-    Sink, Source, Stage, Start, StopWhen, Topic,
+    Allow, AsWritten, Burier, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Policy, Port, Properties,
+    Secret, Sink, Source, Stage, Start, StopWhen, Topic,
 };
 pub use places::Places;
 pub(crate) use properties::{owned_by_host, read as read_secret};
@@ -150,8 +151,10 @@ impl Reading {
     /// for those who connect to nothing. The draft has something made up in its place.
     pub fn forgive_clients(&mut self) {
         let parts = self.draft().into_iter().flat_map(Manifest::parts);
-        let properties = parts.map(|(kind, name)| self.places.whole(&[kind.key(), name, "properties"]));
-        for part in properties.chain([self.places.whole(&["kafka"])]).flatten().collect::<Vec<_>>() {
+        let clients = |(kind, name): (Kind, &str)| {
+            ["properties", "postgres", "mongodb"].map(|key| self.places.whole(&[kind.key(), name, key]))
+        };
+        for part in parts.flat_map(clients).chain([self.places.whole(&["kafka"])]).flatten().collect::<Vec<_>>() {
             self.report.forgive_absence(&part);
         }
     }

@@ -99,20 +99,25 @@ pub(super) fn put(
             findings.mistake(&key.at, || (format!("`{name}` cannot be set: {because}"), way_out.words(kind)));
             continue;
         }
-        let text = match value {
-            Property::Text(text) => text.clone(),
-            Property::File(path) => match read(&folder.join(&path.value)) {
-                Ok(text) => text,
-                Err(error) => {
-                    if let Some(at) = &path.at {
-                        let (message, help) = describe(path, &error);
-                        findings.add(Diagnostic::absence(at.clone(), message).help(help));
-                    }
-                    continue;
-                }
-            },
-        };
-        into.insert(key.value.clone(), Secret::from(text));
+        into.extend(secret(value, folder, findings).map(|secret| (key.value.clone(), secret)));
+    }
+}
+
+/// What stands here or in a file; nothing, and said why, when the file cannot be read.
+pub(super) fn secret(value: &Property, folder: &Path, findings: &Findings) -> Option<Secret> {
+    let path = match value {
+        Property::Text(text) => return Some(Secret::from(text.clone())),
+        Property::File(path) => path,
+    };
+    match read(&folder.join(&path.value)) {
+        Ok(text) => Some(Secret::from(text)),
+        Err(error) => {
+            if let Some(at) = &path.at {
+                let (message, help) = describe(path, &error);
+                findings.add(Diagnostic::absence(at.clone(), message).help(help));
+            }
+            None
+        }
     }
 }
 

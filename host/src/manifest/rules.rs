@@ -2,9 +2,9 @@
 
 use super::{
     check::{PlacedSink, PlacedSource, PlacedStage},
-    checked::Kind,
+    checked::{Kind, OnError},
     names::check_topic,
-    on_error::WordOr,
+    on_error::{OnError as WrittenOnError, WordOr},
     report::{Diagnostic, Findings, Span},
     shapes::{Named, Spanned},
     wires::Wire,
@@ -26,12 +26,14 @@ pub(super) fn check(
 ) {
     for stage in stages {
         check_loop(stage, findings);
-        check_dead_letter(stage, findings);
+    }
+    for letters in stages.iter().map(Letters::of_stage).chain(sinks.iter().map(Letters::of_sink)) {
+        letters.check(findings);
     }
     check_names(sources, stages, sinks, findings);
     let readers: Vec<_> = stages.iter().map(Reader::stage).chain(sinks.iter().map(Reader::sink)).collect();
     check_groups(&readers, findings);
-    check_inputs_are_known(topics, sources, stages, &readers, findings);
+    check_inputs_are_known(topics, sources, (stages, sinks), &readers, findings);
 }
 
 /// A stage or a sink, as the member of a group.
@@ -133,40 +135,74 @@ fn all_known(wires: &[Wire]) -> bool {
     !wires.is_empty() && wires.iter().all(|wire| wire.topic.at.is_some())
 }
 
-/// Dead letters have a topic of their own.
-fn check_dead_letter(stage: &PlacedStage<'_>, findings: &Findings) {
-    let letters = &stage.checked.dead_letter;
-    let (at, given) = match &stage.written.dead_letter {
-        Some(written) => (&written.at, true),
-        None => (&stage.name.at, false),
-    };
-    let Some(at) = at else { return };
-    let policy = stage.written.on_error.as_ref();
-    if !stage.checked.on_error.has_dead_letters() {
-        if let Some(policy) = policy.filter(|_| given) {
-            let what = match &policy.value {
-                WordOr::Word(_) => format!("`on-error: {}`", policy.written),
-                WordOr::Mapping(_) => "this `on-error`".to_owned(),
-            };
-            findings.add(
-                Diagnostic::warning(at.clone(), format!("with {what} there are no dead letters"))
-                    .help("remove `dead-letter`, or write `on-error: dead-letter`"),
-            );
+/// The dead letters of a stage or a sink.
+struct Letters<'a> {
+    name: &'a Spanned<String>,
+    topic: &'a str,
+    written: Option<&'a Spanned<String>>,
+    on_error: &'a OnError,
+    on_error_written: Option<&'a Spanned<WrittenOnError>>,
+    wires: [(&'a [Wire], &'static str); 2],
+}
+
+impl<'a> Letters<'a> {
+    fn of_stage(stage: &'a PlacedStage<'_>) -> Letters<'a> {
+        Letters {
+            name: stage.name,
+            topic: &stage.checked.dead_letter,
+            written: stage.written.dead_letter.as_ref(),
+            on_error: &stage.checked.on_error,
+            on_error_written: stage.written.on_error.as_ref(),
+            wires: [(&stage.inputs, "reads"), (&stage.outputs, "writes")],
         }
-        return;
     }
-    for (wires, what) in [(&stage.inputs, "reads"), (&stage.outputs, "writes")] {
-        let Some(wire) = wires.iter().find(|wire| wire.topic.value == *letters) else {
-            continue;
+
+    fn of_sink(sink: &'a PlacedSink<'_>) -> Letters<'a> {
+        Letters {
+            name: sink.name,
+            topic: &sink.checked.dead_letter,
+            // One that prints has no use for it, and that is said already.
+            written: sink.written.dead_letter.as_ref().filter(|_| sink.written.stdout.is_none()),
+            on_error: &sink.checked.on_error,
+            on_error_written: sink.written.on_error.as_ref(),
+            wires: [(&sink.inputs, "reads"), (&[], "writes")],
+        }
+    }
+
+    /// They have a topic of their own.
+    fn check(&self, findings: &Findings) {
+        let (at, given) = match self.written {
+            Some(written) => (&written.at, true),
+            None => (&self.name.at, false),
         };
-        let name = &stage.name.value;
-        let message = format!("the dead letters of `{name}` would go to a topic that it {what}");
-        let diagnostic = Diagnostic::mistake(at.clone(), message)
-            .help(format!("give them a topic of their own: `dead-letter: …` in `{name}`"));
-        findings.add(match &wire.topic.at {
-            Some(wire_at) => diagnostic.also(wire_at.clone(), "here"),
-            None => diagnostic,
-        });
+        let Some(at) = at else { return };
+        let policy = self.on_error_written;
+        if !self.on_error.has_dead_letters() {
+            if let Some(policy) = policy.filter(|_| given) {
+                let what = match &policy.value {
+                    WordOr::Word(_) => format!("`on-error: {}`", policy.written),
+                    WordOr::Mapping(_) => "this `on-error`".to_owned(),
+                };
+                findings.add(
+                    Diagnostic::warning(at.clone(), format!("with {what} there are no dead letters"))
+                        .help("remove `dead-letter`, or write `on-error: dead-letter`"),
+                );
+            }
+            return;
+        }
+        for (wires, what) in self.wires {
+            let Some(wire) = wires.iter().find(|wire| wire.topic.value == self.topic) else {
+                continue;
+            };
+            let name = &self.name.value;
+            let message = format!("the dead letters of `{name}` would go to a topic that it {what}");
+            let diagnostic = Diagnostic::mistake(at.clone(), message)
+                .help(format!("give them a topic of their own: `dead-letter: …` in `{name}`"));
+            findings.add(match &wire.topic.at {
+                Some(wire_at) => diagnostic.also(wire_at.clone(), "here"),
+                None => diagnostic,
+            });
+        }
     }
 }
 
@@ -214,12 +250,13 @@ fn report_group(first: &Reader<'_>, second: &Reader<'_>, topic: &Spanned<String>
 fn check_inputs_are_known(
     topics: &Named<Option<written::Topic>>,
     sources: &[PlacedSource<'_>],
-    stages: &[PlacedStage<'_>],
+    (stages, sinks): (&[PlacedStage<'_>], &[PlacedSink<'_>]),
     readers: &[Reader<'_>],
     findings: &Findings,
 ) {
     let outputs = sources.iter().flat_map(|source| &source.outputs).chain(stages.iter().flat_map(|s| &s.outputs));
     let letters = stages.iter().flat_map(|stage| &stage.written.dead_letter);
+    let letters = letters.chain(sinks.iter().flat_map(|sink| &sink.written.dead_letter));
     let here: Vec<_> = outputs.map(|wire| &wire.topic).chain(letters).collect();
     if findings.is_incomplete() || here.iter().any(|topic| topic.at.is_none()) {
         return; // What is not known yet may be the one.
@@ -231,6 +268,7 @@ fn check_inputs_are_known(
         .chain(here)
         .map(|topic| (&*topic.value, &*topic.written))
         .chain(stages.iter().map(|stage| (&*stage.checked.dead_letter, &*stage.dead_letter_written)))
+        .chain(sinks.iter().map(|sink| (&*sink.checked.dead_letter, &*sink.dead_letter_written)))
         .collect();
     for topic in readers.iter().flat_map(|reader| reader.inputs).map(|input| &input.topic) {
         let Some(at) = &topic.at else { continue };

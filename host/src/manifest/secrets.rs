@@ -36,11 +36,16 @@ fn secret_key_end(line: &str) -> Option<usize> {
 /// Marks the nodes that messages must not show, and returns their places.
 pub(super) fn mark(root: &mut Node) -> Vec<Span> {
     let mut hidden = Vec::new();
-    mark_below(root, false, &mut hidden);
+    mark_below(root, "", false, &mut hidden);
     hidden
 }
 
-fn mark_below(node: &mut Node, secret: bool, hidden: &mut Vec<Span>) {
+/// How a database is reached, with a password in it.
+fn is_connection(above: &str, key: &str) -> bool {
+    matches!((above, key), ("postgres", "url") | ("mongodb", "uri"))
+}
+
+fn mark_below(node: &mut Node, above: &str, secret: bool, hidden: &mut Vec<Span>) {
     node.secret = secret;
     match &mut node.content {
         // `${VAR}` shows nothing of what it stands for; what stands around it might.
@@ -48,7 +53,7 @@ fn mark_below(node: &mut Node, secret: bool, hidden: &mut Vec<Span>) {
         Content::Scalar(_) => {}
         Content::List(items) => {
             for item in items {
-                mark_below(item, secret, hidden);
+                mark_below(item, above, secret, hidden);
             }
         }
         Content::Map(map) => {
@@ -59,7 +64,8 @@ fn mark_below(node: &mut Node, secret: bool, hidden: &mut Vec<Span>) {
                 if secret && !names_origin {
                     hidden.push(entry.key_span.clone());
                 }
-                mark_below(&mut entry.value, (secret || is_secret(&key)) && !names_origin, hidden);
+                let is_secret = secret || is_secret(&key) || is_connection(above, &key);
+                mark_below(&mut entry.value, &key, is_secret && !names_origin, hidden);
             }
         }
     }

@@ -7,6 +7,7 @@ use super::{
     on_error::OnError,
     scalars::{Digest, Start},
     shapes::{Inputs, Many, Named, One, Outputs, Spanned, Topics},
+    sinks::{Mongodb, Postgres},
     values::{Config, Property},
 };
 use crate::{lines::OutputFormat, swap, transport::local, wasm};
@@ -104,7 +105,7 @@ pub(super) struct Source {
     pub(super) allow: Option<Allow>,
 }
 
-/// One sink.
+/// One sink: it goes to one of `stdout`, `postgres` and `mongodb`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a mapping such as `{input: …, stdout: {}}`")]
 pub(super) struct Sink {
@@ -123,8 +124,22 @@ pub(super) struct Sink {
     /// What to do when the offset that it had is gone: `stop` (the default), or go on with the `earliest` or the
     /// `latest` there is.
     pub(super) on_lost_offset: Option<OnLostOffset>,
+    /// How many workers take part in the group from this process. Default: 1. Not for `stdout`.
+    pub(super) workers: Option<Spanned<Count<1, 64>>>,
+    /// How long records are collected, from `1ms` to `10s`. Default: `50ms`. Not for `stdout`.
+    pub(super) commit_interval: Option<Spanned<Millis<1, 10_000>>>,
+    /// What becomes of a record that does not fit: one word for all of them, or a mapping. Default: dead-letter. Not for
+    /// `stdout`.
+    pub(super) on_error: Option<Spanned<OnError>>,
+    /// The topic of dead letters. Default: the pipeline's name, the sink's name and `dead-letter`, with dots between. Not
+    /// for `stdout`.
+    pub(super) dead_letter: Option<Spanned<String>>,
     /// Each record is a line on the standard output.
-    pub(super) stdout: Stdout,
+    pub(super) stdout: Option<Spanned<Stdout>>,
+    /// Each record is a row of a table, exactly once.
+    pub(super) postgres: Option<Spanned<Postgres>>,
+    /// Each record is a document of a collection; a repeat changes nothing.
+    pub(super) mongodb: Option<Spanned<Mongodb>>,
 }
 
 /// How records are shown on the standard output.

@@ -13,8 +13,8 @@ pub use rights::{Resource, Right, When, quoted, rights};
 pub use wanted::{Wanted, position_topic};
 
 use crate::{
-    lines::OutputFormat,
     manifest::{self, Delivery, Manifest},
+    sinks,
     source::SourceSettings,
     stage::{Again, Choice, StageSettings},
     swap::Modules,
@@ -63,11 +63,11 @@ pub enum Work {
         /// What it runs, and may run later in its place.
         modules: Arc<Modules>,
     },
-    /// Each is a line on the standard output.
+    /// Each leaves the log.
     Sink {
-        /// What is shown of them.
-        format: OutputFormat,
-        /// What becomes of those that cannot be shown.
+        /// Where to.
+        into: sinks::Into,
+        /// What becomes of those that do not fit there.
         settings: Arc<StageSettings>,
     },
 }
@@ -75,7 +75,7 @@ pub enum Work {
 /// Dead letters that are to be tried again.
 pub struct Letters<'a> {
     /// Whose they are.
-    pub stage: &'a manifest::Stage,
+    pub of: Tries<'a>,
     /// The group that tries them.
     pub group: String,
     /// Those that are meant.
@@ -87,6 +87,48 @@ pub struct Letters<'a> {
     /// The topic in which it is noted how far they were tried, and what is noted there; nothing where a group's offsets
     /// are kept for good.
     pub notes: Option<(String, BTreeMap<u32, u64>)>,
+}
+
+/// Who tries dead letters again.
+#[derive(Clone, Copy)]
+pub enum Tries<'a> {
+    /// A stage.
+    Stage(&'a manifest::Stage),
+    /// A sink.
+    Sink(&'a manifest::Sink),
+}
+
+impl<'a> Tries<'a> {
+    /// Its name.
+    pub fn name(self) -> &'a str {
+        match self {
+            Tries::Stage(stage) => &stage.name,
+            Tries::Sink(sink) => &sink.name,
+        }
+    }
+
+    /// The topic of its dead letters.
+    pub fn dead_letter(self) -> &'a str {
+        match self {
+            Tries::Stage(stage) => &stage.dead_letter,
+            Tries::Sink(sink) => &sink.dead_letter,
+        }
+    }
+
+    /// What it writes, dead letters aside.
+    pub fn outputs(self) -> &'a [manifest::Port] {
+        match self {
+            Tries::Stage(stage) => &stage.outputs,
+            Tries::Sink(_) => &[],
+        }
+    }
+
+    fn inputs(self) -> &'a [manifest::Port] {
+        match self {
+            Tries::Stage(stage) => &stage.inputs,
+            Tries::Sink(sink) => &sink.inputs,
+        }
+    }
 }
 
 /// One part of a plan: a source, a stage or a sink with all of its workers.
@@ -156,7 +198,13 @@ impl Part {
         let outputs = |hidden: usize| link.outputs[..link.outputs.len().saturating_sub(hidden)].join(", ");
         match &self.work {
             Work::Source { .. } => format!("{name}: a source → {}", outputs(1)),
-            Work::Sink { .. } => format!("{name}: {inputs} → standard output"),
+            Work::Sink { into, .. } => {
+                let workers = match self.workers() {
+                    1 => String::new(),
+                    many => format!(", {}", count(many.into(), "worker")),
+                };
+                format!("{name}: {inputs} → {}{workers}", into.describe())
+            }
             Work::Stage { settings, .. } => {
                 let delivery = match link.delivery {
                     Delivery::ExactlyOnce => "exactly once",

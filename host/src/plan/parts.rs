@@ -1,8 +1,9 @@
 //! The parts of a plan, made of what the manifest says and what is known of the log.
 
-use super::{Letters, Part, Work};
+use super::{Letters, Part, Tries, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
+    sinks,
     source::SourceSettings,
     stage::{Again, Notes, Output, Retry, StageSettings},
     swap::{Modules, Version},
@@ -22,7 +23,7 @@ pub(super) const DEFAULT_LARGEST: usize = Rules::DEFAULT_LARGEST;
 /// What a batch adds to its records.
 const BATCH_OVERHEAD: usize = 1024;
 /// How long a sink collects before it prints.
-const SINK_INTERVAL: Duration = Duration::from_millis(20);
+const PRINT_INTERVAL: Duration = Duration::from_millis(20);
 /// After so many positions a source's group commits its progress.
 const PROGRESS_EVERY: u64 = 1000;
 /// How long a transaction may take, unless limits need more.
@@ -103,33 +104,42 @@ impl Surroundings<'_> {
     /// dead letter again: what was kept once is not given up by a second try, and one that waits holds up no other for
     /// long.
     pub(super) fn again(&self, letters: &Letters<'_>) -> Option<Part> {
-        let Letters { stage, group, choice, most, ends, notes } = letters;
+        let Letters { of, group, choice, most, ends, notes } = letters;
         let progress = |at: &BTreeMap<u32, u64>| -> Progress {
             at.iter().map(|(number, next)| (Partition { input: 0, number: *number }, NextOffset(*next))).collect()
         };
-        let retry = Retry {
-            give_up_after: stage.on_error.retry.give_up_after.min(LONGEST_OUTAGE),
-            ..stage.on_error.retry.clone()
+        let on_error = |written: &OnError| OnError {
+            retry: Retry { give_up_after: written.retry.give_up_after.min(LONGEST_OUTAGE), ..written.retry.clone() },
+            retry_then: Policy::DeadLetter,
+            stop_when: None,
+            ..OnError::all(Policy::DeadLetter)
         };
-        let on_error =
-            OnError { retry, retry_then: Policy::DeadLetter, stop_when: None, ..OnError::all(Policy::DeadLetter) };
-        let part = self.stage(&manifest::Stage { on_error, workers: 1, ..(*stage).clone() })?;
+        let part = match of {
+            Tries::Stage(stage) => {
+                let on_error = on_error(&stage.on_error);
+                self.stage(&manifest::Stage { on_error, workers: 1, ..(*stage).clone() })?
+            }
+            Tries::Sink(sink) => {
+                let on_error = on_error(&sink.on_error);
+                self.sink(&manifest::Sink { on_error, workers: 1, ..(*sink).clone() })
+            }
+        };
         let again = Again {
             pipeline: self.manifest.name.clone(),
-            stage: stage.name.clone(),
-            inputs: topics_of(&stage.inputs),
-            output: stage.outputs.len(),
+            stage: of.name().to_owned(),
+            inputs: topics_of(of.inputs()),
+            output: of.outputs().len(),
             choice: choice.clone(),
             most: *most,
             ends: progress(ends),
             notes: notes.as_ref().map(|(_, known)| Notes {
                 output: part.link.outputs.len(),
-                topic: stage.dead_letter.clone(),
+                topic: of.dead_letter().to_owned(),
                 known: progress(known),
             }),
         };
         let notes = notes.iter().map(|(topic, _)| topic.clone());
-        let inputs = vec![stage.dead_letter.clone()];
+        let inputs = vec![of.dead_letter().to_owned()];
         let link = LinkSettings {
             group: group.clone(),
             from: Start::Earliest,
@@ -139,31 +149,41 @@ impl Surroundings<'_> {
             outputs: part.link.outputs.into_iter().chain(notes).collect(),
             ..part.link
         };
-        let name = format!("{}.dead-letter.retry", stage.name);
+        let name = format!("{}.dead-letter.retry", of.name());
         Some(Part { name, link, again: Some(Arc::new(again)), ..part })
     }
 
     /// A sink is a stage whose function keeps what it gets.
     pub(super) fn sink(&self, sink: &manifest::Sink) -> Part {
         let inputs = topics_of(&sink.inputs);
+        let mut outputs = Vec::new();
+        if sink.on_error.has_dead_letters() {
+            outputs.push(self.output("dead-letter", &sink.dead_letter));
+        }
         let link = LinkSettings {
             group: sink.group.clone(),
-            // What was printed is no part of a transaction.
+            // What leaves the log is no part of its transactions. What is exactly once, is so elsewhere.
             delivery: Delivery::AtLeastOnce,
             from: sink.from,
             on_lost_offset: sink.on_lost_offset,
-            ..self.link(&inputs, &[])
+            place: (0, sink.workers),
+            ..self.link(&inputs, &outputs)
         };
         let settings = Arc::new(StageSettings {
             pipeline: self.manifest.name.clone(),
             stage: sink.name.clone(),
-            module: "stdout".into(),
+            module: sink.into.module().into(),
             inputs,
-            outputs: Vec::new(),
-            on_error: OnError::all(Policy::Stop),
+            outputs,
+            on_error: sink.on_error.clone(),
             provenance: false,
         });
-        self.part(&sink.name, Work::Sink { format: sink.format, settings }, SINK_INTERVAL, &sink.properties, link)
+        let interval = match sink.into {
+            sinks::Into::Stdout(_) => PRINT_INTERVAL,
+            _ => sink.commit_interval,
+        };
+        let work = Work::Sink { into: sink.into.clone(), settings };
+        self.part(&sink.name, work, interval, &sink.properties, link)
     }
 
     fn part(

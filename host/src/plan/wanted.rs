@@ -2,7 +2,7 @@
 
 use super::parts::{DEFAULT_LARGEST, largest};
 use crate::{
-    manifest::{self, Manifest},
+    manifest::{self, Burier, Manifest},
     stage::LETTER_HEADROOM,
     transport::log::{NewTopic, TopicFacts},
 };
@@ -29,7 +29,7 @@ impl Wanted {
             return None;
         }
         let is_read = |name: &&String| manifest.stages.iter().any(|s| s.inputs.iter().any(|port| port.topic == **name));
-        let is_letter = |name: &str| manifest.stages.iter().any(|stage| buries(stage, name));
+        let is_letter = |name: &str| buriers(manifest).any(|burier| burier.dead_letter == name);
         let shapes = self.later.iter().filter(is_read).map(|name| shape(manifest, there, name).0);
         shapes.max_by_key(|topic| (!is_letter(&topic.name), topic.partitions))
     }
@@ -45,16 +45,15 @@ impl Wanted {
         }
         let by_sources = manifest.sources.iter().flat_map(|source| &source.outputs);
         let by_stages = manifest.stages.iter().flat_map(|stage| &stage.outputs);
-        let letters = manifest.stages.iter().filter(|stage| stage.on_error.has_dead_letters());
         let made_here: Vec<_> = by_sources
             .chain(by_stages)
-            .map(|port| &port.topic)
-            .chain(manifest.sources.iter().map(|source| &source.position))
-            .chain(letters.map(|stage| &stage.dead_letter))
+            .map(|port| port.topic.as_str())
+            .chain(manifest.sources.iter().map(|source| source.position.as_str()))
+            .chain(buriers(manifest).map(|burier| burier.dead_letter))
             .collect();
         let stages = manifest.stages.iter().flat_map(|stage| &stage.inputs);
         for input in stages.chain(manifest.sinks.iter().flat_map(|sink| &sink.inputs)).map(|port| &port.topic) {
-            let is_made = made_here.contains(&input) || manifest.topics.contains_key(input);
+            let is_made = made_here.contains(&input.as_str()) || manifest.topics.contains_key(input);
             if !is_made && !there.contains_key(input) && !wanted.missing.contains(input) {
                 wanted.missing.push(input.clone());
             }
@@ -71,9 +70,9 @@ impl Wanted {
             for output in stage.outputs.iter().map(|port| &port.topic) {
                 wanted.add(manifest, there, output);
             }
-            if stage.on_error.has_dead_letters() {
-                wanted.add(manifest, there, &stage.dead_letter);
-            }
+        }
+        for burier in buriers(manifest) {
+            wanted.add(manifest, there, burier.dead_letter);
         }
         wanted
     }
@@ -94,19 +93,22 @@ impl Wanted {
     }
 }
 
-fn buries(stage: &manifest::Stage, topic: &str) -> bool {
-    stage.on_error.has_dead_letters() && stage.dead_letter == topic
+/// Those whose dead letters have a topic.
+fn buriers(manifest: &Manifest) -> impl Iterator<Item = Burier<'_>> {
+    manifest.buriers().filter(|burier| burier.buries)
 }
 
-/// An output that nobody declared gets as many partitions as the largest input of the stages that write it; one that
+/// An output that nobody declared gets as many partitions as the largest input of those that write it; one that
 /// only sources write, as many as the log gives. False when not all of those inputs are there.
 fn shape(manifest: &Manifest, there: &BTreeMap<String, TopicFacts>, name: &str) -> (NewTopic, bool) {
-    let writes = |stage: &manifest::Stage| stage.outputs.iter().any(|port| port.topic == name) || buries(stage, name);
-    let writers: Vec<_> = manifest.stages.iter().filter(|stage| writes(stage)).collect();
-    let inputs: Vec<_> = writers.iter().flat_map(|stage| &stage.inputs).map(|port| there.get(&port.topic)).collect();
+    let writes = |stage: &&manifest::Stage| stage.outputs.iter().any(|port| port.topic == name);
+    let writers = manifest.stages.iter().filter(writes).map(|stage| stage.inputs.as_slice());
+    let letters = || buriers(manifest).filter(|burier| burier.dead_letter == name);
+    let inputs = writers.chain(letters().map(|burier| burier.inputs)).flatten();
+    let inputs: Vec<_> = inputs.map(|port| there.get(&port.topic)).collect();
     let known = || inputs.iter().flatten();
     let mut config = BTreeMap::new();
-    let has_brokers_time = writers.iter().any(|stage| buries(stage, name));
+    let has_brokers_time = letters().next().is_some();
     if has_brokers_time {
         let room = known().map(|facts| largest(facts)).max().unwrap_or(DEFAULT_LARGEST);
         let room = room.saturating_add(LETTER_HEADROOM).min(i32::MAX as usize);
@@ -128,7 +130,8 @@ pub fn position_topic(name: &str) -> NewTopic {
 /// A declared topic, as it says; dead letters stay for ever unless it says otherwise.
 fn declared(manifest: &Manifest, name: &str, topic: &manifest::Topic) -> NewTopic {
     let mut config = topic.config.clone();
-    let has_brokers_time = manifest.stages.iter().any(|stage| stage.dead_letter == name);
+    let stages = manifest.stages.iter().map(|stage| &stage.dead_letter);
+    let has_brokers_time = stages.chain(manifest.sinks.iter().map(|sink| &sink.dead_letter)).any(|topic| topic == name);
     if has_brokers_time {
         config.entry("retention.ms".into()).or_insert_with(|| "-1".into());
         config.entry("cleanup.policy".into()).or_insert_with(|| "delete".into());

@@ -6,7 +6,7 @@ mod patient;
 use crate::{
     lines::{OutputFormat, Shown, ShownHeader},
     record::Record,
-    stage::guest::{Failed, Guest, InHand},
+    stage::guest::{Failed, Guest, InHand, Returned},
     transport::Fault,
     worker::control::Control,
 };
@@ -87,10 +87,10 @@ impl<W: Write> Guest for Stdout<W> {
         Ok(Vec::new())
     }
 
-    fn settle(&mut self) -> Result<(), Fault> {
+    fn settle(&mut self) -> Result<Vec<Returned>, Fault> {
         self.print();
         match self.broken.take() {
-            None => Ok(()),
+            None => Ok(Vec::new()),
             Some(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
                 Err(Fault::Unwanted("nobody reads stdout any more".into()))
             }

@@ -20,15 +20,33 @@ pub struct InHand<'a> {
     pub attempt: u32,
 }
 
+/// A record that its guest took, and that failed when the guest was settled.
+pub struct Returned {
+    /// The batch that it lies in.
+    pub batch: Rc<dyn Batch>,
+    /// Its place in the batch.
+    pub index: usize,
+    /// Which attempt it was.
+    pub attempt: u32,
+    /// Why it failed. It is not tried again.
+    pub failed: Failed,
+}
+
 /// A module that is ready to take records.
 pub trait Guest {
     /// Hands it one record. After a [`Failed::Fault`] or [`Failed::Limit`] the instance is gone, and the next call
     /// makes a fresh one.
     fn transform(&mut self, record: InHand<'_>) -> Result<Vec<Record>, Failed>;
 
-    /// Makes sure of what it did elsewhere for the records so far: when it says so, their progress is committed.
-    fn settle(&mut self) -> Result<(), Fault> {
-        Ok(())
+    /// Makes sure of what it did elsewhere for the records so far: when it says so, their progress is committed. Those
+    /// that fail only now, it gives back.
+    fn settle(&mut self) -> Result<Vec<Returned>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// True when it holds back so much that it is to be settled.
+    fn is_full(&self) -> bool {
+        false
     }
 
     /// The records since the last progress that was committed come again: what it still holds back of them is void.

@@ -37,10 +37,11 @@ use crate::{
     worker::control::Control,
 };
 use breaker::{Died, TooMany};
-use guest::{Failed, Guest, InHand};
+use guest::{Failed, Guest, InHand, Returned};
 use retry::Retries;
 use runner::{Changed, Runner};
 use std::{
+    any::Any,
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
@@ -111,8 +112,9 @@ pub struct Stage {
     /// What the one did whose commit has begun.
     begun: UnderWay,
     retries: Retries,
-    /// Records that the log refuses, and why: whatever the guest makes of them is not sent.
-    condemned: BTreeMap<(Partition, Offset), String>,
+    /// Records whose failure is known, as the log refuses them, or their guest gave them back: the guest does not get
+    /// them again.
+    condemned: BTreeMap<(Partition, Offset), Failed>,
     router: Router,
     /// Which output each record of the call in hand goes to.
     routes: Vec<usize>,
@@ -200,7 +202,7 @@ impl Stage {
         let attempts = before.saturating_add(self.retries.attempt(at));
         let since = self.runner.shadow().is_some().then(|| self.clock.now());
         let outcome = match self.condemned.get(&at) {
-            Some(why) => Err(Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")))),
+            Some(failed) => Err(failed.clone()),
             None => self.transform(batch, index, attempts),
         };
         let fate = match &outcome {
@@ -610,9 +612,30 @@ impl Stage {
         format!("{}/{}@{}", self.settings.inputs[partition.input], partition.number, offset.0)
     }
 
-    /// The progress of the records so far is about to be committed.
-    pub fn settle(&mut self) -> Result<(), Fault> {
-        self.runner.guest().settle()
+    /// The progress of the records so far is about to be committed. What of them fails only now, has its consequence.
+    pub fn settle<B: Batch>(
+        &mut self,
+        send: &mut dyn FnMut(&Outgoing<'_>, &Rc<B>, usize) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        for Returned { batch, index, attempt, failed } in self.runner.guest().settle()? {
+            let batch: Rc<dyn Any> = batch;
+            let batch = batch.downcast::<B>().expect("a guest gives back what it was given");
+            // It was taken for done.
+            self.open.counts.filtered -= 1;
+            let mut send = |out: &Outgoing<'_>| send(out, &batch, index);
+            if let Fate::Stop(why) = self.give_up(&batch, index, &failed, attempt, false, &mut send)? {
+                // In front of it, and others are behind it by now: once more, and it is known when its turn comes.
+                let Incoming { partition, offset, .. } = batch.get(index);
+                self.condemned.insert((partition, offset), failed);
+                return Err(Fault::Aborted(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// True when its guest holds back so much that it is to be settled.
+    pub fn is_full(&self) -> bool {
+        self.runner.is_full()
     }
 
     /// The transaction's commit has begun: what comes from now on is another's.
@@ -651,7 +674,8 @@ impl Stage {
 
     /// The log refused this record's outputs when it stood alone: it is this record that fails, not the stage.
     pub fn condemn(&mut self, partition: Partition, offset: Offset, why: String) {
-        self.condemned.insert((partition, offset), why);
+        let failed = Failed::Fault(reason("refused", format!("the log refuses what comes of it: {why}")));
+        self.condemned.insert((partition, offset), failed);
     }
 
     /// True when this record was condemned already: its dead letter was refused as well.

@@ -63,6 +63,11 @@ impl Runner {
         &mut *self.guest
     }
 
+    /// See [`Guest::is_full`].
+    pub(super) fn is_full(&self) -> bool {
+        self.guest.is_full()
+    }
+
     /// The guest before, while this one is on trial.
     pub(super) fn before(&mut self) -> Option<&mut dyn Guest> {
         let (_, guest) = self.seated.as_mut()?.before.as_mut()?;

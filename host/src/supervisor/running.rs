@@ -183,7 +183,7 @@ impl Running {
                 parts.push(format!("{} done", count(counts.taken, "record")));
                 parts.push(format!("{} sent", grouped(counts.sent)));
             }
-            Work::Sink { .. } => parts.push(format!("{} printed", count(counts.taken, "record"))),
+            Work::Sink { into, .. } => parts.push(format!("{} {}", count(counts.filtered, "record"), into.verb())),
         }
         if counts.dead_letters > 0 {
             let topic = self.part.link.outputs.last().map_or("", String::as_str);

@@ -3,6 +3,7 @@
 use super::{Running, log};
 use crate::{
     plan::Work,
+    sinks,
     text::{count, grouped},
     transport::kafka::Health,
 };
@@ -27,7 +28,8 @@ pub(super) struct Status {
 impl Status {
     /// Of all that runs. Where a sink prints to a terminal, a line under it would be in its way.
     pub(super) fn new(quiet: bool, running: &[Arc<Running>], health: Option<Arc<Health>>) -> Status {
-        let prints = running.iter().any(|running| matches!(running.part.work, Work::Sink { .. }));
+        let prints = |work: &Work| matches!(work, Work::Sink { into: sinks::Into::Stdout(_), .. });
+        let prints = running.iter().any(|running| prints(&running.part.work));
         let quiet = quiet || (prints && io::stdout().is_terminal());
         let now = Instant::now();
         Status { quiet, health, last: vec![(now, 0); running.len()], said: now, said_taken: 0 }

@@ -2,11 +2,18 @@
 
 use super::Running;
 use crate::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     plan::Work,
-    sinks::stdout::stdout,
+    sinks::{
+        self,
+        batched::Batched,
+        ledger::LedgerLink,
+        mongodb::Mongodb,
+        postgres::{Postgres, Who},
+        stdout::stdout,
+    },
     source::Source,
-    stage::{LetterLink, Stage},
+    stage::{LetterLink, Stage, guest::Guest},
     swap::Seat,
     transport::{
         Link,
@@ -17,7 +24,7 @@ use crate::{
     wasm::SourceInstance,
     worker::{Ended, SourceWorker, Worker, WorkerSettings, control::Control, identity::Identity},
 };
-use std::{rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 /// Where a worker stands.
 pub(super) struct Place {
@@ -50,7 +57,7 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
         Err(why) => return Ended::Failed(why),
     };
     let Running { part, control, tally, source: state, .. } = &*place.running;
-    let clock = Rc::new(SystemClock::new(control.clone()));
+    let clock: Rc<dyn Clock> = Rc::new(SystemClock::new(control.clone()));
     let on = WorkerSettings {
         name: part.name.clone(),
         number: place.number,
@@ -73,11 +80,43 @@ fn work_on(link: impl Link, place: &Place) -> Ended {
                 Err(why) => return Ended::Failed(why),
             }
         }
-        Work::Sink { format, settings } => {
-            let guest = Box::new(stdout(*format, part.link.inputs.clone(), place.run.clone()));
-            Stage::new(settings.clone(), guest, clock.clone(), tally.clone())
+        Work::Sink { into, settings } => {
+            let stage = |guest: Box<dyn Guest>| Stage::new(settings.clone(), guest, clock.clone(), tally.clone());
+            let (inputs, origins) = (part.link.inputs.clone(), settings.inputs.clone());
+            match into {
+                sinks::Into::Stdout(format) => stage(Box::new(stdout(*format, inputs, place.run.clone()))),
+                sinks::Into::Mongodb(settings) => {
+                    match Mongodb::new(settings.clone(), &part.name, origins, control.clone()) {
+                        Ok(database) => stage(Box::new(Batched::new(Rc::new(RefCell::new(database))))),
+                        Err(why) => return Ended::Failed(why),
+                    }
+                }
+                sinks::Into::Postgres(settings) => {
+                    let who = Who { name: part.name.clone(), group: part.link.group.clone(), inputs, origins };
+                    let database = match Postgres::new(settings.clone(), who, control.clone()) {
+                        Ok(database) => Rc::new(RefCell::new(database)),
+                        Err(why) => return Ended::Failed(why),
+                    };
+                    let stage = stage(Box::new(Batched::new(database.clone())));
+                    let link = LedgerLink::new(link, database);
+                    #[cfg(feature = "mutants")]
+                    let link = match std::env::var("MILLSTREAM_LEDGER_MUTANT") {
+                        Ok(name) => {
+                            link.broken(sinks::ledger::Mutant::named(&name), std::time::Duration::from_millis(100))
+                        }
+                        Err(_) => link,
+                    };
+                    return work_with(link, stage, place, clock, on);
+                }
+            }
         }
     };
+    work_with(link, stage, place, clock, on)
+}
+
+/// With records as they come, or with dead letters as the records that they were.
+fn work_with(link: impl Link, stage: Stage, place: &Place, clock: Rc<dyn Clock>, on: WorkerSettings) -> Ended {
+    let Running { part, control, .. } = &*place.running;
     let Some(again) = &part.again else { return Worker::new(link, stage, clock, on).run() };
     let stage = stage.for_letters(again.most, control);
     Worker::new(LetterLink::new(link, again.clone()), stage, clock, on).run()

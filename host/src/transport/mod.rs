@@ -10,6 +10,7 @@ use crate::{
     worker::control::Control,
 };
 use std::{
+    any::Any,
     collections::BTreeMap,
     fmt,
     sync::Arc,
@@ -112,7 +113,7 @@ pub struct Incoming<'a> {
 }
 
 /// Records as they came, in order within each partition.
-pub trait Batch: 'static {
+pub trait Batch: Any {
     /// How many records.
     fn len(&self) -> usize;
     /// True when there are none: a batch may hold nothing but the news that a partition's end is reached.

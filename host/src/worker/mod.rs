@@ -212,7 +212,8 @@ impl<L: Link> Worker<L> {
                 Taken::Rebalance => break,
             }
         }
-        self.stage.settle()?;
+        let Worker { stage, link, .. } = self;
+        stage.settle(&mut |out, batch: &Rc<L::Batch>, index| link.send(out, Some((batch, index))))?;
         self.finish_commit()?;
         self.stage.may_commit()?;
         self.start_commit(progress)?;
@@ -282,7 +283,7 @@ impl<L: Link> Worker<L> {
 
     /// True when a transaction holds as much as it may.
     fn is_full(&self) -> bool {
-        self.open.records >= self.span || self.link.is_full() || self.stage.has_enough()
+        self.open.records >= self.span || self.link.is_full() || self.stage.has_enough() || self.stage.is_full()
     }
 
     /// True when a transaction has been open for long enough. Where what it sends waits for the commit before, its time

@@ -100,8 +100,8 @@ fn who_asks_for_what_is_not_there_hears_what_is() {
     assert_eq!(done(folder.says("dead-letters list --json")), "[]\n");
     assert!(!folder.path(".millstream").exists(), "who only looks makes no log");
     for (words, why) in [
-        ("show prize", "error: shop has no stage `prize`: did you mean `price`?\n"),
-        ("list zzz", "error: shop has no stage `zzz`: it has price, tax\n"),
+        ("show prize", "error: shop has no stage or sink `prize`: did you mean `price`?\n"),
+        ("list zzz", "error: shop has no stage or sink `zzz`: it has price, tax\n"),
         ("list --since soon", "write a time such as `2026-01-01T00:00:00Z`, or how long ago it was, such as `1h`"),
         ("list --kind poison", "[possible values: reject, fault, limit, retry]"),
     ] {

@@ -34,7 +34,10 @@ impl Pipeline {
 
     /// Replaces the manifest.
     pub(crate) fn write(&self, manifest: &str) {
-        let text = format!("name: test\n{manifest}").replace("{guests}", &guests().display().to_string());
+        let mut text = format!("name: test\n{manifest}");
+        if text.contains("{guests}") {
+            text = text.replace("{guests}", &guests().display().to_string());
+        }
         fs::write(self.manifest(), text).unwrap();
     }
 

@@ -72,6 +72,21 @@ pub(crate) fn problems(kafka: &Kafka, input: &str, watch: &Watch, records: u64) 
 
 /// Sends `records` over about `time`, in a thread of its own.
 pub(crate) fn send_slowly(kafka: &Kafka, topic: &str, records: u64, time: Duration) -> thread::JoinHandle<()> {
+    send_each_slowly(kafka, topic, records, time, |number| (number / KEYS).to_string())
+}
+
+/// The same, as JSON objects that tell their number.
+pub(crate) fn send_json_slowly(kafka: &Kafka, topic: &str, records: u64, time: Duration) -> thread::JoinHandle<()> {
+    send_each_slowly(kafka, topic, records, time, |number| format!("{{\"id\":{number},\"name\":\"n{number}\"}}"))
+}
+
+fn send_each_slowly(
+    kafka: &Kafka,
+    topic: &str,
+    records: u64,
+    time: Duration,
+    value: impl Fn(u64) -> String + Send + 'static,
+) -> thread::JoinHandle<()> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     thread::spawn(move || {
         let producer = kafka.producer();
@@ -81,7 +96,7 @@ pub(crate) fn send_slowly(kafka: &Kafka, topic: &str, records: u64, time: Durati
             if number.is_multiple_of(20) {
                 thread::sleep(due.saturating_sub(begun.elapsed()));
             }
-            let (key, value) = (format!("key-{}", number % KEYS), (number / KEYS).to_string());
+            let (key, value) = (format!("key-{}", number % KEYS), value(number));
             let record = Sent { key: Some(key.as_bytes()), value: Some(value.as_bytes()), ..Sent::default() };
             crate::support::send_one(&producer, &topic, &record);
         }

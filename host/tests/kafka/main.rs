@@ -22,6 +22,7 @@ mod refusals;
 mod replay;
 mod same;
 mod seam;
+mod sinks;
 mod sources;
 mod storm;
 #[path = "../../src/transport/suite/mod.rs"]

@@ -3,7 +3,7 @@
 use super::{NONE, read::each};
 use crate::{
     cli::{Exit, print},
-    manifest::{Manifest, Stage},
+    manifest::{Burier, Manifest},
     stage::{Choice, Letter},
     text::{count, grouped},
     transport::log::Log,
@@ -51,13 +51,13 @@ struct Count {
 pub(super) fn list(
     manifest: &Manifest,
     log: &Log,
-    stages: &[&Stage],
+    stages: &[Burier<'_>],
     (choice, all, only): (&Choice, bool, bool),
 ) -> Result<Listed> {
     let mut listed = Listed::default();
-    let names: Vec<_> = stages.iter().map(|stage| stage.dead_letter.as_str()).collect();
+    let names: Vec<_> = stages.iter().map(|stage| stage.dead_letter).collect();
     for topic in log.topics()?.find(&names)?.keys() {
-        let of_topic: Vec<_> = manifest.stages.iter().filter(|stage| stage.dead_letter == *topic).collect();
+        let of_topic: Vec<_> = manifest.buriers().filter(|stage| stage.dead_letter == *topic).collect();
         each(manifest, log, topic, &of_topic, &mut |found| {
             match &found.letter {
                 _ if only && !stages.iter().any(|stage| found.is_of(manifest, stage)) => {}

@@ -8,14 +8,14 @@ mod show;
 
 use super::{
     Exit,
-    load::stage,
     log::{Which, existing, explain, time},
-    print,
+    print, wrong,
 };
 use crate::{
-    manifest::{Manifest, Stage, parse_duration},
+    manifest::{Burier, Kind, Manifest, parse_duration},
     plan::retry_group,
     stage::Choice,
+    text::nearest,
 };
 use anyhow::Result;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -48,7 +48,7 @@ enum Command {
   millstream dead-letters list
   millstream dead-letters list price --since 1h --kafka localhost:9092")]
     List {
-        /// Only this stage
+        /// Only this stage or sink
         stage: Option<String>,
         #[command(flatten)]
         filter: Filter,
@@ -63,7 +63,7 @@ enum Command {
 With --json each is a line as `consume --format json` prints it, with all of
 its headers.")]
     Show {
-        /// The stage
+        /// The stage, or the sink
         stage: String,
         #[command(flatten)]
         filter: Filter,
@@ -128,7 +128,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
             let manifest = which.manifest()?;
             let stages = match &stage {
                 Some(name) => vec![find(&manifest, name)?],
-                None => manifest.stages.iter().collect(),
+                None => manifest.buriers().collect(),
             };
             let listed = match existing(&manifest)? {
                 Some(log) => list::list(&manifest, &log, &stages, (&filter.choice(), reach.all, stage.is_some()))
@@ -142,7 +142,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
             let stage = find(&manifest, &stage)?;
             let most = count.unwrap_or(u64::MAX);
             let shown = match existing(&manifest)? {
-                Some(log) => show::show(&manifest, &log, stage, (&filter.choice(), reach.all, most), json)
+                Some(log) => show::show(&manifest, &log, &stage, (&filter.choice(), reach.all, most), json)
                     .map_err(explain(&log))?,
                 None => 0,
             };
@@ -155,12 +155,23 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
 }
 
 /// The group that tries a stage's dead letters again: what it has behind it waits no more.
-fn group(manifest: &Manifest, stage: &Stage) -> String {
-    retry_group(&manifest.name, &stage.name)
+fn group(manifest: &Manifest, stage: &str) -> String {
+    retry_group(&manifest.name, stage)
 }
 
-fn find<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a Stage> {
-    stage(manifest, name, "only stages have dead letters")
+/// A stage or a sink by its name.
+fn find<'a>(manifest: &'a Manifest, name: &str) -> Result<Burier<'a>> {
+    let known = || manifest.buriers().map(|burier| burier.name);
+    manifest.buriers().find(|burier| burier.name == name).ok_or_else(|| {
+        let part = manifest.parts().find(|(_, part)| *part == name);
+        let help = match (part, nearest(name, known())) {
+            (Some((Kind::Source, _)), _) => "it is a source, and nothing fails there".to_owned(),
+            (Some(_), _) => "it prints, and nothing fails there".to_owned(),
+            (None, Some(near)) => format!("did you mean `{near}`?"),
+            (None, None) => format!("it has {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        wrong(format!("{} has no stage or sink `{name}`: {help}", manifest.name))
+    })
 }
 
 /// A moment, or how long ago it was.

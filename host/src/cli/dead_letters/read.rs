@@ -6,7 +6,7 @@ use crate::{
         say,
         scan::{LOOK, scan, whole},
     },
-    manifest::{Manifest, Stage},
+    manifest::{Burier, Manifest},
     record::Header,
     stage::{Letter, note_key},
     transport::{
@@ -39,7 +39,7 @@ pub(super) struct Found<'a> {
 
 impl Found<'_> {
     /// True when this stage wrote it.
-    pub(super) fn is_of(&self, manifest: &Manifest, stage: &Stage) -> bool {
+    pub(super) fn is_of(&self, manifest: &Manifest, stage: &Burier<'_>) -> bool {
         let is_its = |(letter, _): &(Letter, _)| letter.pipeline == manifest.name && letter.stage == stage.name;
         self.letter.as_ref().is_some_and(is_its)
     }
@@ -107,12 +107,12 @@ pub(super) fn each(
     manifest: &Manifest,
     log: &Log,
     topic: &str,
-    stages: &[&Stage],
+    stages: &[Burier<'_>],
     see: &mut dyn FnMut(&Found<'_>) -> Result<bool>,
 ) -> Result<()> {
     let mut retried = Vec::new();
     for stage in stages {
-        retried.push((*stage, stands(log, &group(manifest, stage), topic)?));
+        retried.push((*stage, stands(log, &group(manifest, stage.name), topic)?));
     }
     scan(log, &whole(topic), None, &mut |batch, ends| {
         for index in 0..batch.len() {

@@ -7,12 +7,12 @@ use super::{
 use crate::{
     cli::{
         Exit,
-        load::{Loaded, Source, Wishes, load},
+        load::{Loaded, Source, Wishes, load, stage},
         log::{existing, explain},
         print, say, standing, wrong,
     },
-    manifest::{Delivery, Stage},
-    plan::{Letters, Plan, position_topic},
+    manifest::{Delivery, Manifest},
+    plan::{Letters, Plan, Tries, position_topic},
     stage::Counts,
     supervisor::{self, Format, Options},
     text::{count, grouped},
@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 /// Which letters are tried again, and how.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The stage
+    /// The stage, or the sink
     stage: String,
     #[command(flatten)]
     filter: Filter,
@@ -95,25 +95,28 @@ impl Default for Done {
 
 fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
     let Loaded { manifest, compiled, .. } = loaded;
-    let stage = find(manifest, &arguments.stage)?;
-    let Some(facts) = topics(stage, log)? else { return Ok(Done::default()) };
-    refuse_overtaking(stage, &facts, arguments.yes || arguments.dry_run)?;
-    let ends = ends(&stage.dead_letter, log)?;
+    let of = whose(manifest, &arguments.stage)?;
+    if let (Tries::Sink(_), true) = (of, arguments.dry_run || arguments.module.is_some()) {
+        let name = of.name();
+        return Err(wrong(format!("{name} is a sink: `--module` and `--dry-run` are for stages")));
+    }
+    let Some(facts) = topics(of, log)? else { return Ok(Done::default()) };
+    refuse_overtaking(of, &facts, arguments.yes || arguments.dry_run)?;
+    let ends = ends(of.dead_letter(), log)?;
     let (choice, most) = (arguments.filter.choice(), arguments.count);
-    let group = group(manifest, stage);
+    let group = group(manifest, of.name());
     let notes = match log {
         // An embedded log forgets nothing.
         Log::Local(_) => None,
-        // Nothing but a transaction keeps a note from being there before what it says is done.
-        Log::Kafka(_) if stage.delivery == Delivery::AtLeastOnce => None,
-        Log::Kafka(_) => Some((group.clone(), notes(log, &group, &stage.dead_letter)?)),
+        Log::Kafka(_) if is_at_least_once(of) => None,
+        Log::Kafka(_) => Some((group.clone(), notes(log, &group, of.dead_letter())?)),
     };
-    let letters = Letters { stage, group, choice, most, ends, notes };
+    let letters = Letters { of, group, choice, most, ends, notes };
     let plan = Plan::again(manifest, log, compiled, &facts, &letters)
-        .ok_or_else(|| wrong(format!("{} has no module", stage.name)))?;
+        .ok_or_else(|| wrong(format!("{} has no module", of.name())))?;
     supervisor::start_log(Format::Text, false, false);
     if arguments.dry_run {
-        let counts = dry::run(plan, log, &stands(log, &letters.group, &stage.dead_letter)?)?;
+        let counts = dry::run(plan, log, &stands(log, &letters.group, of.dead_letter())?)?;
         return Ok(Done { counts, is_dry: true, ..Done::default() });
     }
     refuse_another(&letters, log)?;
@@ -176,12 +179,30 @@ impl Done {
     }
 }
 
-/// What is known of the topics that it takes; nothing when the stage has had no dead letter yet.
-fn topics(stage: &Stage, log: &Log) -> Result<Option<BTreeMap<String, TopicFacts>>> {
-    let outputs = || stage.outputs.iter().map(|port| port.topic.as_str());
-    let names: Vec<_> = outputs().chain([stage.dead_letter.as_str()]).collect();
+/// A stage or a sink by its name.
+fn whose<'a>(manifest: &'a Manifest, name: &str) -> Result<Tries<'a>> {
+    let burier = find(manifest, name)?;
+    let sink = manifest.sinks.iter().find(|sink| sink.name == burier.name);
+    match sink {
+        Some(sink) => Ok(Tries::Sink(sink)),
+        None => stage(manifest, name, "only stages and sinks have dead letters").map(Tries::Stage),
+    }
+}
+
+/// Nothing but a transaction keeps a note from being there before what it says is done.
+fn is_at_least_once(of: Tries<'_>) -> bool {
+    match of {
+        Tries::Stage(stage) => stage.delivery == Delivery::AtLeastOnce,
+        Tries::Sink(_) => true,
+    }
+}
+
+/// What is known of the topics that it takes; nothing when there has been no dead letter yet.
+fn topics(of: Tries<'_>, log: &Log) -> Result<Option<BTreeMap<String, TopicFacts>>> {
+    let outputs = || of.outputs().iter().map(|port| port.topic.as_str());
+    let names: Vec<_> = outputs().chain([of.dead_letter()]).collect();
     let facts = log.topics()?.find(&names)?;
-    if !facts.contains_key(&stage.dead_letter) {
+    if !facts.contains_key(of.dead_letter()) {
         return Ok(None);
     }
     match outputs().find(|topic| !facts.contains_key(*topic)) {
@@ -212,9 +233,9 @@ fn make(topic: &str, log: &Log) -> Result<()> {
 }
 
 /// Of a compacted topic the last value of a key is what counts.
-fn refuse_overtaking(stage: &Stage, facts: &BTreeMap<String, TopicFacts>, is_wanted: bool) -> Result<()> {
+fn refuse_overtaking(of: Tries<'_>, facts: &BTreeMap<String, TopicFacts>, is_wanted: bool) -> Result<()> {
     let is_compacted = |topic: &&str| facts.get(*topic).is_some_and(|facts| Rules::of(facts).compacted);
-    let Some(topic) = stage.outputs.iter().map(|port| port.topic.as_str()).find(is_compacted) else { return Ok(()) };
+    let Some(topic) = of.outputs().iter().map(|port| port.topic.as_str()).find(is_compacted) else { return Ok(()) };
     let danger = format!(
         "{topic} is compacted, so the last value of a key counts there: what comes of an old record may overtake what \
          came of a newer one meanwhile"
@@ -230,7 +251,7 @@ fn refuse_overtaking(stage: &Stage, facts: &BTreeMap<String, TopicFacts>, is_wan
 fn refuse_another(letters: &Letters<'_>, log: &Log) -> Result<()> {
     match log {
         Log::Local(_) if log.groups().members(&letters.group)? > 0 => {
-            let name = &letters.stage.name;
+            let name = letters.of.name();
             Err(wrong(format!("another `dead-letters retry {name}` is at work on this log: wait for its end")))
         }
         _ => Ok(()),

@@ -3,7 +3,7 @@
 use super::read::{Found, each};
 use crate::{
     lines::{OutputFormat, Shown},
-    manifest::{Manifest, Stage},
+    manifest::{Burier, Manifest},
     record::Header,
     stage::{Choice, Letter},
     text::{count, grouped, hex},
@@ -22,15 +22,15 @@ const SHOWN_BYTES: usize = 2048;
 pub(super) fn show(
     manifest: &Manifest,
     log: &Log,
-    stage: &Stage,
+    stage: &Burier<'_>,
     (choice, all, most): (&Choice, bool, u64),
     json: bool,
 ) -> Result<u64> {
-    let topic = &stage.dead_letter;
+    let topic = stage.dead_letter;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut shown = 0;
     if most > 0 && log.topics()?.find(&[topic])?.contains_key(topic) {
-        each(manifest, log, topic, &[stage], &mut |found| {
+        each(manifest, log, topic, &[*stage], &mut |found| {
             if !found.is_of(manifest, stage) || !(all || found.waits) {
                 return Ok(true);
             }

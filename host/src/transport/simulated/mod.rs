@@ -9,6 +9,7 @@ mod audit;
 mod behaviours;
 mod broken_source;
 mod commit;
+mod database;
 mod faults;
 mod group;
 mod letters;

@@ -46,6 +46,7 @@ pub(super) fn settings() -> Settings {
         audited: true,
         source: None,
         again: None,
+        sink: None,
         waits: None,
     }
 }

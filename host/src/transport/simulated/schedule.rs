@@ -85,6 +85,7 @@ impl Schedule {
             audited: true,
             source: None,
             again: None,
+            sink: None,
             waits: (rng.u8(0..6) == 0).then_some(Partition { input: 0, number: 0 }),
         };
         let workers = rng.usize(1..=3);

@@ -2,6 +2,7 @@
 
 use super::{
     broken_source::SourceMutant,
+    database,
     faults::Event,
     letters,
     link::SimulatedLink,
@@ -251,16 +252,22 @@ impl Simulation {
             *seat.turns.borrow_mut() = Some(sources::at_work(self, numbers, name, process, clock, control));
             return;
         }
-        let (part, tally) = (swap::Seat::new(&self.modules, process as u32), self.tally.clone());
-        let stage = Stage::at(part, self.stage.clone(), clock.clone(), tally, &control)
-            .expect("what stands has started before");
         let settings = WorkerSettings {
             name: name.clone(),
             number: process as u32,
             commit_interval: self.world.borrow().settings.commit_interval,
-            control,
+            control: control.clone(),
         };
         let link = SimulatedLink::new(self.clone(), name, process);
+        let sink = self.world.borrow().settings.sink;
+        if let Some(sinking) = sink {
+            let stage = (self.stage.clone(), self.tally.clone());
+            *seat.turns.borrow_mut() = Some(database::at_work(self, link, stage, clock, settings, sinking));
+            return;
+        }
+        let (part, tally) = (swap::Seat::new(&self.modules, process as u32), self.tally.clone());
+        let stage = Stage::at(part, self.stage.clone(), clock.clone(), tally, &control)
+            .expect("what stands has started before");
         let again = self.world.borrow().settings.again.clone();
         *seat.turns.borrow_mut() = Some(match (again, self.mutant) {
             (Some(retried), mutant) => letters::at_work(link, stage, clock, settings, retried, mutant),

@@ -173,6 +173,7 @@ fn draw(rng: &mut Rng, mutant: Option<SourceMutant>, told: bool) -> Rc<Simulatio
         audited: true,
         source: Some(Numbers { count: rng.u64(20..=200), every, stops_at: None, mutant }),
         again: None,
+        sink: None,
         waits: None,
     };
     let partitions = rng.u32(1..=3);

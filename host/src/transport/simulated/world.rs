@@ -2,6 +2,7 @@
 
 use super::{
     audit::Audit,
+    database::{Database, Sinking},
     faults::{Counts, Event, Moment, Odds, Strike},
     group::Group,
     letters::Retried,
@@ -56,6 +57,8 @@ pub(super) struct Settings {
     pub(super) source: Option<Numbers>,
     /// The input is dead letters, which are tried again.
     pub(super) again: Option<Retried>,
+    /// A sink into a database is at work, and not a stage.
+    pub(super) sink: Option<Sinking>,
     /// The first record of this partition is put off for ever: what is behind it waits, and nobody else does.
     pub(super) waits: Option<Partition>,
 }
@@ -88,6 +91,7 @@ pub(super) struct World {
     pub(super) writers: BTreeMap<String, Writer>,
     pub(super) processes: Vec<Process>,
     pub(super) audit: Audit,
+    pub(super) database: Database,
     pub(super) odds: Odds,
     pub(super) script: Vec<Rule>,
     pub(super) counts: Counts,
@@ -111,6 +115,7 @@ impl World {
         };
         World {
             audit: Audit::new(&settings),
+            database: Database::default(),
             rng,
             settings,
             inputs: topics(inputs),

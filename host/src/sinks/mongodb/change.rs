@@ -1,0 +1,159 @@
+//! What a record changes in the collection.
+
+use super::{Id, OnTombstone, Settings};
+use crate::{
+    sinks::{reject, tombstone},
+    stage::guest::{Failed, InHand},
+};
+use mongodb::bson::{Bson, Document, doc};
+
+/// No server takes a larger document: 16 MiB.
+const LARGEST: usize = 16 << 20;
+
+/// A document that is written or removed.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    /// Its `_id`.
+    pub(super) id: Bson,
+    /// The same as text, to be compared.
+    pub(super) name: String,
+    pub(super) what: What,
+    /// What it takes, about.
+    pub(super) size: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// It is to be this, its `_id` included.
+    Write(Document),
+    /// It is to be gone.
+    Delete,
+}
+
+/// What a record changes; nothing, when it is a tombstone that is to be passed over.
+pub(super) fn of(in_hand: &InHand<'_>, settings: &Settings, inputs: &[String]) -> Result<Option<Change>, Failed> {
+    let key = in_hand.record.key;
+    let Some(value) = in_hand.record.value else {
+        return match settings.on_tombstone {
+            OnTombstone::Delete => of_tombstone(key, &settings.id).map(Some),
+            OnTombstone::Skip => Ok(None),
+            OnTombstone::Reject => Err(tombstone()),
+        };
+    };
+    let document = read(value)?;
+    let id = match &settings.id {
+        Id::Key => Bson::String(text_of(key)?.to_owned()),
+        Id::Position => {
+            let (partition, offset) = in_hand.batch.origin(in_hand.index);
+            Bson::String(format!("{}/{}@{}", inputs[partition.input], partition.number, offset.0))
+        }
+        Id::Field(path) => match find(&document, path) {
+            Some(Bson::Array(_) | Bson::Null | Bson::Undefined | Bson::RegularExpression(_)) | None => {
+                let place = path.join(".");
+                return Err(reject("no-id", format!("the value has no `{place}` that can be an `_id`")));
+            }
+            Some(id) => id.clone(),
+        },
+    };
+    if document.get("_id").is_some_and(|own| *own != id) {
+        return Err(reject(
+            "another-id",
+            "the value has an `_id` of its own: write `id: value._id` where that is meant",
+        ));
+    }
+    // The server keeps it in the first place.
+    let mut whole = doc! { "_id": id.clone() };
+    whole.extend(document.into_iter().filter(|(name, _)| name != "_id"));
+    if value.len() > LARGEST {
+        return Err(reject("too-large", "the document is larger than the 16 MiB that MongoDB takes"));
+    }
+    Ok(Some(Change { name: name(&id), id, what: What::Write(whole), size: size_of::<Change>() + 2 * value.len() }))
+}
+
+/// The document that a tombstone removes: its key is all there is to tell it by.
+fn of_tombstone(key: Option<&[u8]>, id: &Id) -> Result<Change, Failed> {
+    let text = text_of(key)?;
+    let id = match id {
+        Id::Field(path) => {
+            let last = path.last().map_or("", String::as_str);
+            // A key that is an object has the field, any other is the field's value.
+            match serde_json::from_str(text) {
+                Ok(Bson::Document(fields)) => {
+                    let found = find(&fields, path).or_else(|| fields.get(last)).cloned();
+                    found.ok_or_else(|| {
+                        reject("no-id", format!("the record's key has no `{last}`, which says what to delete"))
+                    })?
+                }
+                Ok(id @ (Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::String(_) | Bson::ObjectId(_))) => {
+                    id
+                }
+                _ => Bson::String(text.to_owned()),
+            }
+        }
+        Id::Key | Id::Position => Bson::String(text.to_owned()),
+    };
+    Ok(Change { name: name(&id), id, what: What::Delete, size: size_of::<Change>() + text.len() })
+}
+
+/// What tells ids apart as the server does: numbers by what they are worth.
+fn name(id: &Bson) -> String {
+    match id {
+        Bson::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => (*number as i64).to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn text_of(key: Option<&[u8]>) -> Result<&str, Failed> {
+    let key = key.ok_or_else(|| reject("no-key", "the record has no key to be told by"))?;
+    std::str::from_utf8(key).map_err(|_| reject("key-not-text", "the record's key is not UTF-8"))
+}
+
+/// A value as a document, its fields in their order. What MongoDB's own JSON says of types (`{"$date": …}`) holds.
+fn read(value: &[u8]) -> Result<Document, Failed> {
+    match serde_json::from_slice(value) {
+        Ok(Bson::Document(document)) => Ok(document),
+        Ok(_) => Err(reject("not-an-object", "the value is no JSON object")),
+        Err(error) if error.is_data() => {
+            Err(reject("not-a-document", format!("the value is no document of MongoDB: {error}")))
+        }
+        Err(error) => Err(reject("not-json", format!("the value is not JSON: {error}"))),
+    }
+}
+
+fn find<'a>(document: &'a Document, path: &[String]) -> Option<&'a Bson> {
+    let (first, rest) = path.split_first()?;
+    let mut found = document.get(first)?;
+    for name in rest {
+        found = found.as_document()?.get(name)?;
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use mongodb::bson::DateTime;
+
+    #[test]
+    fn a_value_is_a_document_with_its_types_and_in_its_order() {
+        let text = r#"{"b": 1, "a": {"$date": "2026-01-01T00:00:00Z"}, "c": [1.5, null, "x", 3000000000], "d": {"z": true, "y": {}}}"#;
+        let document = read(text.as_bytes()).unwrap();
+        let date = DateTime::parse_rfc3339_str("2026-01-01T00:00:00Z").unwrap();
+        let names: Vec<_> = document.keys().collect();
+        assert_eq!(names, ["b", "a", "c", "d"]);
+        assert_eq!(document.get_document("d").unwrap().keys().collect::<Vec<_>>(), ["z", "y"]);
+        assert_eq!((document.get("a"), document.get("b")), (Some(&Bson::DateTime(date)), Some(&Bson::Int32(1))));
+        let numbers = [Bson::Double(1.5), Bson::Null, Bson::String("x".into()), Bson::Int64(3_000_000_000)];
+        assert_eq!(document.get_array("c").unwrap(), &numbers);
+    }
+
+    #[test]
+    fn what_is_no_document_says_why() {
+        let code = |text: &str| read(text.as_bytes()).err().unwrap().reason().code.clone().unwrap();
+        assert_eq!(code("[1]"), "not-an-object");
+        assert_eq!(code("x"), "not-json");
+        assert_eq!(code("{\"a\":"), "not-json");
+        assert_eq!(code(r#"{"a": {"$date": "yesterday"}}"#), "not-a-document");
+    }
+}

@@ -1,0 +1,193 @@
+//! The sink into MongoDB: records are documents of a collection. They are written at least once, under an `_id` that a
+//! repeat finds again, so that it changes nothing.
+//!
+//! What is said to the server are the commands `insert`, `update` and `delete`, which every server has that the driver
+//! speaks with; transactions and bulk writes over many collections are not needed.
+
+mod change;
+mod session;
+
+use super::{Mode, OnTombstone, Place, batched::Target};
+use crate::{
+    stage::guest::{Failed, InHand},
+    transport::Fault,
+    worker::control::Control,
+};
+use change::{Change, What};
+use session::{Refused, Session};
+use std::{collections::HashMap, fmt, sync::Arc};
+
+pub use session::check_uri;
+
+/// How many bytes a batch may hold: less than what the server takes in one command.
+const MOST_BYTES: usize = 8 << 20;
+
+/// What the manifest says of the sink.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the servers are, and how to get in.
+    pub uri: crate::manifest::Secret,
+    /// The database.
+    pub database: String,
+    /// The collection.
+    pub collection: String,
+    /// Whether documents are added or replaced.
+    pub mode: Mode,
+    /// What becomes the document's `_id`.
+    pub id: Id,
+    /// What becomes of a record without a value.
+    pub on_tombstone: OnTombstone,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}.{} by {:?}", self.database, self.collection, self.id)
+    }
+}
+
+/// What becomes a document's `_id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Id {
+    /// The record's key, as text.
+    Key,
+    /// Where the record stands: `TOPIC/PARTITION@OFFSET`.
+    Position,
+    /// A field of the value.
+    Field(Vec<String>),
+}
+
+impl Id {
+    /// The one that is written so.
+    pub fn parse(text: &str) -> Option<Id> {
+        match (text, text.parse()) {
+            ("position", _) => Some(Id::Position),
+            (_, Ok(Place::Key)) => Some(Id::Key),
+            (_, Ok(Place::Field(path))) => Some(Id::Field(path)),
+            _ => None,
+        }
+    }
+}
+
+/// One worker's connection to the database, and its batch.
+pub struct Mongodb {
+    settings: Arc<Settings>,
+    /// The topics that its records came from, in the order that `Partition::input` counts.
+    origins: Vec<String>,
+    session: Session,
+    batch: Vec<Change>,
+    bytes: usize,
+}
+
+impl Mongodb {
+    /// A connection that is not made yet, of a sink of this name.
+    pub fn new(
+        settings: Arc<Settings>,
+        name: &str,
+        origins: Vec<String>,
+        control: Arc<Control>,
+    ) -> Result<Mongodb, String> {
+        let session = Session::new(&settings, name, control)?;
+        Ok(Mongodb { settings, origins, session, batch: Vec::new(), bytes: 0 })
+    }
+
+    /// Makes the changes of one kind, which are at these places of the batch, in their order.
+    fn put_part(&mut self, batch: &[Change], places: &[usize], wrong: &mut Vec<(usize, Failed)>) -> Result<(), Fault> {
+        let changes: Vec<_> = places.iter().map(|place| &batch[*place]).collect();
+        let Some(first) = changes.first() else { return Ok(()) };
+        let refused = match (&first.what, self.settings.mode) {
+            (What::Delete, _) => self.session.delete(&changes)?,
+            (What::Write(_), Mode::Upsert) => self.session.replace(&changes)?,
+            (What::Write(_), Mode::Insert) => self.session.insert(&changes)?,
+        };
+        wrong.extend(refused.into_iter().map(|Refused { place, failed }| (places[place], failed)));
+        Ok(())
+    }
+}
+
+impl Target for Mongodb {
+    fn take(&mut self, record: &InHand<'_>) -> Result<bool, Failed> {
+        let Some(change) = change::of(record, &self.settings, &self.origins)? else { return Ok(false) };
+        self.bytes += change.size;
+        self.batch.push(change);
+        Ok(true)
+    }
+
+    fn put(&mut self) -> Result<Vec<(usize, Failed)>, Fault> {
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        let mut wrong = Vec::new();
+        for part in parts(&batch, self.settings.mode) {
+            self.put_part(&batch, &part.writes, &mut wrong)?;
+            self.put_part(&batch, &part.deletes, &mut wrong)?;
+        }
+        wrong.sort_by_key(|(place, _)| *place);
+        Ok(wrong)
+    }
+
+    fn withdraw(&mut self) {
+        self.batch.clear();
+        self.bytes = 0;
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= MOST_BYTES
+    }
+}
+
+/// Changes that may be made by two commands, one after the other.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Part {
+    writes: Vec<usize>,
+    deletes: Vec<usize>,
+}
+
+/// Cuts a batch where the order of what is done to one document would be lost. Replacements of one document stay together,
+/// as a command does them in their order; of additions each has to see the one before.
+fn parts(batch: &[Change], mode: Mode) -> Vec<Part> {
+    let mut parts = vec![Part::default()];
+    // What was done last to a document in the last part.
+    let mut last: HashMap<&str, bool> = HashMap::new();
+    for (place, change) in batch.iter().enumerate() {
+        let deletes = matches!(change.what, What::Delete);
+        let before = last.get(change.name.as_str());
+        if before.is_some_and(|before| *before != deletes || (!deletes && mode == Mode::Insert)) {
+            parts.push(Part::default());
+            last.clear();
+        }
+        last.insert(&change.name, deletes);
+        let part = parts.last_mut().expect("there is one");
+        if deletes { part.deletes.push(place) } else { part.writes.push(place) }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::mongodb::bson::{Bson, Document};
+
+    /// `+a` writes the document a, `-a` removes it.
+    fn cut(changes: &str, mode: Mode) -> String {
+        let change = |word: &str| Change {
+            id: Bson::Null,
+            name: word[1..].to_owned(),
+            what: if word.starts_with('-') { What::Delete } else { What::Write(Document::new()) },
+            size: 0,
+        };
+        let batch: Vec<_> = changes.split(' ').map(change).collect();
+        let word = |place: &usize| changes.split(' ').nth(*place).unwrap_or_default().to_owned();
+        let parts = parts(&batch, mode);
+        let words =
+            parts.iter().map(|part| part.writes.iter().chain(&part.deletes).map(word).collect::<Vec<_>>().join(" "));
+        words.collect::<Vec<_>>().join(" | ")
+    }
+
+    #[test]
+    fn what_is_done_to_one_document_keeps_its_order() {
+        assert_eq!(cut("+a +b +a -c", Mode::Upsert), "+a +b +a -c");
+        assert_eq!(cut("-c +a +b", Mode::Upsert), "+a +b -c");
+        assert_eq!(cut("+a -a +a +b", Mode::Upsert), "+a | -a | +a +b");
+        assert_eq!(cut("-a +a", Mode::Upsert), "-a | +a");
+        assert_eq!(cut("+a +b +a", Mode::Insert), "+a +b | +a");
+    }
+}

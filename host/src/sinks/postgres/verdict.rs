@@ -1,0 +1,93 @@
+//! Whose fault an error is: a record's, somebody's who has to mend something, or nobody's that will not pass.
+
+use crate::{sinks::reject, stage::guest::Failed, transport::Fault};
+use std::error::Error as _;
+use tokio_postgres::{Error, error::DbError};
+
+/// Whose fault it is that rows were not written.
+pub(super) enum Verdict {
+    /// That of one of them.
+    Record(Failed),
+    /// That of none.
+    Other,
+}
+
+/// What the server says of rows. What a row is made of (class 22), what must hold of it (23, 44), what is too large of it
+/// (54), and what a trigger raises (P0001) is its own fault. Two that turn out to be one row (21000) are none's: alone,
+/// each goes in.
+pub(super) fn of(error: &Error) -> Verdict {
+    let Some(said) = error.as_db_error() else { return Verdict::Other };
+    let code = said.code().code();
+    let is_own =
+        ["22", "23", "44", "54"].iter().any(|class| code.starts_with(class)) || matches!(code, "P0001" | "21000");
+    match is_own {
+        true => Verdict::Record(reject(code, words(said))),
+        false => Verdict::Other,
+    }
+}
+
+/// What an error means that is no row's.
+pub(super) fn fault(address: &str, error: &Error) -> Fault {
+    let Some(said) = error.as_db_error() else {
+        return Fault::Unavailable(format!("PostgreSQL at {address} does not answer: {}", cause(error)));
+    };
+    let at = format!("PostgreSQL at {address}: {}", words(said));
+    match said.code().code() {
+        // A statement that ran out of its time: with fewer rows it may not.
+        "57014" => Fault::TimedOut(at),
+        "42P10" => {
+            Fault::Forbidden(format!("{at}: `mode: upsert` needs a unique index over just the columns of `key`"))
+        }
+        // A right, a table, a column, a database, a role: somebody has to give it.
+        code if code.starts_with("42")
+            || code.starts_with("28")
+            || code.starts_with("3D")
+            || code.starts_with("3F") =>
+        {
+            Fault::Forbidden(at)
+        }
+        // Two that wait for each other, a server that shuts down, one that is full: it passes.
+        code if code.starts_with("40") || code.starts_with("25") => Fault::Aborted(at),
+        _ => Fault::Unavailable(at),
+    }
+}
+
+/// What an error means at the door.
+pub(super) fn connecting(address: &str, error: &Error) -> Fault {
+    match error.as_db_error() {
+        Some(said) if said.code().code().starts_with("28") || said.code().code().starts_with("3D") => {
+            Fault::Forbidden(format!("PostgreSQL at {address} lets nobody in by this `url`: {}", words(said)))
+        }
+        _ => fault(address, error),
+    }
+}
+
+/// What an error means where a table is to be made.
+pub(super) fn making(address: &str, name: &str, statement: &str, error: &Error) -> Fault {
+    match error.as_db_error() {
+        Some(said) if said.code().code() == "42501" => Fault::Forbidden(format!(
+            "PostgreSQL at {address} does not let this user make the table {name}: allow it, or make it: {statement}"
+        )),
+        _ => fault(address, error),
+    }
+}
+
+pub(super) fn no_answer(address: &str) -> Fault {
+    Fault::Unavailable(format!("PostgreSQL at {address} does not answer"))
+}
+
+/// What the server says, in one line. Its detail may show a whole row; that of a key that is there already shows the key.
+fn words(said: &DbError) -> String {
+    let detail = said.detail().filter(|_| said.code().code() == "23505");
+    let words = detail.map_or_else(|| said.message().to_owned(), |detail| format!("{}: {detail}", said.message()));
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The innermost reason.
+fn cause(error: &Error) -> String {
+    let mut inner = error.source();
+    while let Some(next) = inner.and_then(|inner| inner.source()) {
+        inner = Some(next);
+    }
+    inner.map_or_else(|| error.to_string(), ToString::to_string)
+}

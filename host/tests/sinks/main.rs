@@ -1,0 +1,20 @@
+//! Sinks into databases: a real PostgreSQL and what stands in for a MongoDB, hosts and servers that are killed, and what
+//! lies there in the end.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+#[path = "../support/command.rs"]
+mod command;
+mod mongodb;
+mod postgres;
+#[path = "../support/process.rs"]
+mod process;
+mod proxy;
+#[path = "../embedded/support.rs"]
+#[allow(dead_code, reason = "each suite takes its part")]
+mod support;
+
+/// Records as lines of `key:value`, where the value is a JSON object.
+fn lines(numbers: std::ops::Range<u64>) -> Vec<String> {
+    numbers.map(|n| format!("{}:{{\"id\":{n},\"name\":\"n{n}\"}}", n % 40)).collect()
+}

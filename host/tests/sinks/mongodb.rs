@@ -1,0 +1,139 @@
+//! Into MongoDB: at least once, under ids that make a repeat change nothing. What stands in for the server here keeps
+//! everything in memory, so it is the host that is killed, and the line that is cut.
+
+use crate::{lines, process::soak, proxy::Proxy, support::Pipeline};
+use ::mongodb::bson::{Document, doc};
+use std::{thread, time::Duration};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use xtask::mongodb::Mongodb;
+
+struct Scene {
+    server: Mongodb,
+    proxy: Proxy,
+    pipeline: Pipeline,
+    runtime: Runtime,
+    _folder: TempDir,
+}
+
+impl Scene {
+    /// `{uri}` stands for how the server is reached, past what cuts the line.
+    fn new(manifest: &str) -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Mongodb::start(folder.path()).unwrap();
+        let proxy = Proxy::to(server.port());
+        let pipeline = Pipeline::new(&manifest.replace("{uri}", &format!("mongodb://127.0.0.1:{}", proxy.port())));
+        let partitions = manifest.split("in: {partitions: ").nth(1).unwrap().split('}').next().unwrap();
+        pipeline.says(&format!("topics create in --partitions {partitions}"));
+        Scene { server, proxy, pipeline, runtime: Runtime::new().unwrap(), _folder: folder }
+    }
+
+    /// All documents, by their ids.
+    fn documents(&self) -> Vec<Document> {
+        let mut all = Vec::new();
+        self.runtime.block_on(async {
+            let client = ::mongodb::Client::with_uri_str(self.server.uri()).await.unwrap();
+            let mut found = client.database("shop").collection("orders").find(doc! {}).await.unwrap();
+            while found.advance().await.unwrap() {
+                all.push(found.deserialize_current().unwrap());
+            }
+        });
+        all.sort_by_key(|document: &Document| document.get("_id").unwrap().to_string());
+        all
+    }
+
+    fn count(&self) -> usize {
+        self.documents().len()
+    }
+}
+
+const BY_POSITION: &str = "
+topics: {in: {partitions: 4}}
+sinks:
+  orders: {input: in, workers: 2, commit-interval: 5ms, mongodb: {uri: '{uri}', database: shop, collection: orders}}
+";
+
+#[test]
+fn every_record_is_one_document_while_the_host_is_killed_and_the_line_cut() {
+    let (records, kills, cuts) = if soak() { (100_000, 20, 5) } else { (10_000, 4, 2) };
+    let scene = Scene::new(BY_POSITION);
+    let pieces = kills + cuts;
+    let piece = u64::div_ceil(records, pieces);
+    let mut host = scene.pipeline.run("");
+    for number in 0..pieces {
+        let before = scene.count();
+        scene.pipeline.produce("in", &lines(number * piece..((number + 1) * piece).min(records)));
+        host.until("something comes", Duration::from_secs(60), || scene.count() > before);
+        thread::sleep(Duration::from_millis(number * 7919 % 40));
+        if number % (kills / cuts + 1) == 1 {
+            scene.proxy.cut();
+        } else {
+            host.kill();
+            host = scene.pipeline.run("");
+        }
+    }
+    host.kill();
+    scene.pipeline.drain();
+    let mut ids: Vec<_> = scene.documents().iter().map(|document| number(document, "id")).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..records as i64).collect::<Vec<_>>());
+}
+
+fn number(document: &Document, name: &str) -> i64 {
+    let value = document.get(name).unwrap();
+    value.as_i64().or_else(|| value.as_i32().map(i64::from)).unwrap()
+}
+
+const BY_FIELD: &str = "
+topics: {in: {partitions: 1}}
+sinks:
+  orders: {input: in, mongodb: {uri: '{uri}', database: shop, collection: orders, mode: MODE, id: value.id}}
+";
+
+#[test]
+fn the_last_record_of_an_id_counts_and_a_tombstone_removes_its_document() {
+    let scene = Scene::new(&BY_FIELD.replace("MODE", "upsert"));
+    let records = [
+        r#"{"key":"1","value":"{\"id\":1,\"total\":10.25,\"when\":{\"$date\":\"2026-01-01T00:00:00Z\"}}"}"#,
+        r#"{"key":"2","value":"{\"id\":2}"}"#,
+        r#"{"key":"1","value":"{\"total\":1,\"id\":1}"}"#,
+        r#"{"key":"2","value":null}"#,
+        r#"{"key":"3","value":null}"#,
+        r#"{"key":"3","value":"{\"id\":3,\"deep\":{\"a\":[1,null]}}"}"#,
+        r#"{"key":"4","value":"{\"no\":\"id\"}"}"#,
+    ];
+    let said = scene.pipeline.given(records.join("\n"), "produce in --format json");
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = scene.pipeline.drain();
+    assert!(said.contains("6 records written, 1 dead letter in"), "{said}");
+    let due = [doc! { "_id": 1, "total": 1, "id": 1 }, doc! { "_id": 3, "id": 3, "deep": { "a": [1, null] } }];
+    assert_eq!(scene.documents(), due);
+}
+
+#[test]
+fn an_insert_that_comes_again_changes_nothing_and_another_one_is_wrong() {
+    let scene = Scene::new(&BY_FIELD.replace("MODE", "insert"));
+    let values = [r#"{"id":1,"a":1}"#, r#"{"id":2}"#, r#"{"id":1,"a":1}"#, r#"{"id":2,"a":2}"#, r#"{"id":3}"#];
+    let said = scene.pipeline.given(values.join("\n"), "produce in");
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = scene.pipeline.drain();
+    assert!(said.contains("4 records written, 1 dead letter in"), "{said}");
+    assert_eq!(scene.documents().len(), 3);
+    assert_eq!(scene.pipeline.values("test.orders.dead-letter"), [r#"{"id":2,"a":2}"#]);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_one_clear_line_and_ends_in_time() {
+    let scene = Scene::new(BY_POSITION);
+    // Nobody listens there.
+    scene.pipeline.write(&BY_POSITION.replace("workers: 2, ", "").replace("{uri}", "mongodb://me:geheim@127.0.0.1:1"));
+    scene.pipeline.produce("in", &lines(0..10));
+    let mut host = scene.pipeline.run("");
+    host.wait_until_said("does not answer");
+    thread::sleep(Duration::from_secs(3));
+    host.signal("TERM");
+    host.wait(Duration::from_secs(10));
+    let said = host.said();
+    assert_eq!(said.lines().filter(|line| line.contains("cannot go on: MongoDB at")).count(), 1, "{said}");
+    assert!(said.contains("MongoDB at 127.0.0.1:1 does not answer") && !said.contains("geheim"), "{said}");
+}

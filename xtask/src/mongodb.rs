@@ -1,0 +1,65 @@
+//! What stands in for a MongoDB: mongo-java-server from Maven Central, on loopback. It speaks the protocol and keeps
+//! everything in memory, so it is no proof of what only a real one does: replicas, rights, durability.
+
+use crate::{
+    kafka::{Process, free_ports},
+    maven,
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How long it may take to listen.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Its jars, fetched once for all checkouts of this machine.
+pub fn fetch() -> Result<PathBuf> {
+    maven::fetch("mongodb", "a stand-in for MongoDB (3 MB)")
+}
+
+/// A running server. It ends, at the latest, when this is dropped.
+pub struct Mongodb {
+    port: u16,
+    _process: Process,
+}
+
+impl Mongodb {
+    /// Starts one; what it says goes to a file in `folder`.
+    pub fn start(folder: &Path) -> Result<Mongodb> {
+        let jars = fetch()?;
+        let (port, log) = (free_ports(1)?[0], folder.join("mongodb.log"));
+        let process = Command::new("java")
+            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(format!("{}/*", jars.display()))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("mongodb/Server.java"))
+            .arg(port.to_string())
+            .stdin(Stdio::null())
+            .stdout(File::create(&log)?)
+            .stderr(File::options().append(true).open(&log)?)
+            .spawn()
+            .context("java cannot be started: install a JDK of 17 or later")?;
+        let (mut process, since) = (Process(process), Instant::now());
+        while !fs::read_to_string(&log)?.lines().any(|line| line == "ready") {
+            let ended = process.0.try_wait()?;
+            ensure!(ended.is_none(), "the stand-in for MongoDB ended while it started: see {}", log.display());
+            ensure!(since.elapsed() < READY_WITHIN, "the stand-in for MongoDB was not ready in time");
+            sleep(Duration::from_millis(50));
+        }
+        Ok(Mongodb { port, _process: process })
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How clients find it.
+    pub fn uri(&self) -> String {
+        format!("mongodb://127.0.0.1:{}", self.port)
+    }
+}

@@ -1,0 +1,191 @@
+//! A real PostgreSQL, the distribution's own, on loopback, to be killed at will. Everything lives in one folder.
+
+use crate::kafka::{free_ports, signal};
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// The user that it runs as, where it is started by root, whom the server refuses.
+const SYSTEM_USER: &str = "postgres";
+/// The password of its superuser.
+const PASSWORD: &str = "not-to-be-shown";
+/// How long it may take to be back.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running server. It ends, at the latest, when this is dropped.
+pub struct Postgres {
+    folder: PathBuf,
+    port: u16,
+    programs: PathBuf,
+    /// Lines for its command line.
+    options: &'static str,
+}
+
+impl Postgres {
+    /// Makes a server with its data in `folder`, and waits until it answers. What is committed outlives any process, as
+    /// tests need it, and not a loss of power.
+    pub fn start(folder: &Path) -> Result<Postgres> {
+        Postgres::with(folder, "-c fsync=off")
+    }
+
+    /// The same as it is run where data counts.
+    pub fn durable(folder: &Path) -> Result<Postgres> {
+        Postgres::with(folder, "-c shared_buffers=256MB -c max_wal_size=2GB")
+    }
+
+    fn with(folder: &Path, options: &'static str) -> Result<Postgres> {
+        let folder = folder.canonicalize()?.join("postgres");
+        fs::create_dir_all(&folder)?;
+        let server = Postgres { programs: programs()?, port: free_ports(1)?[0], folder, options };
+        if is_root()? {
+            // It has to find its way there.
+            let above = server.folder.parent().context("a folder is in another one")?;
+            fs::set_permissions(above, fs::Permissions::from_mode(0o711))?;
+            run(Command::new("chown").arg(SYSTEM_USER).arg(&server.folder))?;
+        }
+        let password = server.folder.join("password");
+        fs::write(&password, PASSWORD)?;
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o644))?;
+        let mut init = server.program("initdb")?;
+        init.args(["-A", "trust", "--auth-host=scram-sha-256", "-U", "postgres", "--no-sync", "-E", "UTF8"]);
+        run(init.arg("--pwfile").arg(&password).arg("-D").arg(server.data()))?;
+        server.boot()?;
+        Ok(server)
+    }
+
+    /// Starts it on the data that it has, and waits until it answers.
+    pub fn boot(&self) -> Result<()> {
+        let since = Instant::now();
+        loop {
+            let mut start = self.program("pg_ctl")?;
+            let folder = self.folder.display();
+            let options = format!("-p {} -h 127.0.0.1 -k {folder} {}", self.port, self.options);
+            start.args(["-w", "-s", "-l"]).arg(self.folder.join("log")).arg("-o").arg(options);
+            // After a kill the processes of the one before may take a moment to notice it.
+            match run(start.arg("-D").arg(self.data()).arg("start")) {
+                Ok(()) => return Ok(()),
+                Err(error) if since.elapsed() > READY_WITHIN => return Err(error),
+                Err(_) => sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
+    /// kill -9.
+    pub fn kill(&self) -> Result<()> {
+        signal(self.pid()?, "KILL")
+    }
+
+    /// Stops all of it in its tracks, or lets it go on: what listens, and what speaks with clients.
+    pub fn signal_all(&self, name: &str) -> Result<()> {
+        let server = self.pid()?;
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &server.to_string()]).output()?;
+        for child in String::from_utf8_lossy(&children.stdout).split_whitespace() {
+            signal(child.parse()?, name).ok();
+        }
+        signal(server, name)
+    }
+
+    fn pid(&self) -> Result<u32> {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).context("PostgreSQL does not run")?;
+        Ok(file.lines().next().unwrap_or_default().trim().parse()?)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How clients find it.
+    pub fn url(&self) -> String {
+        self.url_with(PASSWORD, self.port)
+    }
+
+    /// The same with another password, or through something that stands before it.
+    pub fn url_with(&self, password: &str, port: u16) -> String {
+        format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres")
+    }
+
+    /// The password that nobody is to see.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
+    }
+
+    /// What it says to a statement: a line for each row, its columns with `|` between.
+    pub fn sql(&self, statement: &str) -> Result<Vec<String>> {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement, "-d"]).arg(self.url());
+        let output = psql.stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// One of its programs, as a user that it does not refuse.
+    fn program(&self, name: &str) -> Result<Command> {
+        let program = self.programs.join(name);
+        let mut command = if is_root()? { Command::new("runuser") } else { Command::new(&program) };
+        if is_root()? {
+            command.args(["-u", SYSTEM_USER, "--"]).arg(&program);
+        }
+        command.current_dir("/");
+        Ok(command)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let stop = self.program("pg_ctl").map(|mut stop| {
+            run(stop.args(["-s", "-m", "immediate", "-D"]).arg(self.data()).arg("stop")).ok();
+        });
+        stop.ok();
+    }
+}
+
+/// Where the programs lie; installed, when that is to be had.
+pub fn programs() -> Result<PathBuf> {
+    if let Some(found) = installed() {
+        return Ok(found);
+    }
+    let way_out = "install PostgreSQL, 12 or later: `apt-get install --no-install-recommends postgresql`";
+    ensure!(is_root()? && Path::new("/usr/bin/apt-get").exists(), "there is no PostgreSQL here: {way_out}");
+    eprintln!("installing PostgreSQL with apt-get, once…");
+    let apt = |arguments: &[&str]| {
+        run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
+    };
+    apt(&["update", "-q"])?;
+    apt(&["install", "-q", "-y", "--no-install-recommends", "postgresql"])?;
+    installed().with_context(|| format!("apt-get has installed no PostgreSQL: {way_out}"))
+}
+
+fn installed() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    let known = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let has_all = |folder: &PathBuf| ["initdb", "pg_ctl", "psql"].iter().all(|name| folder.join(name).exists());
+    folders.into_iter().rev().chain(known).find(has_all)
+}
+
+fn is_root() -> Result<bool> {
+    let output = Command::new("id").arg("-u").output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim() == "0")
+}
+
+/// Runs a command to its end. What it leaves running must hold no pipe of ours.
+fn run(command: &mut Command) -> Result<()> {
+    let words = format!("{command:?}");
+    let status = command.stdout(Stdio::null()).status().with_context(|| format!("{words} cannot be started"))?;
+    if !status.success() {
+        bail!("{words}: {status}");
+    }
+    Ok(())
+}
