@@ -11,6 +11,7 @@ mod cluster;
 #[path = "../support/command.rs"]
 mod command;
 mod dead_letters;
+mod elsewhere;
 mod graph;
 mod guide;
 mod help;
