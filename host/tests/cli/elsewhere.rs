@@ -29,7 +29,9 @@ fn its_pipeline_does_what_its_cases_say() {
         .replace("/pipeline/", &format!("{}/", modules.display()))
         .replace("/run/secrets/millstream/", "")
         .replace("kafka-bootstrap.kafka:9092", "localhost:1");
-    let folder = Folder::with(&manifest).file("kafka-password", "swordfish\n").set("STATE_DIRECTORY", "state");
+    let folder = Folder::with(&manifest).file("kafka-password", "swordfish\n");
+    let state = folder.path("state");
+    let folder = folder.set("STATE_DIRECTORY", state.to_str().unwrap());
     for said in [
         folder.says("check pipeline.yaml"),
         Folder::new().says(&format!("check {} --kafka localhost:1", modules.join("millstream.yaml").display())),
