@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask COMMAND`.
 
 mod bench;
+mod elsewhere;
 mod scratch;
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,7 @@ const HELP: &str = "cargo xtask COMMAND
   soak [FILTER…]     the tests that have full counts, with these; takes long
   soak --minutes N [--seed S]
                      faults of every kind at random, under load, for so long
+  elsewhere          what lies in compose/, read by the parsers of Compose, Docker, Kubernetes, Prometheus and systemd
   guests             build the guests of this repository
   kafka [PORT]       run a Kafka from Maven Central (9092), with its data in the target folder, until Ctrl-C
   bench passthrough  the host beside native code on one broker; `bench` alone says how
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["soak", "--minutes", minutes, "--seed", seed] => storm(minutes, seed),
         ["soak", ref rest @ ..] if !rest.iter().any(|word| word.starts_with('-')) => soak(rest),
         ["bench", ref rest @ ..] => bench::run(rest),
+        ["elsewhere"] => check_elsewhere(),
         ["guests"] => guests::build().map(|folder| println!("{}", folder.display())),
         ["kafka"] => run_kafka(9092),
         ["kafka", port] => port.parse().context("a port is a number").and_then(run_kafka),
@@ -61,7 +64,7 @@ fn test(filter: &[&str]) -> Result<()> {
     fetch()?;
     if filter.is_empty() {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
-        for folder in ["guests/rust", "guests/rust/fetch", "bench/native", "bench/plain"]
+        for folder in ["guests/rust", "guests/rust/fetch", "compose/pipeline/steps", "bench/native", "bench/plain"]
             .map(PathBuf::from)
             .into_iter()
             .chain(examples()?)
@@ -72,6 +75,7 @@ fn test(filter: &[&str]) -> Result<()> {
         cargo_beside("guests/rust", &["test", "--locked", "--workspace"])?;
         // It names the tables of the host's log. The other yardstick would build OpenSSL and librdkafka for minutes.
         cargo_beside("bench/plain", &["check", "--locked"])?;
+        check_elsewhere()?;
     }
     // One failure should not hide the others.
     let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
@@ -140,6 +144,12 @@ fn storm(minutes: &str, seed: &str) -> Result<()> {
     kafka::fetch()?;
     let arguments = ["test", "--test", "kafka", "--", "--nocapture", "storm::"];
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK_MINUTES", minutes), ("MILLSTREAM_SOAK_SEED", seed)])
+}
+
+fn check_elsewhere() -> Result<()> {
+    eprintln!("compose/: what others will read");
+    let folder = Scratch::new("elsewhere")?;
+    elsewhere::check(&root().join("compose").canonicalize()?, folder.path())
 }
 
 fn run_kafka(port: u16) -> Result<()> {

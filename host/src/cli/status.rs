@@ -1,23 +1,35 @@
 //! `status`: how a running host is doing.
 
-use super::{Exit, host::Hosts, print};
+use super::{
+    Exit,
+    host::{Host, Hosts},
+    print,
+};
 use crate::text::grouped;
 use anyhow::Result;
 use serde_json::{Value, json};
 
 /// Show how a running host is doing
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  millstream status --admin 127.0.0.1:8081")]
+#[command(after_help = "Examples:
+  millstream status --admin 127.0.0.1:8081
+  millstream status --ready      (for health checks)")]
 pub(super) struct Arguments {
     #[command(flatten)]
     hosts: Hosts,
     /// As JSON
     #[arg(long, env = "MILLSTREAM_JSON")]
     json: bool,
+    /// Say only whether everything is at work, and end with code 1 when it is not
+    #[arg(long, conflicts_with = "json", env = "MILLSTREAM_READY")]
+    ready: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let hosts = arguments.hosts.all()?;
+    if arguments.ready {
+        return ready(&hosts);
+    }
     let mut all = Vec::new();
     for host in &hosts {
         let status = host.get("/v1/status")?;
@@ -33,6 +45,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         print(&format!("{value}\n"))?;
     }
     Ok(Exit::Done)
+}
+
+/// Whether all of these hosts hold their partitions, or wait for work.
+fn ready(hosts: &[Host]) -> Result<Exit> {
+    let mut exit = Exit::Done;
+    for host in hosts {
+        let health = host.get("/health/ready")?;
+        let at = if hosts.len() > 1 { format!("{}: ", host.address) } else { String::new() };
+        if health["ready"] == true {
+            print(&format!("{at}ready\n"))?;
+            continue;
+        }
+        let word = |part: &Value, key: &str| part[key].as_str().unwrap_or("-").to_owned();
+        let waiting = health["waiting"].as_array().map_or(&[][..], Vec::as_slice);
+        let parts: Vec<_> = waiting.iter().map(|part| word(part, "name") + " is " + &word(part, "state")).collect();
+        let why = if parts.is_empty() { "nothing runs yet".to_owned() } else { parts.join(", ") };
+        print(&format!("{at}not ready: {why}\n"))?;
+        exit = Exit::Failed;
+    }
+    Ok(exit)
 }
 
 /// What people read of it.

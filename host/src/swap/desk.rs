@@ -112,7 +112,8 @@ impl Desk {
             imports,
             prepared: Mutex::default(),
             ledger: Mutex::default(),
-            outcomes: Mutex::default(),
+            // From the start: who watches a count sees it rise only from what it was before.
+            outcomes: Mutex::new(Outcome::ENDS.map(|outcome| (outcome.word(), 0)).into()),
         })
     }
 

@@ -52,6 +52,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Those that a swap ends with.
+    pub const ENDS: [Outcome; 5] =
+        [Outcome::Confirmed, Outcome::RolledBack, Outcome::Back, Outcome::Withdrawn, Outcome::Refused];
+
     /// In one word, as it is told to programs.
     pub fn word(self) -> &'static str {
         match self {

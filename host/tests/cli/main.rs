@@ -12,6 +12,7 @@ mod clusters;
 #[path = "../support/command.rs"]
 mod command;
 mod dead_letters;
+mod elsewhere;
 mod graph;
 mod guide;
 mod help;

@@ -37,6 +37,7 @@ fn a_stage_is_paused_and_goes_on_where_it_was() {
     let address = host.admin();
     let ready = || ask(&address, "GET", "/health/ready", "").0 == 200;
     host.until("it is ready", Duration::from_secs(30), ready);
+    assert_eq!(pipeline.says(&format!("status --ready --admin {address}")), "ready\n");
     assert_eq!(ask(&address, "POST", "/v1/stages/copy/pause", "").0, 200);
     std::thread::sleep(Duration::from_millis(300));
     pipeline.produce("in", &["k:one".to_owned()]);
@@ -45,6 +46,24 @@ fn a_stage_is_paused_and_goes_on_where_it_was() {
     assert!(ask(&address, "GET", "/v1/stages/copy", "").1.contains("\"state\":\"paused\""));
     assert_eq!(ask(&address, "POST", "/v1/stages/copy/resume", "").0, 200);
     host.until("it goes on", Duration::from_secs(30), || pipeline.values("out") == ["one"]);
+}
+
+#[test]
+fn a_host_with_a_stage_that_stopped_is_not_ready_and_says_which() {
+    let pipeline = Pipeline::new(
+        "
+stages:
+  copy: {module: '{guests}/trial.wasm', input: in, output: out, on-error: stop}
+  other: {module: '{guests}/trial.wasm', input: in, output: out}
+",
+    );
+    let host = run(&pipeline, "");
+    let asks = format!("status --ready --admin {}", host.admin());
+    let ready = || pipeline.given("", &asks);
+    host.until("it is ready", Duration::from_secs(30), || ready().code == 0);
+    pipeline.produce("in", &["k:reject".to_owned()]);
+    host.until("it is not any more", Duration::from_secs(30), || ready().code == 1);
+    assert_eq!(ready().out, "not ready: copy is stopped\n");
 }
 
 #[test]
@@ -69,6 +88,7 @@ fn what_is_counted_is_what_the_topics_hold() {
     let received = "millstream_records_received_total{stage=\"copy\"}";
     host.until("all are done", Duration::from_secs(60), || of(&read(), received) == 140.0);
     let metrics = read();
+    assert_eq!(of(&metrics, "millstream_swaps_total{stage=\"copy\",outcome=\"rolled-back\"}"), 0.0);
     let stage = |name: &str| of(&metrics, &format!("millstream_records_{name}_total{{stage=\"copy\"}}"));
     let dead =
         |kind: &str| of(&metrics, &format!("millstream_records_dead_lettered_total{{stage=\"copy\",kind=\"{kind}\"}}"));

@@ -8,6 +8,7 @@ mod breaker;
 #[path = "../support/command.rs"]
 mod command;
 mod delivery;
+mod elsewhere;
 mod ending;
 mod files;
 mod full;

@@ -16,6 +16,7 @@ mod damage;
 mod delivery;
 mod ending;
 mod foreign;
+mod image;
 mod letters;
 mod records;
 mod refusals;
