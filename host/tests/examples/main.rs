@@ -7,6 +7,7 @@
 #[path = "../support/command.rs"]
 mod command;
 mod console;
+mod databases;
 mod enrich;
 mod folder;
 mod fraud;
