@@ -172,7 +172,7 @@ impl Cluster {
 }
 
 /// A process that ends, at the latest, when this is dropped.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -216,12 +216,7 @@ pub fn tool(class: &str) -> Result<Command> {
 pub fn fetch() -> Result<PathBuf> {
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
     let wanted = fs::read_to_string(&pom)?;
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME says where Kafka may be kept")?
-        .join("millstream");
-    fs::create_dir_all(&cache)?;
+    let cache = cache()?;
     let (jars, complete) = (cache.join("kafka"), cache.join("kafka/pom.xml"));
     let lock = File::create(cache.join("kafka.lock"))?;
     lock.lock()?;
@@ -243,6 +238,17 @@ pub fn fetch() -> Result<PathBuf> {
     fs::write(jars.join("log4j2.properties"), LOGGING)?;
     fs::write(&complete, wanted)?;
     Ok(jars)
+}
+
+/// Where what is fetched is kept.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME says where what is fetched may be kept")?
+        .join("millstream");
+    fs::create_dir_all(&cache)?;
+    Ok(cache)
 }
 
 const LOGGING: &str = "status = error
@@ -269,7 +275,7 @@ fn java(jars: &Path, options: &[&str], class: &str) -> Command {
 }
 
 /// Ports that nobody uses now.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let all: Vec<_> =
         (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<std::io::Result<_>>()?;
     all.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()

@@ -2,6 +2,7 @@
 
 pub mod guests;
 pub mod kafka;
+pub mod registry;
 
 use std::{ffi::OsStr, process::Command};
 

@@ -3,11 +3,12 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    log, print, say,
+    log, print, say, schemas,
 };
 use crate::{
     manifest::{Allow, AsWritten, Kind, Manifest, Port},
     plan::Wanted,
+    schemas::Unsettled,
     text::count,
 };
 use anyhow::{Context, Result};
@@ -57,6 +58,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         text += &format!("  {}: {} → standard output\n", sink.name, topics(&sink.inputs));
     }
     print(&text)?;
+    match compare_schemas(manifest) {
+        Ok(notes) => notes.iter().for_each(|note| say(&format!("note: {note}\n"))),
+        Err(Unsettled::Unavailable(why)) if !arguments.online => {
+            say(&format!("note: {why}; schemas were not compared\n"))
+        }
+        Err(error) => return Err(schemas::explain(error)),
+    }
     match compare(manifest) {
         Ok(notes) => notes.iter().for_each(|note| say(&format!("note: {note}\n"))),
         Err(error) if arguments.online => return Err(error),
@@ -106,6 +114,11 @@ fn word(import: &str) -> Option<&'static str> {
         ("sockets", _) => "network",
         _ => return None,
     })
+}
+
+/// What the registry has to say.
+fn compare_schemas(manifest: &Manifest) -> Result<Vec<String>, Unsettled> {
+    schemas::of(manifest, &manifest.state, false).map_err(Unsettled::Failed)?.compare()
 }
 
 /// What the log has to say.

@@ -36,9 +36,17 @@ pub(super) struct Which {
 impl Which {
     /// The log, or all [`Mistakes`] of the manifest that should say which.
     pub(super) fn open(&self) -> Result<Log> {
+        self.open_with_manifest().map(|(log, _)| log)
+    }
+
+    /// The log, with the manifest that says which, if one does.
+    pub(super) fn open_with_manifest(&self) -> Result<(Log, Option<Manifest>)> {
         match (self.path(), &self.kafka) {
-            (Some(path), _) => open(&self.read(path)?),
-            (None, Some(brokers)) => Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new()))),
+            (Some(path), _) => {
+                let manifest = self.read(path)?;
+                Ok((open(&manifest)?, Some(manifest)))
+            }
+            (None, Some(brokers)) => Ok((Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new())), None)),
             (None, None) => Err(wrong("no log is given: add `--kafka HOST:PORT`, or `--manifest FILE`")),
         }
     }

@@ -20,6 +20,7 @@ mod replay;
 mod run;
 mod scan;
 mod schema;
+mod schemas;
 mod shadow;
 mod standing;
 mod starts;

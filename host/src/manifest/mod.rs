@@ -19,6 +19,7 @@ mod report;
 mod rules;
 mod scalars;
 mod schema;
+mod schemas;
 mod secrets;
 mod shapes;
 mod syntax;
@@ -31,8 +32,8 @@ mod written;
 mod yaml;
 
 pub use checked::{
-    Allow, AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Policy, Port, Properties, Secret,
-    Sink, Source, Stage, Start, StopWhen, Topic,
+    Allow, AsWritten, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Policy, Port, Properties,
+    Register, SchemaRegistry, SchemaSource, Secret, Sink, Source, Stage, Start, StopWhen, Topic, TopicSchema,
 };
 pub use places::Places;
 pub use report::{Diagnostic, Report, Severity, Span};
@@ -111,7 +112,11 @@ impl Reading {
     pub fn forgive_clients(&mut self) {
         let parts = self.draft().into_iter().flat_map(Manifest::parts);
         let properties = parts.map(|(kind, name)| self.places.whole(&[kind.key(), name, "properties"]));
-        for part in properties.chain([self.places.whole(&["kafka"])]).flatten().collect::<Vec<_>>() {
+        for part in properties
+            .chain(["kafka", "schema-registry"].map(|key| self.places.whole(&[key])))
+            .flatten()
+            .collect::<Vec<_>>()
+        {
             self.report.forgive_absence(&part);
         }
     }

@@ -99,25 +99,32 @@ pub(super) fn put(
             findings.mistake(&key.at, || (format!("`{name}` cannot be set: {because}"), way_out.words(kind)));
             continue;
         }
-        let text = match value {
-            Property::Text(text) => text.clone(),
-            Property::File(path) => match read(&folder.join(&path.value)) {
-                Ok(text) => text,
-                Err(error) => {
-                    if let Some(at) = &path.at {
-                        let (message, help) = describe(path, &error);
-                        findings.add(Diagnostic::absence(at.clone(), message).help(help));
-                    }
-                    continue;
-                }
-            },
-        };
-        into.insert(key.value.clone(), Secret::from(text));
+        if let Some(secret) = secret(value, folder, findings) {
+            into.insert(key.value.clone(), secret);
+        }
+    }
+}
+
+/// A value that may stand in a file; nothing when that cannot be read, which is reported.
+pub(super) fn secret(value: &Property, folder: &Path, findings: &Findings) -> Option<Secret> {
+    let path = match value {
+        Property::Text(text) => return Some(Secret::from(text.clone())),
+        Property::File(path) => path,
+    };
+    match read(&folder.join(&path.value)) {
+        Ok(text) => Some(Secret::from(text)),
+        Err(error) => {
+            if let Some(at) = &path.at {
+                let (message, help) = describe(path, &error);
+                findings.add(Diagnostic::absence(at.clone(), message).help(help));
+            }
+            None
+        }
     }
 }
 
 /// The text of a file without the newline at its end.
-fn read(path: &Path) -> io::Result<String> {
+pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LARGEST_FILE {
@@ -132,7 +139,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn describe(path: &Spanned<String>, error: &io::Error) -> (String, String) {
+pub(super) fn describe(path: &Spanned<String>, error: &io::Error) -> (String, String) {
     let path = path.shown();
     match error.kind() {
         io::ErrorKind::NotFound => (

@@ -3,6 +3,7 @@
 use super::{Letters, Part, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
+    schemas::{Bound, Codec},
     source::SourceSettings,
     stage::{Again, Notes, Output, Retry, StageSettings},
     swap::{Modules, Version},
@@ -37,6 +38,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) log: &'a Log,
     pub(super) compiled: &'a BTreeMap<String, Compiled>,
     pub(super) topics: &'a BTreeMap<String, TopicFacts>,
+    pub(super) schemas: &'a Bound,
     pub(super) control: &'a Arc<Control>,
 }
 
@@ -57,6 +59,7 @@ impl Surroundings<'_> {
         };
         let settings = Arc::new(SourceSettings {
             source: source.name.clone(),
+            codec: self.codec(source.decodes, &[], &source.outputs),
             outputs,
             forgets: self.topics.get(&source.position).is_some_and(forgets),
             progress_every: PROGRESS_EVERY,
@@ -92,6 +95,7 @@ impl Surroundings<'_> {
             outputs,
             on_error: stage.on_error.clone(),
             provenance: stage.provenance,
+            codec: self.codec(stage.decodes, &stage.inputs, &stage.outputs),
         });
         let setup = setup(stage);
         let modules = Modules::new(Version::of(&compiled, &setup));
@@ -162,6 +166,7 @@ impl Surroundings<'_> {
             outputs: Vec::new(),
             on_error: OnError::all(Policy::Stop),
             provenance: false,
+            codec: self.codec(sink.decodes, &sink.inputs, &[]),
         });
         self.part(&sink.name, Work::Sink { format: sink.format, settings }, SINK_INTERVAL, &sink.properties, link)
     }
@@ -195,6 +200,14 @@ impl Surroundings<'_> {
             transaction_timeout: TRANSACTION_TIMEOUT,
             place: (0, 1),
             control: self.control.clone(),
+        }
+    }
+
+    /// What records go through, where that was asked for.
+    fn codec(&self, decodes: bool, inputs: &[Port], outputs: &[Port]) -> Codec {
+        match decodes {
+            true => self.schemas.codec(&topics_of(inputs), &topics_of(outputs)),
+            false => Codec::default(),
         }
     }
 

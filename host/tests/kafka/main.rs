@@ -19,6 +19,7 @@ mod records;
 mod refusals;
 mod replay;
 mod same;
+mod schemas;
 mod seam;
 mod sources;
 mod storm;

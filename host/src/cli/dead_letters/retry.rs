@@ -9,7 +9,7 @@ use crate::{
         Exit,
         load::{Loaded, Source, Wishes, load},
         log::{existing, explain},
-        print, say, standing, wrong,
+        print, say, schemas, standing, wrong,
     },
     manifest::{Delivery, Stage},
     plan::{Letters, Plan, position_topic},
@@ -109,7 +109,8 @@ fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
         Log::Kafka(_) => Some((group.clone(), notes(log, &group, &stage.dead_letter)?)),
     };
     let letters = Letters { stage, group, choice, most, ends, notes };
-    let plan = Plan::again(manifest, log, compiled, &facts, &letters)
+    let schemas = if arguments.dry_run { schemas::known(manifest)? } else { schemas::settle_now(manifest)? };
+    let plan = Plan::again(manifest, log, compiled, (&facts, &schemas), &letters)
         .ok_or_else(|| wrong(format!("{} has no module", stage.name)))?;
     supervisor::start_log(Format::Text, false, false);
     if arguments.dry_run {
