@@ -32,6 +32,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
     let loaded = load(&arguments.source, &Wishes::default())?;
     say(&loaded.warnings);
     let manifest = &loaded.manifest;
+    let notes = match compare_schemas(manifest) {
+        Err(Unsettled::Unavailable(why)) if !arguments.online => vec![format!("{why}; schemas were not compared")],
+        notes => notes.map_err(schemas::explain)?,
+    };
     let parts = [Kind::Source, Kind::Stage, Kind::Sink].map(|kind| {
         let number = manifest.parts().filter(|(other, _)| *other == kind).count();
         (number > 0).then(|| count(number as u64, kind.word()) + ", ")
@@ -58,13 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         text += &format!("  {}: {} → standard output\n", sink.name, topics(&sink.inputs));
     }
     print(&text)?;
-    match compare_schemas(manifest) {
-        Ok(notes) => notes.iter().for_each(|note| say(&format!("note: {note}\n"))),
-        Err(Unsettled::Unavailable(why)) if !arguments.online => {
-            say(&format!("note: {why}; schemas were not compared\n"))
-        }
-        Err(error) => return Err(schemas::explain(error)),
-    }
+    notes.iter().for_each(|note| say(&format!("note: {note}\n")));
     match compare(manifest) {
         Ok(notes) => notes.iter().for_each(|note| say(&format!("note: {note}\n"))),
         Err(error) if arguments.online => return Err(error),

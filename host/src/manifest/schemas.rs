@@ -229,7 +229,7 @@ impl Surroundings<'_> {
         };
         let wires: Vec<_> = wires.into_iter().flatten().collect();
         let is_known = !wires.is_empty() && wires.iter().all(|wire| wire.topic.at.is_some());
-        if is_known && !wires.iter().any(|wire| has_schema(wire)) && !self.findings.is_cut_off() {
+        if is_known && !wires.iter().any(has_schema) && !self.findings.is_cut_off() {
             self.findings.mistake(&values.at, || {
                 let way_out = format!(
                     "give one a schema under `topics`: `{}: {{value: {{avro: FILE}}}}`, or leave `values` out",

@@ -86,9 +86,12 @@ impl Schemas {
         };
         let parts = manifest.topics.iter().flat_map(|(topic, settings)| {
             let parts = [(Part::Key, &settings.key), (Part::Value, &settings.value)];
-            parts
-                .into_iter()
-                .filter_map(move |(part, schema)| Some(Wanted { topic: topic.clone(), part, schema: schema.clone()? }))
+            parts.into_iter().filter_map(move |(part, schema)| {
+                let schema = schema.clone()?;
+                // On a log that is new everything is.
+                let register = if is_scratch { Register::Missing } else { schema.register };
+                Some(Wanted { topic: topic.clone(), part, schema: TopicSchema { register, ..schema } })
+            })
         });
         Ok(Schemas { store, wanted: parts.collect(), lends })
     }
@@ -271,6 +274,12 @@ impl Schemas {
             return Err(Unsettled::Refused(vec![
                 wanted.refusal(&format!("it does not read what was written with schema {id} of {subject}: {why}")),
             ]));
+        }
+        if wanted.schema.register == Register::Never {
+            return Err(Unsettled::Refused(vec![wanted.refusal(&format!(
+                "{} has no such schema of {subject}, and with `register: never` it has to be there",
+                shelf.folder().display()
+            ))]));
         }
         Ok(Standing::New(written))
     }

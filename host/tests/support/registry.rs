@@ -6,7 +6,7 @@ use openssl::{
     hash::MessageDigest,
     pkey::{PKey, Private},
     rsa::Rsa,
-    ssl::{SslAcceptor, SslMethod},
+    ssl::{SslAcceptor, SslMethod, SslVerifyMode},
     x509::{X509, X509Name, extension::SubjectAlternativeName},
 };
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ struct State {
 pub(crate) struct Manners {
     pub(crate) authorization: Option<&'static str>,
     pub(crate) strict: bool,
-    /// The name in its certificate, when it has one.
+    /// Its certificate, which it wants to see of others as well.
     pub(crate) certificate: Option<(X509, PKey<Private>)>,
 }
 
@@ -55,6 +55,8 @@ impl Registry {
             let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
             acceptor.set_certificate(&certificate).unwrap();
             acceptor.set_private_key(&key).unwrap();
+            acceptor.cert_store_mut().add_cert(certificate).unwrap();
+            acceptor.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
             acceptor.build()
         });
         let authorization = manners.authorization.map(str::to_owned);
