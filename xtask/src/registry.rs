@@ -43,6 +43,11 @@ impl Registry {
         format!("http://127.0.0.1:{}/apis/ccompat/v7", self.port)
     }
 
+    /// Where clients find it that speak its own API.
+    pub fn own_url(&self) -> String {
+        format!("http://127.0.0.1:{}/apis/registry/v3", self.port)
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.process = None;
@@ -125,6 +130,16 @@ pub fn python() -> Result<PathBuf> {
         run(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "-q", PYTHON_CLIENT]))
     })?;
     Ok(folder.join("bin/python"))
+}
+
+/// The jars of Apicurio's Java client, fetched once for all checkouts of this machine.
+pub fn java_client() -> Result<PathBuf> {
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("registry/pom.xml");
+    once("java-registry", &fs::read_to_string(&pom)?, |folder| {
+        eprintln!("fetching a Java client of schema registries from Maven Central, once…");
+        let to = format!("-DoutputDirectory={}", folder.display());
+        run(Command::new("mvn").args(["-q", "-B", "-f"]).arg(&pom).args(["dependency:copy-dependencies", &to]))
+    })
 }
 
 /// A folder of the cache that is filled once for this version of what is in it.

@@ -697,6 +697,7 @@ impl Stage {
             self.tally.note_abort();
         }
         (self.open, self.begun) = (UnderWay::default(), UnderWay::default());
+        self.reader.forget();
         self.runner.withdraw();
     }
 

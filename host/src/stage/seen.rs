@@ -61,6 +61,11 @@ impl Reader {
         Read::Ready
     }
 
+    /// What was read comes again.
+    pub(super) fn forget(&mut self) {
+        self.run = None;
+    }
+
     /// The batch that a guest is to see of a record that is ready.
     pub(super) fn seen<B: Batch>(&self, batch: &Rc<B>, index: usize) -> Rc<dyn Batch> {
         match &self.run {

@@ -72,6 +72,22 @@ impl Shop {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What the Java client prints.
+    fn java(&self, words: &[&str]) -> String {
+        let jars = format!(
+            "{}/*:{}/*",
+            xtask::registry::java_client().unwrap().display(),
+            xtask::kafka::fetch().unwrap().display()
+        );
+        let mut command = Command::new("java");
+        command.args(["-XX:TieredStopAtLevel=1", "-cp", &jars]);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/Schemas.java"));
+        command.arg(words[0]).args([&self.pipeline.kafka.address, &self.registry.own_url()]).args(&words[1..]);
+        let output = command.current_dir(self.pipeline.folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     fn write(&self, schema: &str, numbers: std::ops::Range<usize>) {
         let (first, last) = (numbers.start.to_string(), numbers.end.to_string());
         self.python(&["write", &self.pipeline.topic("orders"), schema, &first, &last]);
@@ -115,14 +131,15 @@ fn the_python_client_and_a_stage_read_what_the_other_writes() {
     assert!(equal.starts_with(&format!("{} equal", count + 10)), "{equal}");
 
     // The registry is killed. What has a schema that is cached goes on, also after a restart; the rest waits.
-    shop.put("last.avsc", &later().replace("\"default\":-1}", "\"default\":-1,\"doc\":\"in cents\"}"));
+    shop.put("last.avsc", &later().replace("\"default\":-1}", "\"default\":-2}"));
     shop.write("last.avsc", count + 10..count + 11);
     shop.registry.kill();
     shop.says("{\"no\":\"order\"}\n", &format!("produce {raw}"));
     let mut host = shop.pipeline.run(&["--until-idle=2s"]);
     let dead = format!("{}.copy.dead-letter", shop.pipeline.name);
-    let letters = || json_lines(&shop.says("", &format!("consume {dead} --from-beginning --until-end --format json")));
-    until("the wrong one is a dead letter", Duration::from_secs(60), || letters().len() == 1);
+    let letters =
+        |shop: &Shop| json_lines(&shop.says("", &format!("consume {dead} --from-beginning --until-end --format json")));
+    until("the wrong one is a dead letter", Duration::from_secs(60), || letters(&shop).len() == 1);
     until("what waits is said", Duration::from_secs(60), || {
         host.said().contains("records whose schema is not cached wait")
     });
@@ -132,7 +149,7 @@ fn the_python_client_and_a_stage_read_what_the_other_writes() {
     assert!(status.success(), "{status}:\n{}", host.said());
     let equal = shop.python(&["compare", &orders, &copies, &(count + 11).to_string()]);
     assert!(equal.starts_with(&format!("{} equal", count + 11)), "{equal}");
-    let letters = letters();
+    let letters = letters(&shop);
     let header = |name: &str| -> Value {
         let headers = letters[0]["headers"].as_array().unwrap();
         headers.iter().find(|h| h[0] == format!("millstream.error.{name}")).unwrap()[1].clone()
@@ -140,6 +157,19 @@ fn the_python_client_and_a_stage_read_what_the_other_writes() {
     assert_eq!((letters.len(), header("kind")), (1, "encode".into()));
     let message = header("message");
     assert!(message.as_str().unwrap().contains("$.no: shop.Order has no such field"), "{message}");
+}
+
+#[test]
+fn the_java_client_and_a_stage_read_what_the_other_writes() {
+    let kafka = Kafka::shared();
+    let shop = Shop::new(&kafka);
+    let [orders, copies, raw] = ["orders", "copies", "raw"].map(|stem| shop.pipeline.topic(stem));
+    kafka.make(&orders, 3, &[]);
+    kafka.make(&raw, 1, &[]);
+    let count = if soak() { "10000" } else { "1000" };
+    shop.java(&["write", &orders, "order.avsc", count]);
+    shop.pipeline.drain();
+    assert_eq!(shop.java(&["compare", &orders, &copies, count]), format!("{count} equal\n"));
 }
 
 #[test]
