@@ -29,6 +29,8 @@ public class Schemas {
         settings.put("apicurio.registry.use-id", "contentId");
         settings.put("apicurio.registry.id-handler", "io.apicurio.registry.serde.Default4ByteIdHandler");
         settings.put("apicurio.registry.headers.enabled", "false");
+        // In one piece, as other clients register it.
+        settings.put("apicurio.registry.dereference-schema", "true");
         settings.put("key.serializer", "org.apache.kafka.common.serialization.StringSerializer");
         settings.put("key.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
         settings.put("value.serializer", "io.apicurio.registry.serde.avro.AvroKafkaSerializer");
