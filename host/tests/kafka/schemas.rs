@@ -7,6 +7,7 @@ use crate::{
 };
 use serde_json::Value;
 use std::{fs, process::Command, time::Duration};
+use tempfile::TempDir;
 use xtask::registry::{Registry, python};
 
 const ORDER: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[
@@ -45,14 +46,16 @@ fn later() -> String {
 struct Shop {
     pipeline: Pipeline,
     registry: Registry,
+    /// What the registry keeps.
+    _folder: TempDir,
 }
 
 impl Shop {
     fn new(kafka: &Kafka) -> Shop {
         let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::start(&folder.keep()).unwrap();
+        let registry = Registry::start(folder.path()).unwrap();
         let pipeline = Pipeline::new(kafka, &format!("schema-registry: {{url: '{}'}}\n{STAGE}", registry.url()));
-        let shop = Shop { pipeline, registry };
+        let shop = Shop { pipeline, registry, _folder: folder };
         shop.put("order.avsc", ORDER);
         shop.put("copy.avsc", ORDER);
         shop
