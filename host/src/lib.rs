@@ -22,6 +22,7 @@ pub mod record;
 #[cfg(test)]
 mod reference;
 pub mod scaffold;
+pub mod schemas;
 pub mod sinks;
 pub mod source;
 pub mod stage;
@@ -29,6 +30,7 @@ pub mod supervisor;
 pub mod swap;
 pub mod testing;
 pub mod text;
+mod tls;
 pub mod transport;
 pub mod wasm;
 pub mod worker;

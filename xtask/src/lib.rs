@@ -6,6 +6,7 @@ pub mod kafka;
 mod maven;
 pub mod mongodb;
 pub mod postgres;
+pub mod registry;
 
 use std::{ffi::OsStr, process::Command};
 

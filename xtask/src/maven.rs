@@ -11,12 +11,7 @@ use std::{
 pub(crate) fn fetch(program: &str, said: &str) -> Result<PathBuf> {
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join(program).join("pom.xml");
     let wanted = fs::read_to_string(&pom)?;
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .with_context(|| format!("neither XDG_CACHE_HOME nor HOME says where {program} may be kept"))?
-        .join("millstream");
-    fs::create_dir_all(&cache)?;
+    let cache = cache()?;
     let (jars, complete) = (cache.join(program), cache.join(program).join("pom.xml"));
     let lock = File::create(cache.join(format!("{program}.lock")))?;
     lock.lock()?;
@@ -37,4 +32,15 @@ pub(crate) fn fetch(program: &str, said: &str) -> Result<PathBuf> {
     ensure!(status.success(), "Maven could not fetch {said}");
     fs::write(&complete, wanted)?;
     Ok(jars)
+}
+
+/// Where what is fetched is kept.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME says where what is fetched may be kept")?
+        .join("millstream");
+    fs::create_dir_all(&cache)?;
+    Ok(cache)
 }

@@ -3,11 +3,12 @@
 use super::{
     Exit,
     load::{Source, Wishes, load},
-    log, print, say, wrong,
+    log, print, say, schemas, wrong,
 };
 use crate::{
     manifest::{Allow, AsWritten, Kind, Manifest, Port},
     plan::{Wanted, quoted, rights},
+    schemas::Unsettled,
     text::count,
     transport::log::Log,
 };
@@ -54,6 +55,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         print(&acls(manifest, arguments)?)?;
         return Ok(Exit::Done);
     }
+    let notes = match compare_schemas(manifest) {
+        Err(Unsettled::Unavailable(why)) if !arguments.online => vec![format!("{why}; schemas were not compared")],
+        notes => notes.map_err(schemas::explain)?,
+    };
     let parts = [Kind::Source, Kind::Stage, Kind::Sink].map(|kind| {
         let number = manifest.parts().filter(|(other, _)| *other == kind).count();
         (number > 0).then(|| count(number as u64, kind.word()) + ", ")
@@ -80,6 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit> {
         text += &format!("  {}: {} → {}\n", sink.name, topics(&sink.inputs), sink.into.describe());
     }
     print(&text)?;
+    notes.iter().for_each(|note| say(&format!("note: {note}\n")));
     match compare(manifest) {
         Ok(compared) => {
             compared.notes.iter().for_each(|note| say(&format!("note: {note}\n")));
@@ -157,6 +163,11 @@ fn word(import: &str) -> Option<&'static str> {
         ("sockets", _) => "network",
         _ => return None,
     })
+}
+
+/// What the registry has to say.
+fn compare_schemas(manifest: &Manifest) -> Result<Vec<String>, Unsettled> {
+    schemas::of(manifest, &manifest.state, false).map_err(Unsettled::Failed)?.compare()
 }
 
 /// What the log has to say.

@@ -3,20 +3,21 @@
 use super::{
     Exit,
     log::{Which, explain, time},
-    say,
+    say, schemas,
     stdio::{Signals, is_left, stdout, widen},
-    topics,
+    topics, wrong,
 };
 use crate::{
     lines::{OutputFormat, Shown},
-    manifest::Start,
+    manifest::{Manifest, SchemaRegistry, Start},
+    schemas::{Codec, Decoded, Part, Schemas, is_framed},
     supervisor::{self, Format},
     transport::{
         Batch, Incoming, NextOffset, Offset, Partition, Progress, Taken,
         log::{From, Scan, Scanner},
     },
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::builder::NonEmptyStringValueParser;
 use std::{
     collections::BTreeSet,
@@ -64,6 +65,12 @@ pub(super) struct Arguments {
     /// How records are printed: value, key-value, json or hex
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t, env = "MILLSTREAM_FORMAT")]
     format: OutputFormat,
+    /// The registry of the schemas that its records were written with, where no manifest says it
+    #[arg(long, value_name = "URL", env = "MILLSTREAM_SCHEMA_REGISTRY")]
+    schema_registry: Option<String>,
+    /// Print what is there, though it was written with a schema
+    #[arg(long, env = "MILLSTREAM_RAW")]
+    raw: bool,
     /// Records of open and aborted transactions, too
     #[arg(long, env = "MILLSTREAM_UNCOMMITTED")]
     uncommitted: bool,
@@ -77,11 +84,16 @@ const BUFFER_BYTES: usize = 64 << 10;
 const LOOK: Duration = Duration::from_millis(100);
 /// Between two commits of a group's progress.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long a schema is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Of so many records that cannot be read it is said.
+const SAID: u64 = 3;
 /// How long a member goes without partitions before that is said.
 const ALONE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
-    let log = arguments.log.open()?;
+    let (log, manifest) = arguments.log.open_with_manifest()?;
+    let codec = codec(&arguments, manifest.as_ref())?;
     supervisor::start_log(Format::Text, false, false);
     let explain = explain(&log);
     let facts = log.topics().and_then(|known| topics::find(&*known, &arguments.topic)).map_err(&explain)?;
@@ -100,7 +112,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     if scan.group.is_none() {
         widen(&to);
     }
-    let printer = Printer { to, format: arguments.format, topic: scan.topic.clone(), buffer: Vec::new() };
+    let mut printer = Printer::new(to, arguments.format, &scan.topic);
+    printer.codec = codec;
     let mut reading = Reading::new(scan, scanner, printer);
     reading.is_asked = asked.is_some();
     reading.until_end = arguments.until_end;
@@ -114,6 +127,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
+}
+
+/// How what has a schema is read, for formats that show text.
+fn codec(arguments: &Arguments, manifest: Option<&Manifest>) -> Result<Codec> {
+    if arguments.raw || arguments.format == OutputFormat::Hex {
+        return Ok(Codec::default());
+    }
+    let declared = match manifest {
+        Some(manifest) => schemas::of(manifest, &manifest.state, false)?.reader_of(&arguments.topic),
+        None => None,
+    };
+    match (declared, &arguments.schema_registry) {
+        (Some(codec), _) => Ok(codec),
+        (None, Some(url)) => Schemas::reader(&SchemaRegistry::at(url)).map_err(|error| wrong(format!("{error:#}"))),
+        (None, None) => Ok(Codec::default()),
+    }
 }
 
 /// A topic on its way to stdout.
@@ -312,10 +341,40 @@ struct Printer {
     format: OutputFormat,
     topic: String,
     buffer: Vec<u8>,
+    codec: Codec,
+    /// How many could not be read.
+    unread: u64,
 }
 
 impl Printer {
-    fn print(&mut self, record: &Incoming<'_>, batch: &dyn Batch, index: usize) -> io::Result<()> {
+    fn new(to: File, format: OutputFormat, topic: &str) -> Printer {
+        let (buffer, codec) = (Vec::new(), Codec::default());
+        Printer { to, format, topic: topic.to_owned(), buffer, codec, unread: 0 }
+    }
+
+    /// A part of a record as text. What cannot be read is shown as it is, and that is said of the first ones.
+    fn read(&mut self, part: Part, record: &Incoming<'_>) -> Result<Option<Vec<u8>>> {
+        let bytes = if part == Part::Key { record.key } else { record.value };
+        let Some(bytes) = bytes.filter(|bytes| is_framed(bytes)) else { return Ok(None) };
+        let mut text = Vec::new();
+        match self.codec.decode(0, part, bytes, PATIENCE, &mut text) {
+            Decoded::Raw => Ok(None),
+            Decoded::Text => Ok(Some(text)),
+            Decoded::Waiting => bail!("the schema registry does not answer; --raw prints what is there"),
+            Decoded::Wrong(reason) => {
+                self.unread += 1;
+                let (topic, partition, Offset(offset)) = (&self.topic, record.partition.number, record.offset);
+                if self.unread <= SAID {
+                    let last = if self.unread == SAID { ", and so is what else cannot be read" } else { "" };
+                    say(&format!("{topic}/{partition}@{offset}: {}: it is shown as it is{last}\n", reason.message));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn print(&mut self, record: &Incoming<'_>, batch: &dyn Batch, index: usize) -> Result<()> {
+        let (key, value) = (self.read(Part::Key, record)?, self.read(Part::Value, record)?);
         let headers = if self.format.shows_headers() { batch.headers(index) } else { Vec::new() };
         let headers: Vec<_> = headers.iter().map(|h| (h.name.as_bytes(), h.value.as_deref())).collect();
         let Offset(offset) = record.offset;
@@ -325,12 +384,12 @@ impl Printer {
             partition: Some(record.partition.number),
             offset: Some(offset),
             timestamp: record.timestamp,
-            key: record.key,
-            value: record.value,
+            key: key.as_deref().or(record.key),
+            value: value.as_deref().or(record.value),
             headers: &headers,
         };
         self.format.write(&shown, &mut self.buffer);
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= BUFFER_BYTES { Ok(self.flush()?) } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -429,12 +488,7 @@ mod tests {
                 uncommitted: false,
             };
             let mut to = tempfile::tempfile().unwrap();
-            let printer = Printer {
-                to: to.try_clone().unwrap(),
-                format: OutputFormat::Value,
-                topic: "t".into(),
-                buffer: Vec::new(),
-            };
+            let printer = Printer::new(to.try_clone().unwrap(), OutputFormat::Value, "t");
             let mut reading = Reading::new(scan, Box::new(Grown { ends: progress(3) }), printer);
             reading.until_end = true;
             reading.rebalance().unwrap();

@@ -40,11 +40,19 @@ impl Which {
     /// The log, or all [`Mistakes`] of the manifest that should say which. Where nothing is named, it is the user's
     /// current cluster, and that is said.
     pub(super) fn open(&self) -> Result<Log> {
-        match (self.path(), &self.kafka, &self.cluster) {
-            (_, Some(_), Some(_)) => Err(wrong(cluster::TWO)),
-            (Some(path), ..) => open(&self.read(path)?),
-            (None, Some(brokers), None) => Ok(Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new()))),
-            (None, None, Some(name)) => Ok(Log::kafka(&cluster::fetch(name)?)),
+        self.open_with_manifest().map(|(log, _)| log)
+    }
+
+    /// The log, with the manifest that says which, if one does.
+    pub(super) fn open_with_manifest(&self) -> Result<(Log, Option<Manifest>)> {
+        let log = match (self.path(), &self.kafka, &self.cluster) {
+            (_, Some(_), Some(_)) => return Err(wrong(cluster::TWO)),
+            (Some(path), ..) => {
+                let manifest = self.read(path)?;
+                return Ok((open(&manifest)?, Some(manifest)));
+            }
+            (None, Some(brokers), None) => Log::Kafka(Cluster::new(&brokers.join(","), &Properties::new())),
+            (None, None, Some(name)) => Log::kafka(&cluster::fetch(name)?),
             (None, None, None) => {
                 let Some(name) = cluster::current()? else {
                     return Err(wrong(
@@ -53,8 +61,10 @@ impl Which {
                 };
                 let log = Log::kafka(&cluster::fetch(&name)?);
                 say(&format!("on cluster {name}, as `clusters use` says: {log}\n"));
-                Ok(log)
+                log
             }
+        };
+        Ok((log, None))
         }
     }
 

@@ -24,6 +24,7 @@ mod resources;
 mod run;
 mod scan;
 mod schema;
+mod schemas;
 mod shadow;
 mod standing;
 mod starts;

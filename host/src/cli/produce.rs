@@ -4,13 +4,15 @@ use super::{
     Exit,
     input::InputArguments,
     log::{Which, explain},
-    paint, print, say,
+    paint, print, say, schemas,
     stdio::{Signals, Stdin},
     topics, wrong,
 };
 use crate::{
     lines::{Entry, LineError, Lines, json_value},
+    manifest::Topic,
     record::Header,
+    schemas::Codec,
     supervisor::{self, Format},
     text::{count, grouped},
     transport::{
@@ -38,6 +40,9 @@ use std::{
   millstream consume a --from-beginning --until-end --format json |
     millstream produce b --format json
 
+Where the manifest gives the topic a schema, a value is JSON, and is written with
+that schema.
+
 A record in JSON is a line such as {\"key\":\"k\",\"value\":\"v\"}; it may have
 `headers`, `timestamp` and `partition` as well. The `topic` and `offset` that
 `consume` prints say where it was, and are passed over.
@@ -53,6 +58,9 @@ pub(super) struct Arguments {
     log: Which,
     #[command(flatten)]
     input: InputArguments,
+    /// Send what is read as it is, though the manifest says that the topic has a schema
+    #[arg(long, env = "MILLSTREAM_RAW")]
+    raw: bool,
     /// Print the result as JSON
     #[arg(long, env = "MILLSTREAM_JSON")]
     json: bool,
@@ -68,18 +76,25 @@ const NAMED: usize = 20;
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     let input = arguments.input.input()?;
-    let log = arguments.log.open()?;
+    let (log, manifest) = arguments.log.open_with_manifest()?;
     supervisor::start_log(Format::Text, false, false);
     let known = log.topics()?;
     let explain = explain(&log);
     let facts = known.find(&[&arguments.topic]).map_err(&explain)?.remove(&arguments.topic);
     let facts = facts.ok_or_else(|| wrong(unknown(&*known, &arguments.topic)))?;
+    // What is sent is written with the topic's schemas, as anybody there expects.
+    let codec = match manifest.filter(|_| !arguments.raw) {
+        Some(manifest) if manifest.topics.get(&arguments.topic).is_some_and(Topic::has_schema) => {
+            schemas::settle_now(&manifest)?.codec(&[], std::slice::from_ref(&arguments.topic))
+        }
+        _ => Codec::default(),
+    };
     let sender = log.sender(&arguments.topic, &facts).map_err(explain)?;
     let signals = Signals::listen(2)?;
     let (stdin, cut) = Stdin::new(&signals)?;
     let (to, entries) = sync_channel(4);
     thread::Builder::new().name("input".into()).spawn(move || read(Lines::new(stdin, input), &to))?;
-    let mut sending = Sending::new(sender, signals.clone());
+    let mut sending = Sending::new(sender, codec, signals.clone());
     let end = sending.send_all(&entries)?;
     let sent = sending.finish()?;
     let stopped = match end {
@@ -140,6 +155,7 @@ fn read(mut lines: Lines<Stdin>, to: &SyncSender<Piece>) {
 /// Records on their way.
 struct Sending {
     sender: Box<dyn Sender>,
+    codec: Codec,
     /// Those that the sender never saw.
     refused: Sent,
     signals: Signals,
@@ -149,9 +165,9 @@ struct Sending {
 }
 
 impl Sending {
-    fn new(sender: Box<dyn Sender>, signals: Signals) -> Sending {
+    fn new(sender: Box<dyn Sender>, codec: Codec, signals: Signals) -> Sending {
         let is_watched = io::stderr().is_terminal() && !io::stdin().is_terminal();
-        Sending { sender, refused: Sent::default(), signals, since: Instant::now(), is_watched }
+        Sending { sender, codec, refused: Sent::default(), signals, since: Instant::now(), is_watched }
     }
 
     /// Sends everything that is read.
@@ -178,13 +194,17 @@ impl Sending {
         }
     }
 
-    fn send(&mut self, line: u64, entry: Entry) -> Result<()> {
+    fn send(&mut self, line: u64, mut entry: Entry) -> Result<()> {
         let named = |(name, value)| String::from_utf8(name).map(|name| Header { name, value });
         let Ok(headers) = entry.headers.into_iter().map(named).collect::<Result<Vec<_>, _>>() else {
             let why = "the name of a header must be UTF-8".into();
             self.refused.fail(Unsent { number: line, key: entry.key, why });
             return Ok(());
         };
+        if let Err(reason) = self.codec.encode(0, &mut entry.key, &mut entry.value) {
+            self.refused.fail(Unsent { number: line, key: entry.key, why: reason.message });
+            return Ok(());
+        }
         let record = Outgoing {
             output: 0,
             partition: entry.partition,

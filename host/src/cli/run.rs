@@ -3,7 +3,7 @@
 use super::{
     Exit,
     load::{Source, Wishes, load, read},
-    log, say, standing,
+    log, say, schemas, standing,
     starts::{Groups, end_aside},
     watch::Watch,
     wrong,
@@ -132,9 +132,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     // Not before: until then the modules may be swapped by another host.
     let manifests = standing::take_up(&mut loaded, &state, true);
     let manifest = &loaded.manifest;
+    // Before anything is made: a schema that is refused changes nothing.
+    let Some(schemas) = schemas::settle(manifest, &state, arguments.scratch, &control)? else { return Ok(Exit::Done) };
     let groups = Groups::ask(manifest, &log, &control);
     let Some(facts) = prepare_topics(manifest, &log, &control)? else { return Ok(Exit::Done) };
-    let mut plan = Plan::new(manifest, &log, &loaded.compiled, &facts, &control);
+    let mut plan = Plan::new(manifest, &log, &loaded.compiled, (&facts, &schemas), &control);
     plan.state = state;
     let desks = standing::desks(&loaded, &plan, &manifests);
     if let Some(watch) = watch {

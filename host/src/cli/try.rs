@@ -11,6 +11,7 @@ use crate::{
     lines::{Entries, Entry, InputFormat, LineError, Lines, OutputFormat, Shown},
     manifest::{OnError, Policy},
     record::Record,
+    schemas::Codec,
     stage::{
         Output, Stage, StageSettings,
         guest::{Failed, Guest, InHand},
@@ -140,6 +141,7 @@ fn stage(module: String, guest: AnyOutput) -> Stage {
         outputs: vec![anything],
         on_error: OnError::all(Policy::Stop),
         provenance: false,
+        codec: Codec::default(),
     };
     let clock = Rc::new(SystemClock::new(Arc::new(Control::default())));
     Stage::new(Arc::new(settings), Box::new(guest), clock, Arc::default())

@@ -58,10 +58,17 @@ pub(super) type PlacedSink<'a> = Placed<'a, written::Sink, Sink>;
 pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (Manifest, Vec<NamedModule>) {
     around.named(check_name, &written.name);
     let kafka = around.kafka(written);
+    let schema_registry = around.schema_registry(written.schema_registry.as_ref());
     let mut topics = BTreeMap::new();
     for (name, topic) in written.topics.iter() {
         around.named(check_topic, name);
-        topics.insert(name.value.clone(), topic.as_ref().map(checked_topic).unwrap_or_default());
+        let schema = |written| around.topic_schema(written, schema_registry.as_ref(), kafka.is_some());
+        let checked = topic.as_ref().map(|topic| Topic {
+            key: schema(topic.key.as_ref()),
+            value: schema(topic.value.as_ref()),
+            ..checked_topic(topic)
+        });
+        topics.insert(name.value.clone(), checked.unwrap_or_default());
     }
     let none = Named::default();
     let stages = written.stages.as_ref().map_or(&none, |stages| &stages.value);
@@ -71,10 +78,9 @@ pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (
     }
     let kafka = kafka.as_ref();
     let sources: Vec<_> =
-        written.sources.iter().map(|(name, source)| around.source(name, source, &written.name, kafka)).collect();
-    let stages: Vec<_> = stages.iter().map(|(name, stage)| around.stage(name, stage, &written.name, kafka)).collect();
-    let sinks: Vec<_> =
-        written.sinks.iter().map(|(name, sink)| around.sink(name, sink, &written.name, kafka)).collect();
+        written.sources.iter().map(|(name, source)| around.source(name, source, written, kafka)).collect();
+    let stages: Vec<_> = stages.iter().map(|(name, stage)| around.stage(name, stage, written, kafka)).collect();
+    let sinks: Vec<_> = written.sinks.iter().map(|(name, sink)| around.sink(name, sink, written, kafka)).collect();
     rules::check(&written.topics, &sources, &stages, &sinks, around.findings);
 
     let sources_modules = sources.iter().map(|source| {
@@ -102,6 +108,7 @@ pub(super) fn check(written: &written::Manifest, around: &Surroundings<'_>) -> (
         folder: around.folder.to_owned(),
         state: around.folder.join(state),
         kafka: kafka.cloned(),
+        schema_registry,
         topics,
         durability: written.durability.map(Into::into).unwrap_or_default(),
         sources: sources.into_iter().map(|source| source.checked).collect(),
@@ -134,6 +141,7 @@ fn checked_topic(written: &written::Topic) -> Topic {
         partitions: written.partitions.map(Count::get),
         replication: written.replication.map(Count::get),
         config: written.config.iter().map(|(key, value)| (key.value.clone(), value.clone())).collect(),
+        ..Topic::default()
     }
 }
 
@@ -210,13 +218,15 @@ impl Surroundings<'_> {
         &self,
         name: &'a Spanned<String>,
         written: &'a written::Source,
-        pipeline: &Spanned<String>,
+        manifest: &written::Manifest,
         kafka: Option<&Kafka>,
     ) -> PlacedSource<'a> {
+        let pipeline = &manifest.name;
         self.named(check_name, name);
         let outputs = outputs((Kind::Source, name), written.output.as_ref(), written.outputs.as_ref(), self);
         let checked = Source {
             name: name.value.clone(),
+            decodes: self.values(written.values.as_ref(), [&[], &outputs], &manifest.topics),
             module: self.module(&written.module, written.sha256, written.build.as_ref()),
             outputs: outputs.iter().map(Wire::port).collect(),
             position: format!("{}.{}.position", pipeline.value, name.value),
@@ -234,9 +244,10 @@ impl Surroundings<'_> {
         &self,
         name: &'a Spanned<String>,
         written: &'a written::Sink,
-        pipeline: &Spanned<String>,
+        manifest: &written::Manifest,
         kafka: Option<&Kafka>,
     ) -> PlacedSink<'a> {
+        let pipeline = &manifest.name;
         self.named(check_name, name);
         let inputs = inputs((Kind::Sink, name), written.input.as_ref(), written.inputs.as_ref(), self);
         let into = self.into(name, written);
@@ -252,6 +263,7 @@ impl Surroundings<'_> {
         self.idle_breaker(written.on_error.as_ref(), &on_error);
         let checked = Sink {
             name: name.value.clone(),
+            decodes: self.values(written.values.as_ref(), [&inputs, &[]], &manifest.topics),
             inputs: inputs.iter().map(Wire::port).collect(),
             group: self.group(written.group.as_ref(), pipeline, name),
             properties: self.properties(Kind::Sink, &written.properties, kafka),
@@ -288,9 +300,10 @@ impl Surroundings<'_> {
         &self,
         name: &'a Spanned<String>,
         written: &'a written::Stage,
-        pipeline: &Spanned<String>,
+        manifest: &written::Manifest,
         kafka: Option<&Kafka>,
     ) -> PlacedStage<'a> {
+        let pipeline = &manifest.name;
         self.named(check_name, name);
         let inputs = inputs((Kind::Stage, name), written.input.as_ref(), written.inputs.as_ref(), self);
         let outputs = outputs((Kind::Stage, name), written.output.as_ref(), written.outputs.as_ref(), self);
@@ -300,6 +313,7 @@ impl Surroundings<'_> {
         let dead_letter_written = dead_letter_written(written.dead_letter.as_ref(), pipeline, name);
         let checked = Stage {
             name: name.value.clone(),
+            decodes: self.values(written.values.as_ref(), [&inputs, &outputs], &manifest.topics),
             module: self.module(&written.module, written.sha256, written.build.as_ref()),
             inputs: inputs.iter().map(Wire::port).collect(),
             outputs: outputs.iter().map(Wire::port).collect(),

@@ -2,6 +2,7 @@
 //! text are left here, and nothing that came from the environment or a file shows in `Debug`.
 
 use crate::{
+    schemas::Written,
     sinks,
     stage::Retry,
     swap::Probation,
@@ -21,6 +22,8 @@ pub struct Manifest {
     pub state: PathBuf,
     /// The cluster; without one the pipeline runs on its embedded log.
     pub kafka: Option<Kafka>,
+    /// The registry of schemas, where one is named.
+    pub schema_registry: Option<SchemaRegistry>,
     /// What the manifest says of topics, by their names.
     pub topics: BTreeMap<String, Topic>,
     /// What the embedded log keeps its promises against.
@@ -73,6 +76,8 @@ pub struct Source {
     pub module: Module,
     /// What it writes; at least one. The first takes the records that name no output.
     pub outputs: Vec<Port>,
+    /// Records of topics with a schema are JSON to it.
+    pub decodes: bool,
     /// The topic that keeps its position.
     pub position: String,
     /// The time from one poll to the next.
@@ -96,6 +101,8 @@ pub struct Sink {
     pub name: String,
     /// What it reads; at least one, no topic twice.
     pub inputs: Vec<Port>,
+    /// Records of topics with a schema are JSON to it.
+    pub decodes: bool,
     /// Its consumer group.
     pub group: String,
     /// librdkafka's properties: the pipeline's, and over them the sink's own.
@@ -183,6 +190,82 @@ pub struct Topic {
     pub replication: Option<u16>,
     /// The topic's own configuration.
     pub config: BTreeMap<String, String>,
+    /// The schema of its keys.
+    pub key: Option<TopicSchema>,
+    /// The schema of its values.
+    pub value: Option<TopicSchema>,
+}
+
+impl Topic {
+    /// True when its keys or its values have a schema.
+    pub fn has_schema(&self) -> bool {
+        self.key.is_some() || self.value.is_some()
+    }
+}
+
+/// The schema of a topic's keys or values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSchema {
+    /// Where it comes from.
+    pub source: SchemaSource,
+    /// Whether it is registered.
+    pub register: Register,
+}
+
+/// Where a schema comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SchemaSource {
+    /// A file, which was read.
+    Text(Written),
+    /// The latest one of a subject.
+    Subject(String),
+}
+
+/// Whether a schema that is not there is registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Register {
+    /// It is.
+    #[default]
+    Missing,
+    /// It is not, and has to be there.
+    Never,
+}
+
+/// How a schema registry is reached.
+#[derive(Clone, Debug)]
+pub struct SchemaRegistry {
+    /// Its URL, without a user.
+    pub url: String,
+    /// The name that it knows; it comes with a password.
+    pub user: Option<String>,
+    /// The password.
+    pub password: Option<Secret>,
+    /// A bearer token, where there is no user.
+    pub token: Option<Secret>,
+    /// Certificates that vouch for it, beside those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// The certificate that it wants to see; it comes with a key.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's key.
+    pub key: Option<PathBuf>,
+    /// What is done with schemas whose topic does not say.
+    pub register: Register,
+}
+
+impl SchemaRegistry {
+    /// One that lets everybody in.
+    pub fn at(url: &str) -> SchemaRegistry {
+        SchemaRegistry {
+            url: url.to_owned(),
+            user: None,
+            password: None,
+            token: None,
+            ca: None,
+            certificate: None,
+            key: None,
+            register: Register::Never,
+        }
+    }
 }
 
 /// One stage.
@@ -196,6 +279,8 @@ pub struct Stage {
     pub inputs: Vec<Port>,
     /// What it writes; at least one. The first takes the records that name no output.
     pub outputs: Vec<Port>,
+    /// Records of topics with a schema are JSON to it.
+    pub decodes: bool,
     /// Its consumer group.
     pub group: String,
     /// How many workers it has in this process; above 0.
@@ -315,6 +400,10 @@ pub struct OnError {
     pub fault: Policy,
     /// It hit a limit.
     pub limit: Policy,
+    /// It is not what its schema says.
+    pub decode: Policy,
+    /// What comes of it is not what its schema says.
+    pub encode: Policy,
     /// How records are tried again that the module asks for again.
     pub retry: Retry,
     /// What becomes of one that was tried again for as long as it may.
@@ -352,6 +441,8 @@ impl OnError {
             reject: policy,
             fault: policy,
             limit: policy,
+            decode: policy,
+            encode: policy,
             retry: Retry::default(),
             retry_then: Policy::Stop,
             stop_when: Some(StopWhen { dead_letters: 100, of: 1000 }),
@@ -360,13 +451,13 @@ impl OnError {
 
     /// True when some of them become dead letters.
     pub fn has_dead_letters(&self) -> bool {
-        [self.reject, self.fault, self.limit, self.retry_then].contains(&Policy::DeadLetter)
+        [self.reject, self.fault, self.limit, self.decode, self.encode, self.retry_then].contains(&Policy::DeadLetter)
     }
 
     /// True when records may be given up in a way that [`StopWhen`] counts: as dead letters, or skipped where the module
     /// did not mean it.
     pub fn may_give_up(&self) -> bool {
-        self.has_dead_letters() || [self.fault, self.limit, self.retry_then].contains(&Policy::Skip)
+        self.has_dead_letters() || [self.fault, self.limit, self.encode, self.retry_then].contains(&Policy::Skip)
     }
 }
 

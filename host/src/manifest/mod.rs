@@ -19,6 +19,7 @@ mod report;
 mod rules;
 mod scalars;
 mod schema;
+mod schemas;
 mod secrets;
 mod shapes;
 mod sinks;
@@ -33,7 +34,7 @@ mod yaml;
 
 pub use checked::{
     Allow, AsWritten, Burier, Delivery, Kafka, Kind, Manifest, Module, OnError, OnLostOffset, Policy, Port, Properties,
-    Secret, Sink, Source, Stage, Start, StopWhen, Topic,
+    Register, SchemaRegistry, SchemaSource, Secret, Sink, Source, Stage, Start, StopWhen, Topic, TopicSchema,
 };
 pub use places::Places;
 pub(crate) use properties::{owned_by_host, read as read_secret};
@@ -154,7 +155,8 @@ impl Reading {
         let clients = |(kind, name): (Kind, &str)| {
             ["properties", "postgres", "mongodb"].map(|key| self.places.whole(&[kind.key(), name, key]))
         };
-        for part in parts.flat_map(clients).chain([self.places.whole(&["kafka"])]).flatten().collect::<Vec<_>>() {
+        let shared = ["kafka", "schema-registry"].map(|key| self.places.whole(&[key]));
+        for part in parts.flat_map(clients).chain(shared).flatten().collect::<Vec<_>>() {
             self.report.forgive_absence(&part);
         }
     }

@@ -42,6 +42,10 @@ pub(super) struct ByKind {
     fault: Option<Policy>,
     /// It cost more than the stage's limits allow. Default: dead-letter.
     limit: Option<Policy>,
+    /// It is not what the schema of its topic says. Default: as `reject`.
+    decode: Option<Policy>,
+    /// What the module makes of it is not what the schema of its topic says. Default: as `fault`.
+    encode: Option<Policy>,
     /// What is done when the module asks for the record again.
     retry: Option<Retry>,
     /// When so many of the last records died that the stage itself is to stop.
@@ -173,6 +177,8 @@ impl Surroundings<'_> {
         for (policy, written) in kinds {
             *policy = written.map_or(*policy, Into::into);
         }
+        on_error.decode = by_kind.decode.map_or(on_error.reject, Into::into);
+        on_error.encode = by_kind.encode.map_or(on_error.fault, Into::into);
         if let Some(retry) = &by_kind.retry {
             self.retry(retry, &mut on_error);
         }

@@ -151,7 +151,7 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn describe(path: &Spanned<String>, error: &io::Error) -> (String, String) {
+pub(super) fn describe(path: &Spanned<String>, error: &io::Error) -> (String, String) {
     let path = path.shown();
     match error.kind() {
         io::ErrorKind::NotFound => (

@@ -355,7 +355,7 @@ fn the_schema_knows_what_the_reader_knows() {
         ("names.yaml", "/stages"),
         ("many-mistakes.yaml", "/name"),
         ("loops.yaml", "/stages/wrong/loop"),
-        ("later-keys.yaml", "/stages/price/on-error"),
+        ("schemas-mistakes.yaml", "/stages/words/values"),
         ("names.yaml", "/topics"),
         ("wrong-at-the-top.yaml", "/kafka"),
         ("only-a-name.yaml", ""),

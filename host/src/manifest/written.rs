@@ -6,6 +6,7 @@ use super::{
     measure::{Bytes, Count, Millis},
     on_error::OnError,
     scalars::{Digest, Start},
+    schemas::{SchemaRegistry, TopicSchema, Values},
     shapes::{Inputs, Many, Named, One, Outputs, Spanned, Topics},
     sinks::{Mongodb, Postgres},
     values::{Config, Property},
@@ -26,6 +27,8 @@ pub(super) struct Manifest {
     pub(super) state: Option<Spanned<String>>,
     /// The cluster. Without one the pipeline runs on an embedded log, in its state folder.
     pub(super) kafka: Option<Spanned<Kafka>>,
+    /// The registry of the topics' schemas. On the embedded log none is needed.
+    pub(super) schema_registry: Option<Spanned<SchemaRegistry>>,
     /// Topics that are made when they are missing, and compared when they are there.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9._-]{1,249}$" }))]
@@ -89,6 +92,8 @@ pub(super) struct Source {
     pub(super) output: Option<Spanned<One<Outputs>>>,
     /// The topics that it writes, by the names that the module knows. The first takes records that name none.
     pub(super) outputs: Option<Spanned<Named<Spanned<String>>>>,
+    /// `json`: records of topics with a schema are made of JSON. Default: `raw`, the bytes that they are.
+    pub(super) values: Option<Spanned<Values>>,
     /// The time from one poll to the next, from `1ms` to a day. Default: none, it is polled again and again.
     pub(super) every: Option<Millis<1, 86_400_000>>,
     /// How long a transaction stays open, from `1ms` to `10s`. Default: `50ms`.
@@ -113,6 +118,8 @@ pub(super) struct Sink {
     pub(super) input: Option<Spanned<One<Inputs>>>,
     /// The topics that it reads.
     pub(super) inputs: Option<Spanned<Topics>>,
+    /// `json`: records of topics with a schema come as JSON. Default: `raw`, the bytes that they are.
+    pub(super) values: Option<Spanned<Values>>,
     /// The consumer group. Default: the pipeline's name, a dot, the sink's name.
     pub(super) group: Option<Spanned<String>>,
     /// librdkafka's properties for this sink; they stand over the pipeline's.
@@ -186,6 +193,10 @@ pub(super) struct Topic {
     /// The topic's own configuration, such as `retention.ms`.
     #[serde(default)]
     pub(super) config: Named<String>,
+    /// The schema of its values.
+    pub(super) value: Option<Spanned<TopicSchema>>,
+    /// The schema of its keys.
+    pub(super) key: Option<Spanned<TopicSchema>>,
 }
 
 /// One stage.
@@ -210,6 +221,8 @@ pub(super) struct Stage {
     pub(super) output: Option<Spanned<One<Outputs>>>,
     /// The topics that it writes, by the names that the module knows. The first takes records that name none.
     pub(super) outputs: Option<Spanned<Named<Spanned<String>>>>,
+    /// `json`: records of topics with a schema come and go as JSON. Default: `raw`, the bytes that they are.
+    pub(super) values: Option<Spanned<Values>>,
     /// The consumer group. Default: the pipeline's name, a dot, the stage's name.
     pub(super) group: Option<Spanned<String>>,
     /// How many workers take part in the group from this process. Default: 1.

@@ -14,6 +14,7 @@ pub use wanted::{Wanted, position_topic};
 
 use crate::{
     manifest::{self, Delivery, Manifest},
+    schemas::Bound,
     sinks,
     source::SourceSettings,
     stage::{Again, Choice, StageSettings},
@@ -148,15 +149,15 @@ pub struct Part {
 }
 
 impl Plan {
-    /// Puts together what is known. Every topic that the manifest names is there.
+    /// Puts together what is known. Every topic that the manifest names is there, and so are their schemas.
     pub fn new(
         manifest: &Manifest,
         log: &Log,
         compiled: &BTreeMap<String, Compiled>,
-        topics: &BTreeMap<String, TopicFacts>,
+        (topics, schemas): (&BTreeMap<String, TopicFacts>, &Bound),
         control: &Arc<Control>,
     ) -> Plan {
-        let around = Surroundings { manifest, log, compiled, topics, control };
+        let around = Surroundings { manifest, log, compiled, topics, schemas, control };
         let sources = manifest.sources.iter().filter_map(|source| around.source(source));
         let stages = manifest.stages.iter().filter_map(|stage| around.stage(stage));
         let sinks = manifest.sinks.iter().map(|sink| around.sink(sink));
@@ -169,11 +170,11 @@ impl Plan {
         manifest: &Manifest,
         log: &Log,
         compiled: &BTreeMap<String, Compiled>,
-        topics: &BTreeMap<String, TopicFacts>,
+        (topics, schemas): (&BTreeMap<String, TopicFacts>, &Bound),
         letters: &Letters<'_>,
     ) -> Option<Plan> {
         // The run's own control is over that of its only part.
-        let around = Surroundings { manifest, log, compiled, topics, control: &Arc::default() };
+        let around = Surroundings { manifest, log, compiled, topics, schemas, control: &Arc::default() };
         let parts = vec![around.again(letters)?];
         Some(Plan { pipeline: manifest.name.clone(), state: manifest.state.clone(), log: log.clone(), parts })
     }

@@ -3,6 +3,7 @@
 use super::{Letters, Part, Tries, Work};
 use crate::{
     manifest::{self, Delivery, Manifest, OnError, OnLostOffset, Policy, Port, Properties, Start},
+    schemas::{Bound, Codec},
     sinks,
     source::SourceSettings,
     stage::{Again, Notes, Output, Retry, StageSettings},
@@ -38,6 +39,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) log: &'a Log,
     pub(super) compiled: &'a BTreeMap<String, Compiled>,
     pub(super) topics: &'a BTreeMap<String, TopicFacts>,
+    pub(super) schemas: &'a Bound,
     pub(super) control: &'a Arc<Control>,
 }
 
@@ -58,6 +60,7 @@ impl Surroundings<'_> {
         };
         let settings = Arc::new(SourceSettings {
             source: source.name.clone(),
+            codec: self.codec(source.decodes, &[], &source.outputs),
             outputs,
             forgets: self.topics.get(&source.position).is_some_and(forgets),
             progress_every: PROGRESS_EVERY,
@@ -93,6 +96,7 @@ impl Surroundings<'_> {
             outputs,
             on_error: stage.on_error.clone(),
             provenance: stage.provenance,
+            codec: self.codec(stage.decodes, &stage.inputs, &stage.outputs),
         });
         let setup = setup(stage);
         let modules = Modules::new(Version::of(&compiled, &setup));
@@ -177,6 +181,7 @@ impl Surroundings<'_> {
             outputs,
             on_error: sink.on_error.clone(),
             provenance: false,
+            codec: self.codec(sink.decodes, &sink.inputs, &[]),
         });
         let interval = match sink.into {
             sinks::Into::Stdout(_) => PRINT_INTERVAL,
@@ -215,6 +220,14 @@ impl Surroundings<'_> {
             transaction_timeout: TRANSACTION_TIMEOUT,
             place: (0, 1),
             control: self.control.clone(),
+        }
+    }
+
+    /// What records go through, where that was asked for.
+    fn codec(&self, decodes: bool, inputs: &[Port], outputs: &[Port]) -> Codec {
+        match decodes {
+            true => self.schemas.codec(&topics_of(inputs), &topics_of(outputs)),
+            false => Codec::default(),
         }
     }
 

@@ -10,7 +10,8 @@ pub use state::{SourceCounts, SourceState};
 use crate::{
     clock::Clock,
     record::{Later, Polled},
-    stage::{Output, Retry, Router, outgoing, words},
+    schemas::Codec,
+    stage::{Output, Retry, Router, find, outgoing, words},
     transport::{Fault, Outgoing},
 };
 use poller::{PollFailed, Poller};
@@ -40,6 +41,8 @@ pub struct SourceSettings {
     pub every: Duration,
     /// How soon a poll that failed is tried again; that is never given up.
     pub retry: Retry,
+    /// What its records go through on their way out.
+    pub codec: Codec,
 }
 
 /// What a poll came to.
@@ -196,12 +199,17 @@ impl Source {
             None => return Answer::Stop("it has no topic for its position".into()),
         };
         let mut routes = Vec::with_capacity(polled.records.len());
-        for (index, record) in polled.records.iter().enumerate() {
-            match self.router.route(outputs, record, None) {
+        let count = polled.records.len();
+        for (index, record) in polled.records.iter_mut().enumerate() {
+            // What no output is, has words of its own.
+            let written = match find(outputs, record) {
+                Some(output) => self.settings.codec.encode(output, &mut record.key, &mut record.value),
+                None => Ok(()),
+            };
+            match written.and_then(|()| self.router.route(outputs, record, None)) {
                 Ok(output) => routes.push(output),
                 Err(reason) => {
-                    let (nth, count) = (index + 1, polled.records.len());
-                    return Answer::Stop(format!("record {nth} of the {count} of a poll: {}", words(&reason)));
+                    return Answer::Stop(format!("record {} of the {count} of a poll: {}", index + 1, words(&reason)));
                 }
             }
         }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     clock::Clock,
     record::{HeaderEdit, Later, Polled, Reason, Record},
+    schemas::Codec,
     stage::{Output, Retry},
     wasm::fixture::lines,
 };
@@ -60,6 +61,7 @@ fn source(answers: impl Into<VecDeque<Result<Polled, PollFailed>>>) -> (Source, 
         progress_every: 5,
         every: ms(50),
         retry: Retry::default(),
+        codec: Codec::default(),
     };
     let (clock, state) = (Rc::new(Manual(Cell::new(ms(1000)))), Arc::<SourceState>::default());
     let poller = Box::new(Scripted(answers.into(), clock.clone()));

@@ -64,6 +64,10 @@ pub enum Failed {
     Fault(Reason),
     /// It hit one of its limits.
     Limit(Reason),
+    /// The record is not what its schema says: the module never saw it.
+    Decode(Reason),
+    /// What the module made of it is not what the schema of its topic says.
+    Encode(Reason),
 }
 
 impl Failed {
@@ -74,6 +78,8 @@ impl Failed {
             Failed::Retry(_) => "retry",
             Failed::Fault(_) => "fault",
             Failed::Limit(_) => "limit",
+            Failed::Decode(_) => "decode",
+            Failed::Encode(_) => "encode",
         }
     }
 
@@ -84,6 +90,8 @@ impl Failed {
             Failed::Retry(_) => on_error.retry_then,
             Failed::Fault(_) => on_error.fault,
             Failed::Limit(_) => on_error.limit,
+            Failed::Decode(_) => on_error.decode,
+            Failed::Encode(_) => on_error.encode,
         }
     }
 
@@ -91,7 +99,11 @@ impl Failed {
     pub fn reason(&self) -> &Reason {
         match self {
             Failed::Retry(later) => &later.reason,
-            Failed::Reject(reason) | Failed::Fault(reason) | Failed::Limit(reason) => reason,
+            Failed::Reject(reason)
+            | Failed::Fault(reason)
+            | Failed::Limit(reason)
+            | Failed::Decode(reason)
+            | Failed::Encode(reason) => reason,
         }
     }
 }

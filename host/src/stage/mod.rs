@@ -11,6 +11,7 @@ mod output;
 mod provenance;
 mod retry;
 mod runner;
+mod seen;
 mod tally;
 
 pub use again::{Again, LetterLink, Letters, Notes, note_key};
@@ -21,7 +22,7 @@ pub use letter::{Choice, Letter};
 pub(crate) use letter::{HEADERS as LETTER_HEADERS, PREFIX as LETTER_PREFIX};
 pub use outcome::{Lost, Made, Outcome};
 pub use output::Output;
-pub(crate) use output::{Router, outgoing};
+pub(crate) use output::{Router, find, outgoing};
 pub use provenance::Provenance;
 #[cfg(test)]
 pub(crate) use provenance::{HEADERS as ORIGIN_HEADERS, PREFIX as ORIGIN_PREFIX};
@@ -32,6 +33,7 @@ use crate::{
     clock::Clock,
     manifest::{OnError, Policy},
     record::{Reason, Record},
+    schemas::Codec,
     swap::{Difference, Seat, Tried, Watched},
     transport::{Batch, Fault, Incoming, Offset, Outgoing, Partition, Progress, Role},
     worker::control::Control,
@@ -40,8 +42,8 @@ use breaker::{Died, TooMany};
 use guest::{Failed, Guest, InHand, Returned};
 use retry::Retries;
 use runner::{Changed, Runner};
+use seen::{Read, Reader};
 use std::{
-    any::Any,
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
@@ -66,6 +68,8 @@ pub struct StageSettings {
     pub on_error: OnError,
     /// What comes of a record says where it came from.
     pub provenance: bool,
+    /// What its records go through on their way in and out.
+    pub codec: Codec,
 }
 
 /// What becomes of a record.
@@ -116,6 +120,8 @@ pub struct Stage {
     /// them again.
     condemned: BTreeMap<(Partition, Offset), Failed>,
     router: Router,
+    /// Reads records for the guest.
+    reader: Reader,
     /// Which output each record of the call in hand goes to.
     routes: Vec<usize>,
     notices: Notices,
@@ -129,6 +135,13 @@ pub struct Stage {
 const SLOW: Duration = Duration::from_secs(1);
 /// So long a module that looks on may work in one transaction.
 const LOOKING: Duration = Duration::from_secs(2);
+
+/// So long a record's schema is waited for with the transaction open, and then the record is put off for so long, as
+/// often as it takes: others may go on meanwhile.
+const SCHEMA_PATIENCE: Duration = Duration::from_millis(250);
+const SCHEMA_DELAY: Duration = Duration::from_millis(250);
+/// So long where nothing else is waiting for it.
+const SCHEMA_PATIENCE_ALONE: Duration = Duration::from_secs(15);
 
 /// After so many records are tried, the worker is to end.
 struct Quota {
@@ -157,6 +170,7 @@ impl Stage {
     fn with(settings: Arc<StageSettings>, runner: Runner, clock: Rc<dyn Clock>, tally: Arc<Tally>) -> Stage {
         let retries = Retries::new(settings.on_error.retry.clone());
         Stage {
+            reader: Reader::new(settings.codec.clone()),
             settings,
             runner,
             router: Router::new(clock.clone()),
@@ -199,11 +213,17 @@ impl Stage {
             Role::Left(why) => return self.leave(batch, index, why, send),
             Role::Foreign => return Ok(self.pass_over(batch.get(index))),
         };
+        let wrong = match self.reader.read(batch, index, SCHEMA_PATIENCE) {
+            Read::Ready => None,
+            Read::Wrong(reason) => Some(reason),
+            Read::Waiting => return Ok(Fate::Later(self.clock.now() + SCHEMA_DELAY)),
+        };
         let attempts = before.saturating_add(self.retries.attempt(at));
         let since = self.runner.shadow().is_some().then(|| self.clock.now());
-        let outcome = match self.condemned.get(&at) {
-            Some(failed) => Err(failed.clone()),
-            None => self.transform(batch, index, attempts),
+        let outcome = match (wrong, self.condemned.get(&at)) {
+            (Some(reason), _) => Err(Failed::Decode(reason)),
+            (None, Some(failed)) => Err(failed.clone()),
+            (None, None) => self.transform(batch, index, attempts),
         };
         let fate = match &outcome {
             Ok(records) => self.send_all(records, record, send)?,
@@ -247,11 +267,14 @@ impl Stage {
         let is_ending = self.control.as_ref().is_some_and(|control| control.stopping());
         // What the log refuses of one says nothing of the other.
         let is_condemned = self.condemned.contains_key(&(record.partition, record.offset));
-        if looked >= shadow.of || !has_time || is_ending || is_condemned {
+        // No module has to do with one that cannot be read.
+        let is_unread = matches!(outcome, Err(Failed::Decode(_)));
+        if looked >= shadow.of || !has_time || is_ending || is_condemned || is_unread {
             return;
         }
         let since = self.clock.now();
-        let in_hand = || InHand { record, batch: batch.clone(), index, attempt };
+        let seen = self.reader.seen(batch, index);
+        let in_hand = || InHand { record: seen.get(index), batch: seen.clone(), index, attempt };
         let answer = match shadow.guest.transform(in_hand()) {
             // As it would be judged.
             Err(Failed::Fault(_) | Failed::Limit(_)) => shadow.guest.transform(in_hand()),
@@ -262,6 +285,7 @@ impl Stage {
             self.runner.exceeds(number);
         }
         let answer = answer.and_then(|mut records| {
+            self.encode(&mut records)?;
             self.mark(&**batch, index, &mut records);
             let route = |made| self.router.route(self.outputs().0, made, record.timestamp).map_err(Failed::Fault);
             let routes = records.iter().map(route).collect::<Result<Vec<_>, _>>()?;
@@ -308,7 +332,7 @@ impl Stage {
     /// well is itself to blame; else the module is, and all that it has not committed is done again by the one before.
     /// To be stricter is no fault of a module, unless it comes to a stop, or rejects most of what it gets: whether it is that.
     fn compare<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32, failed: &Failed) -> Result<bool, Fault> {
-        if !self.runner.is_on_trial() {
+        if !self.runner.is_on_trial() || matches!(failed, Failed::Decode(_)) {
             return Ok(false);
         }
         // The one before, too, is judged by what it does on a fresh instance.
@@ -317,10 +341,13 @@ impl Stage {
         let record = batch.get(index);
         if self.is_condemned(record.partition, record.offset) {
             // Where both make the same of it, the log takes neither.
-            let own = self.runner.guest().transform(InHand { record, batch: batch.clone(), index, attempt });
+            let seen = self.reader.seen(batch, index);
+            let in_hand = InHand { record: seen.get(index), batch: seen.clone(), index, attempt };
+            let own = self.runner.guest().transform(in_hand);
             let is_same = own.is_ok_and(|mut own| {
+                let is_written = self.encode(&mut own).is_ok();
                 self.mark(&**batch, index, &mut own);
-                own == before
+                is_written && own == before
             });
             if is_same {
                 return Ok(false);
@@ -347,13 +374,15 @@ impl Stage {
     /// What the module before makes of this record, when one is on trial and that one has no trouble with it: to put it off
     /// is none.
     fn before<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32) -> Option<Vec<Record>> {
-        let before = self.runner.before()?;
+        let seen = self.reader.seen(batch, index);
         let record = batch.get(index);
-        let mut records = match before.transform(InHand { record, batch: batch.clone(), index, attempt }) {
+        let in_hand = InHand { record: seen.get(index), batch: seen.clone(), index, attempt };
+        let mut records = match self.runner.before()?.transform(in_hand) {
             Ok(records) => records,
             Err(Failed::Retry(_)) => Vec::new(),
             Err(_) => return None,
         };
+        self.encode(&mut records).ok()?;
         self.mark(&**batch, index, &mut records);
         let fits = |output| self.router.route(self.outputs().0, output, record.timestamp).is_ok();
         records.iter().all(fits).then_some(records)
@@ -458,6 +487,11 @@ impl Stage {
         attempt: u32,
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Result<(), Failed>, Fault> {
+        match self.reader.read(batch, index, SCHEMA_PATIENCE_ALONE) {
+            Read::Ready => {}
+            Read::Wrong(reason) => return Ok(Err(Failed::Decode(reason))),
+            Read::Waiting => return Err(Fault::Unavailable("its schema is not to be had".into())),
+        }
         let record = batch.get(index);
         match self.transform(batch, index, attempt) {
             Ok(records) => self.send_all(&records, record, send).map(|_| Ok(())),
@@ -468,7 +502,8 @@ impl Stage {
     /// The guest's answer, looked at for what the log would refuse.
     fn transform<B: Batch>(&mut self, batch: &Rc<B>, index: usize, attempt: u32) -> Result<Vec<Record>, Failed> {
         let record = batch.get(index);
-        let in_hand = || InHand { record, batch: batch.clone(), index, attempt };
+        let seen = self.reader.seen(batch, index);
+        let in_hand = || InHand { record: seen.get(index), batch: seen.clone(), index, attempt };
         let mut records = match self.runner.guest().transform(in_hand()) {
             // A module on trial has no second try where the one before needs none.
             Err(fault @ Failed::Fault(_)) if self.before(batch, index, attempt).is_some() => Err(fault),
@@ -477,12 +512,29 @@ impl Stage {
             Err(Failed::Fault(_) | Failed::Limit(_)) => self.runner.guest().transform(in_hand()),
             outcome => outcome,
         }?;
+        self.encode(&mut records)?;
         self.mark(&**batch, index, &mut records);
         self.routes.clear();
         for output in &records {
             self.routes.push(self.router.route(self.outputs().0, output, record.timestamp).map_err(Failed::Fault)?);
         }
         Ok(records)
+    }
+
+    /// What was made of a record is written with the schemas of the topics that it goes to.
+    fn encode(&self, records: &mut [Record]) -> Result<(), Failed> {
+        if self.settings.codec.is_idle() {
+            return Ok(());
+        }
+        let (outputs, _) = self.outputs();
+        records.iter_mut().try_for_each(|record| match find(outputs, record) {
+            Some(output) => {
+                let Record { key, value, .. } = record;
+                self.settings.codec.encode(output, key, value).map_err(Failed::Encode)
+            }
+            // There is no such output, which has words of its own.
+            None => Ok(()),
+        })
     }
 
     /// What was made of a record says where it came from, if it is to. The topic's rules see it with all that it says.
@@ -587,8 +639,8 @@ impl Stage {
         let policy = failed.policy(&self.settings.on_error);
         let counts = match policy {
             Policy::DeadLetter => true,
-            // What a module rejects may be what it is there to leave out.
-            Policy::Skip => !matches!(failed, Failed::Reject(_)),
+            // What a module rejects may be what it is there to leave out, and what cannot be read is no module's doing.
+            Policy::Skip => !matches!(failed, Failed::Reject(_) | Failed::Decode(_)),
             Policy::Stop => false,
         };
         (policy, counts)
@@ -618,8 +670,7 @@ impl Stage {
         send: &mut dyn FnMut(&Outgoing<'_>, &Rc<B>, usize) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         for Returned { batch, index, attempt, failed } in self.runner.guest().settle()? {
-            let batch: Rc<dyn Any> = batch;
-            let batch = batch.downcast::<B>().expect("a guest gives back what it was given");
+            let batch = seen::raw::<B>(batch);
             // It was taken for done.
             self.open.counts.filtered -= 1;
             let mut send = |out: &Outgoing<'_>| send(out, &batch, index);
@@ -669,6 +720,7 @@ impl Stage {
             self.tally.note_abort();
         }
         (self.open, self.begun) = (UnderWay::default(), UnderWay::default());
+        self.reader.forget();
         self.runner.withdraw();
     }
 

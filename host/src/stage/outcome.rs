@@ -60,7 +60,7 @@ impl Room {
 /// A failure, as far as it is told to others. In other words it is the same one.
 #[derive(Clone, Debug)]
 pub struct Lost {
-    /// `reject`, `fault`, `limit` or `retry`.
+    /// One of [`KINDS`].
     pub kind: &'static str,
     /// What groups failures.
     pub code: Option<String>,

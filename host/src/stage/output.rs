@@ -58,13 +58,11 @@ impl Router {
     /// Which of these outputs a record goes to; why not, when that output would not take it. `inherited` is its
     /// timestamp, when it has none of its own.
     pub(crate) fn route(&self, outputs: &[Output], record: &Record, inherited: Option<i64>) -> Result<usize, Reason> {
-        let index = match &record.output {
-            None => 0,
-            Some(name) => outputs.iter().position(|output| output.name == *name).ok_or_else(|| {
-                let known: Vec<_> = outputs.iter().map(|output| format!("`{}`", output.name)).collect();
-                reason("unknown-output", format!("no output is named `{name}`: known are {}", known.join(", ")))
-            })?,
-        };
+        let index = find(outputs, record).ok_or_else(|| {
+            let known: Vec<_> = outputs.iter().map(|output| format!("`{}`", output.name)).collect();
+            let name = record.output.as_deref().unwrap_or_default();
+            reason("unknown-output", format!("no output is named `{name}`: known are {}", known.join(", ")))
+        })?;
         let output = outputs.get(index).ok_or_else(|| reason("unknown-output", "there is no output".into()))?;
         let sent = outgoing(record, index, inherited);
         // How large the headers are that are kept, only the log knows.
@@ -96,6 +94,11 @@ impl Router {
             is_late()
         }
     }
+}
+
+/// Which of these outputs a record names; the first, when it names none.
+pub(crate) fn find(outputs: &[Output], record: &Record) -> Option<usize> {
+    record.output.as_ref().map_or(Some(0), |name| outputs.iter().position(|output| output.name == *name))
 }
 
 /// A record as it is sent.

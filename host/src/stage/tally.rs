@@ -13,7 +13,7 @@ use std::{
 };
 
 /// The kinds of failure that end in a dead letter.
-pub const KINDS: [&str; 4] = ["reject", "fault", "limit", "retry"];
+pub const KINDS: [&str; 6] = ["reject", "fault", "limit", "retry", "decode", "encode"];
 
 /// What became of some records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

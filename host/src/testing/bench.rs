@@ -10,6 +10,7 @@ use crate::{
     manifest::{Manifest, OnError, Policy, Stage as Written},
     plan,
     record::Reason,
+    schemas::Codec,
     stage::{Lost, Stage, StageSettings, guest::Failed},
     text::conceal,
     transport::Outgoing,
@@ -48,6 +49,7 @@ impl<'a> Bench<'a> {
             outputs: outputs.collect(),
             on_error: OnError::all(Policy::Stop),
             provenance: false,
+            codec: Codec::default(),
         };
         Bench { stage, compiled, hidden, settings: Arc::new(settings) }
     }

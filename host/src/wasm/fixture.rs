@@ -221,6 +221,9 @@ pub(crate) fn show(result: &Result<Vec<Record>, Failed>) -> String {
         Err(Failed::Reject(reason)) => format!("reject{}", because(reason)),
         Err(Failed::Fault(reason)) => format!("fault{}", because(reason)),
         Err(Failed::Limit(reason)) => format!("limit{}", because(reason)),
+        Err(failed @ (Failed::Decode(reason) | Failed::Encode(reason))) => {
+            format!("{}{}", failed.kind(), because(reason))
+        }
         Err(Failed::Retry(later)) => match later.after_ms {
             Some(after_ms) => format!("retry in {after_ms} ms{}", because(&later.reason)),
             None => format!("retry{}", because(&later.reason)),

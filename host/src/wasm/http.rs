@@ -2,17 +2,14 @@
 //! follows no redirect, and ends with the call that made it.
 
 use super::imports::Host;
+use crate::tls;
 use http::{Request, Response, uri::Authority};
 use http_body_util::BodyExt;
 use hyper::{
     body::{Body, Bytes, Frame, Incoming},
     client::conn::http1,
 };
-use openssl::{
-    error::ErrorStack,
-    ssl::{SslConnector, SslMethod, SslVersion},
-    x509::X509VerifyResult,
-};
+use openssl::{error::ErrorStack, ssl::SslConnector, x509::X509VerifyResult};
 use std::{
     collections::BTreeSet,
     error::Error as _,
@@ -256,7 +253,8 @@ async fn connect(Target { name, port, tls }: &Target) -> Result<Box<dyn Connecti
     if !tls {
         return Ok(Box::new(stream));
     }
-    static TLS: LazyLock<std::result::Result<SslConnector, ErrorStack>> = LazyLock::new(connector);
+    static TLS: LazyLock<std::result::Result<SslConnector, ErrorStack>> =
+        LazyLock::new(|| Ok(tls::trusting()?.build()));
     let failed = |error: &ErrorStack| Error::Tls(io::Error::other(error.to_string()));
     let session = TLS.as_ref().map_err(failed)?.configure().and_then(|session| session.into_ssl(name));
     let mut stream = session.and_then(|session| SslStream::new(session, stream)).map_err(|error| failed(&error))?;
@@ -265,21 +263,6 @@ async fn connect(Target { name, port, tls }: &Target) -> Result<Box<dyn Connecti
         Err(_) if stream.ssl().verify_result() != X509VerifyResult::OK => Err(Error::TlsCertificateError),
         Err(error) => Err(Error::Tls(io::Error::other(error))),
     }
-}
-
-/// What is trusted is what the system trusts, or what SSL_CERT_FILE and SSL_CERT_DIR say.
-fn connector() -> std::result::Result<SslConnector, ErrorStack> {
-    let mut connector = SslConnector::builder(SslMethod::tls_client())?;
-    connector.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    let found = openssl_probe::probe();
-    let is_text = |path: &std::path::PathBuf| path.to_str().is_some(); // others would be a panic there
-    if let Some(file) = found.cert_file.filter(is_text) {
-        connector.load_verify_locations(Some(&file), None)?;
-    }
-    for folder in found.cert_dir.into_iter().filter(is_text) {
-        connector.load_verify_locations(None, Some(&folder))?;
-    }
-    Ok(connector.build())
 }
 
 /// What a guest is told of an error that only libraries know.

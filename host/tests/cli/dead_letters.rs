@@ -103,7 +103,7 @@ fn who_asks_for_what_is_not_there_hears_what_is() {
         ("show prize", "error: shop has no stage or sink `prize`: did you mean `price`?\n"),
         ("list zzz", "error: shop has no stage or sink `zzz`: it has price, tax\n"),
         ("list --since soon", "write a time such as `2026-01-01T00:00:00Z`, or how long ago it was, such as `1h`"),
-        ("list --kind poison", "[possible values: reject, fault, limit, retry]"),
+        ("list --kind poison", "[possible values: reject, fault, limit, retry, decode, encode]"),
     ] {
         let said = folder.says(&format!("dead-letters {words}"));
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{words}");

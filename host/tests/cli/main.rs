@@ -21,7 +21,10 @@ mod new;
 #[path = "../support/process.rs"]
 mod process;
 mod quickstart;
+#[path = "../support/registry.rs"]
+mod registry;
 mod replay;
+mod schemas;
 mod secrets;
 mod shadow;
 mod shell;

@@ -22,6 +22,7 @@ mod records;
 mod refusals;
 mod replay;
 mod same;
+mod schemas;
 mod seam;
 mod sinks;
 mod sources;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     manifest::{Burier, Kind, Manifest, parse_duration},
     plan::retry_group,
-    stage::Choice,
+    stage::{Choice, KINDS},
     text::nearest,
 };
 use anyhow::Result;
@@ -95,8 +95,8 @@ asked is wrong, 3 some failed again (with --fail-on-dead-letter)")]
 /// Which letters are meant.
 #[derive(clap::Args)]
 struct Filter {
-    /// Only those of this kind: reject, fault, limit or retry
-    #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_parser = ["reject", "fault", "limit", "retry"],
+    /// Only those of this kind: reject, fault, limit, retry, decode or encode
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_parser = KINDS,
           hide_possible_values = true, env = "MILLSTREAM_KIND")]
     kind: Vec<String>,
     /// Only those of this code

@@ -9,7 +9,7 @@ use crate::{
         Exit,
         load::{Loaded, Source, Wishes, load, stage},
         log::{existing, explain},
-        print, say, standing, wrong,
+        print, say, schemas, standing, wrong,
     },
     manifest::{Delivery, Manifest},
     plan::{Letters, Plan, Tries, position_topic},
@@ -112,7 +112,8 @@ fn retry(arguments: Arguments, loaded: &Loaded, log: &Log) -> Result<Done> {
         Log::Kafka(_) => Some((group.clone(), notes(log, &group, of.dead_letter())?)),
     };
     let letters = Letters { of, group, choice, most, ends, notes };
-    let plan = Plan::again(manifest, log, compiled, &facts, &letters)
+    let schemas = if arguments.dry_run { schemas::known(manifest)? } else { schemas::settle_now(manifest)? };
+    let plan = Plan::again(manifest, log, compiled, (&facts, &schemas), &letters)
         .ok_or_else(|| wrong(format!("{} has no module", of.name())))?;
     supervisor::start_log(Format::Text, false, false);
     if arguments.dry_run {

@@ -9,7 +9,7 @@ use super::{
     consume::place,
     load::{self, Loaded, Wishes},
     log::{Which, existing, explain},
-    say, standing,
+    say, schemas, standing,
     test::painted,
     topics, wrong,
 };
@@ -219,7 +219,8 @@ struct Side {
 
 impl Bench {
     fn new(loaded: &Loaded, stage: &Written, log: &Log, facts: BTreeMap<String, TopicFacts>) -> Result<Bench> {
-        let plan = Plan::new(&loaded.manifest, log, &loaded.compiled, &facts, &Arc::default());
+        let schemas = schemas::known(&loaded.manifest)?;
+        let plan = Plan::new(&loaded.manifest, log, &loaded.compiled, (&facts, &schemas), &Arc::default());
         let part = plan.parts.into_iter().find(|part| part.name == stage.name);
         match part.map(|part| part.work) {
             Some(Work::Stage { settings, setup, .. }) => Ok(Bench { settings, setup }),

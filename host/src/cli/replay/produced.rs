@@ -264,6 +264,8 @@ fn policy(stage: &Stage, lost: &Lost) -> Policy {
     match lost.kind {
         "reject" => stage.on_error.reject,
         "limit" => stage.on_error.limit,
+        "decode" => stage.on_error.decode,
+        "encode" => stage.on_error.encode,
         "retry" => stage.on_error.retry_then,
         _ => stage.on_error.fault,
     }

@@ -5,6 +5,7 @@ use crate::{
     clock::SystemClock,
     manifest::{OnError, Policy},
     record::Header,
+    schemas::Codec,
     stage::{Stage, StageSettings},
     transport::{Assignment, Batch, Incoming, Link, NextOffset, Offset, Outgoing, Partition, Progress, Taken},
     worker::{Ended, Worker, WorkerSettings},
@@ -133,6 +134,7 @@ fn run<W: Write + 'static>(to: W, batches: &[&[&'static str]], story: &Story) ->
         outputs: Vec::new(),
         on_error: OnError::all(Policy::Stop),
         provenance: false,
+        codec: Codec::default(),
     };
     let clock = Rc::new(SystemClock::new(control.clone()));
     let sink = Stdout::to(to, OutputFormat::Value, inputs, run.clone());

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    schemas::Codec,
     source::SourceState,
     stage::{Output, Stage, StageSettings, Tally},
     swap::{self, Modules, Probation, Unwanted, Version},
@@ -402,6 +403,7 @@ fn stage_settings(settings: &Settings, (inputs, outputs): (&[u32], &[u32])) -> S
         outputs: outputs.iter().enumerate().take(count).map(output).collect(),
         on_error: settings.on_error.clone(),
         provenance: false,
+        codec: Codec::default(),
     }
 }
 

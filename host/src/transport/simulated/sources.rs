@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     manifest::{Delivery, OnError, OnLostOffset, Policy, Start},
     record::{HeaderEdit, Later, Polled, Reason, Record},
+    schemas::Codec,
     source::{
         Source, SourceSettings,
         poller::{PollFailed, Poller},
@@ -86,6 +87,7 @@ pub(super) fn at_work(
         progress_every: 5,
         every: numbers.every,
         retry: Retry { backoff: Duration::from_millis(50), ..Retry::default() },
+        codec: Codec::default(),
     };
     let poller = Box::new(Counter { simulation: simulation.clone(), numbers });
     let source = Source::new(Arc::new(settings), poller, clock.clone(), simulation.state.clone());

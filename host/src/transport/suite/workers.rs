@@ -4,6 +4,7 @@ use super::{Log, one_of_two, partition, rows, settings, stands};
 use millstream::{
     manifest::{OnError, Policy, Start},
     record::{HeaderEdit, Record},
+    schemas::Codec,
     stage::{
         self,
         guest::{Failed, Guest, InHand},
@@ -52,6 +53,7 @@ fn worker<L: Log>(log: &L, link: LinkSettings) -> Worker<L::Link> {
         outputs: vec![output],
         on_error: OnError::all(Policy::Stop),
         provenance: false,
+        codec: Codec::default(),
     };
     let clock = log.clock();
     let stage = stage::Stage::new(stage.into(), Box::new(Echo), clock.clone(), std::sync::Arc::default());

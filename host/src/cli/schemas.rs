@@ -1,0 +1,83 @@
+//! The schemas of a manifest's topics, as commands need them: before anything runs, or only to read and write by them.
+
+use super::wrong;
+use crate::{
+    manifest::Manifest,
+    schemas::{Bound, Schemas, Unsettled},
+    worker::control::Control,
+};
+use anyhow::{Result, anyhow};
+use std::{
+    path::Path,
+    sync::mpsc::{RecvTimeoutError, sync_channel},
+    thread,
+    time::Duration,
+};
+
+/// Between two looks at a registry that does not answer.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at whether somebody wants an end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Finds all schemas and registers those that are new, before anything starts. What the registry has to say and nobody
+/// else knows is waited for. Nothing when the host was told to end meanwhile.
+pub(super) fn settle(manifest: &Manifest, state: &Path, is_scratch: bool, control: &Control) -> Result<Option<Bound>> {
+    let schemas = of(manifest, state, is_scratch)?;
+    let mut said = String::new();
+    while !control.stopping() {
+        let (to, answer) = sync_channel(1);
+        let asked = schemas.clone();
+        // Whoever wants an end need not wait for the answer.
+        thread::Builder::new().name("schemas".into()).spawn(move || to.send(asked.settle()))?;
+        let settled = loop {
+            match answer.recv_timeout(LOOK) {
+                Ok(settled) => break settled,
+                Err(RecvTimeoutError::Timeout) if control.stopping() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(anyhow!("the thread that asks for schemas has ended"));
+                }
+            }
+        };
+        match settled {
+            Err(Unsettled::Unavailable(why)) => {
+                if why != said {
+                    tracing::warn!("{why}: waiting until it does");
+                    said = why;
+                }
+                control.wait(PAUSE);
+            }
+            settled => {
+                if !said.is_empty() {
+                    tracing::info!("the schema registry answers");
+                }
+                return settled.map(Some).map_err(explain);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The same, for a command that somebody waits for.
+pub(super) fn settle_now(manifest: &Manifest) -> Result<Bound> {
+    of(manifest, &manifest.state, false)?.settle().map_err(explain)
+}
+
+/// The schemas as they are, for those who write nothing.
+pub(super) fn known(manifest: &Manifest) -> Result<Bound> {
+    of(manifest, &manifest.state, false)?.known().map_err(explain)
+}
+
+/// The schemas of a manifest's topics.
+pub(super) fn of(manifest: &Manifest, state: &Path, is_scratch: bool) -> Result<Schemas> {
+    Schemas::of(manifest, state, is_scratch).map_err(|error| wrong(format!("{error:#}")))
+}
+
+/// What is wrong with what was asked, and what failed.
+pub(super) fn explain(error: Unsettled) -> anyhow::Error {
+    match error {
+        Unsettled::Denied(_) | Unsettled::Refused(_) => wrong(error.to_string()),
+        Unsettled::Unavailable(why) => anyhow!(why),
+        Unsettled::Failed(error) => error,
+    }
+}

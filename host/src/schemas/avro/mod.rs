@@ -1,0 +1,58 @@
+//! Avro: a schema made ready to turn bytes into JSON text and JSON text into bytes, each in one go.
+//!
+//! The mapping stands in `docs/guide.md`, under "Schemas". What is written from bytes comes back as the same bytes,
+//! unless a union has branches that look alike in JSON.
+
+mod decimal;
+mod decode;
+mod defaults;
+mod encode;
+mod json;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use super::Misfit;
+use shape::Node;
+
+/// The deepest value: as deep as JSON is read.
+const DEEPEST: usize = 120;
+/// The largest JSON text that is made of a value. A few bytes can say that there are billions of empty items.
+const LARGEST: usize = 64 << 20;
+
+/// A schema.
+#[derive(Debug)]
+pub(super) struct Avro {
+    nodes: Vec<Node>,
+    root: usize,
+}
+
+impl Avro {
+    /// Reads a schema's text; `known` are the texts of those that it refers to. In words, what is wrong with it.
+    pub(super) fn read(text: &str, known: &[String]) -> Result<Avro, String> {
+        shape::read(text, known)
+    }
+
+    /// Appends a value as JSON text.
+    pub(super) fn decode(&self, body: &[u8], to: &mut Vec<u8>) -> Result<(), Misfit> {
+        decode::decode(self, body, to)
+    }
+
+    /// Appends the bytes of a value that is given as JSON text.
+    pub(super) fn encode(&self, text: &[u8], to: &mut Vec<u8>) -> Result<(), Misfit> {
+        encode::encode(self, text, to)
+    }
+
+    fn node(&self, id: usize) -> &Node {
+        &self.nodes[id]
+    }
+}
+
+/// Whether who reads with the new schema reads what was written with the old one; why not, in words.
+pub(super) fn reads(old: &str, new: &str) -> Result<(), String> {
+    let (old, new) = (shape::parse(old, &[])?, shape::parse(new, &[])?);
+    apache_avro::schema_compatibility::SchemaCompatibility::can_read(&old, &new)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}

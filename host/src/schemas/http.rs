@@ -1,0 +1,195 @@
+//! One request, one answer: HTTP with OpenSSL, as a registry wants it.
+
+use crate::{manifest::SchemaRegistry, tls};
+use anyhow::{Context, Result, anyhow, bail};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use openssl::{
+    ssl::{SslConnector, SslFiletype},
+    x509::X509VerifyResult,
+};
+use serde_json::Value;
+use std::{fmt, pin::Pin, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_openssl::SslStream;
+
+/// How long an answer may take, from the first packet to the last.
+const WITHIN: Duration = Duration::from_secs(10);
+/// The largest answer that is read.
+const ANSWER_BYTES: usize = 16 << 20;
+/// What registries speak.
+const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// It may answer later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It does not let this one in, or cannot be trusted.
+    #[error("{0}")]
+    Denied(String),
+}
+
+/// A server, and how one is let in.
+pub(super) struct Client {
+    /// The URL, as messages show it.
+    shown: String,
+    host: String,
+    port: u16,
+    /// What stands before each path.
+    prefix: String,
+    authorization: Option<HeaderValue>,
+    tls: Option<SslConnector>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// A connection, encrypted or not.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+impl Client {
+    /// Nothing is connected yet; what is wrong with the settings is told.
+    pub(super) fn new(settings: &SchemaRegistry) -> Result<Client> {
+        let shown = settings.url.trim_end_matches('/').to_owned();
+        let uri: Uri = shown.parse().with_context(|| shown.clone())?;
+        let is_secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => bail!("{shown} is no URL: it begins with http:// or https://"),
+        };
+        let host = uri.host().ok_or_else(|| anyhow!("{shown} has no host"))?.to_owned();
+        let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+        let authorization = match (&settings.user, &settings.token) {
+            (Some(user), _) => {
+                let password = settings.password.as_ref().map_or("", |password| password.reveal());
+                Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
+            }
+            (None, Some(token)) => Some(format!("Bearer {}", token.reveal())),
+            (None, None) => None,
+        };
+        let authorization = authorization.map(HeaderValue::try_from).transpose();
+        let authorization =
+            authorization.map_err(|_| anyhow!("the token for {shown} has characters that none may have"))?;
+        Ok(Client {
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+            tls: is_secure.then(|| connector(settings)).transpose()?,
+            shown,
+            host,
+            port,
+            authorization,
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn url(&self) -> &str {
+        &self.shown
+    }
+
+    /// Asks for something, and waits for the answer: its status, and what it says.
+    pub(super) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(|error| self.away(&error))?;
+        let exchange = self.exchange(method, path, body);
+        let answer = runtime.block_on(async { timeout(WITHIN, exchange).await });
+        // A name that is still looked for holds up nobody.
+        runtime.shutdown_background();
+        let (status, body) = answer.map_err(|_| self.away(&format!("nothing came for {} s", WITHIN.as_secs())))??;
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::Denied(self.denied(status))),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(self.away(&status)),
+            status if status.is_server_error() => Err(self.away(&status)),
+            status => Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null))),
+        }
+    }
+
+    fn away(&self, why: &dyn fmt::Display) -> Failure {
+        Failure::Unavailable(format!("the schema registry at {} does not answer: {why}", self.shown))
+    }
+
+    fn denied(&self, status: StatusCode) -> String {
+        let (what, way_out) = match &self.authorization {
+            None => ("lets nobody in unknown", "write `user` and `password`, or `token`,"),
+            Some(_) => ("refuses who asks", "correct `user` and `password`, or `token`,"),
+        };
+        format!("the schema registry at {} {what} ({status}): {way_out} under `schema-registry`", self.shown)
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Bytes), Failure> {
+        let connection = self.connect().await?;
+        let gone = |error: hyper::Error| self.away(&error);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(connection)).await.map_err(gone)?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, format!("{}:{}", self.host, self.port))
+            .header(header::ACCEPT, format!("{CONTENT}, application/json"))
+            .header(header::CONTENT_TYPE, CONTENT);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let request = request.body(Full::new(body)).map_err(|error| self.away(&error))?;
+        let response = sender.send_request(request).await.map_err(gone)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        Ok((status, body.map_err(|error| self.away(&error))?.to_bytes()))
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Connection>, Failure> {
+        let name = self.host.trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((name, self.port)).await.map_err(|error| self.away(&error))?;
+        let Some(connector) = &self.tls else { return Ok(Box::new(stream)) };
+        let session = connector.configure().and_then(|session| session.into_ssl(name));
+        let stream = session.and_then(|session| SslStream::new(session, stream));
+        let mut stream = stream.map_err(|error| self.away(&error))?;
+        match Pin::new(&mut stream).connect().await {
+            Ok(()) => Ok(Box::new(stream)),
+            Err(error) => match stream.ssl().verify_result() {
+                X509VerifyResult::OK => Err(self.away(&error)),
+                wrong => Err(Failure::Denied(format!(
+                    "the certificate of the schema registry at {} cannot be trusted: {}: name the file of who vouches \
+                     for it under `schema-registry: {{ca: …}}`, or correct the URL",
+                    self.shown,
+                    wrong.error_string()
+                ))),
+            },
+        }
+    }
+}
+
+fn connector(settings: &SchemaRegistry) -> Result<SslConnector> {
+    let mut connector = tls::trusting()?;
+    let words = |error: openssl::error::ErrorStack| {
+        error.errors().first().and_then(|error| error.reason()).unwrap_or("it is of no use").to_owned()
+    };
+    if let Some(file) = &settings.ca {
+        connector.set_ca_file(file).map_err(|error| anyhow!("{}: {}", file.display(), words(error)))?;
+    }
+    if let (Some(certificate), Some(key)) = (&settings.certificate, &settings.key) {
+        connector
+            .set_certificate_chain_file(certificate)
+            .map_err(|error| anyhow!("{}: {}", certificate.display(), words(error)))?;
+        connector
+            .set_private_key_file(key, SslFiletype::PEM)
+            .map_err(|error| anyhow!("{}: {}", key.display(), words(error)))?;
+        connector
+            .check_private_key()
+            .map_err(|_| anyhow!("{} is not the key of {}", key.display(), certificate.display()))?;
+    }
+    Ok(connector.build())
+}
