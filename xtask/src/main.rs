@@ -131,7 +131,7 @@ fn soak(filter: &[&str]) -> Result<()> {
     let suites = ["--test", "embedded", "--test", "kafka", "--test", "sinks"];
     let mut arguments = [&["test"], &suites[..], &["--", "--nocapture"]].concat();
     // The modules with tests that ask whether they soak.
-    let all = ["delivery::", "sources::", "sinks::", "postgres::every_record", "mongodb::every_record"];
+    let all = ["delivery::", "sources::", "sinks::", "postgres::every_record", "mongodb::every_record", "acls::"];
     arguments.extend(if filter.is_empty() { &all[..] } else { filter });
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])
 }

@@ -370,8 +370,8 @@ fn the_schema_accepts_the_manifests_that_users_see_first() {
     let validator = jsonschema::validator_for(&schema()).unwrap();
     let readme = fs::read_to_string("../README.md").unwrap();
     let blocks = readme.split("```").filter_map(|block| block.strip_prefix("yaml\n")).map(str::to_owned);
-    let examples = fs::read_dir("../examples").unwrap();
-    let examples = examples.flat_map(|entry| fs::read_dir(entry.unwrap().path()).unwrap());
+    let examples = fs::read_dir("../examples").unwrap().map(|entry| entry.unwrap().path());
+    let examples = examples.filter(|path| path.is_dir()).flat_map(|folder| fs::read_dir(folder).unwrap());
     let examples = examples
         .map(|file| file.unwrap().path())
         .filter(|path| path.to_str().is_some_and(|name| name.ends_with(".yaml") && !name.ends_with(".test.yaml")));

@@ -72,6 +72,9 @@ pub struct StageSettings {
     pub codec: Codec,
 }
 
+/// Sends what came of the record at a place in a batch.
+pub type SendOf<'a, B> = dyn FnMut(&Outgoing<'_>, &Rc<B>, usize) -> Result<(), Fault> + 'a;
+
 /// What becomes of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -665,10 +668,7 @@ impl Stage {
     }
 
     /// The progress of the records so far is about to be committed. What of them fails only now, has its consequence.
-    pub fn settle<B: Batch>(
-        &mut self,
-        send: &mut dyn FnMut(&Outgoing<'_>, &Rc<B>, usize) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub fn settle<B: Batch>(&mut self, send: &mut SendOf<'_, B>) -> Result<(), Fault> {
         for Returned { batch, index, attempt, failed } in self.runner.guest().settle()? {
             let batch = seen::raw::<B>(batch);
             // It was taken for done.

@@ -177,7 +177,8 @@ fn what_does_not_fit_is_a_dead_letter_and_the_rest_of_its_batch_is_in() {
         })
         .collect();
     let mut due: Vec<_> = wrong.iter().map(|(_, value, code)| ((*value).to_owned(), (*code).to_owned())).collect();
-    (found.sort(), due.sort());
+    found.sort();
+    due.sort();
     assert_eq!(found, due);
     let listed = scene.pipeline.says("dead-letters list picky");
     assert!(listed.contains("test.picky: 9 dead letters"), "{listed}");

@@ -28,6 +28,7 @@ use change::Change;
 use session::Session;
 use std::{
     collections::BTreeSet,
+    iter,
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -108,7 +109,7 @@ impl Postgres {
     fn put_all(&mut self, batch: &[Change]) -> Result<Vec<(usize, Failed)>, Fault> {
         let (table, _) = self.table.as_ref().ok_or_else(|| Fault::Aborted("the table is not known".into()))?;
         let mut wrong = Vec::new();
-        let mut left: Vec<Range<usize>> = vec![0..batch.len()];
+        let mut left: Vec<Range<usize>> = iter::once(0..batch.len()).collect();
         while let Some(range) = left.pop() {
             self.session.mark()?;
             let refused = change::statements(&batch[range.clone()], table, &self.settings)
