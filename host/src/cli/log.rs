@@ -65,7 +65,6 @@ impl Which {
             }
         };
         Ok((log, None))
-        }
     }
 
     /// The manifest, where more of it is needed than its log; or all of its [`Mistakes`].
