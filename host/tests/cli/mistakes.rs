@@ -171,6 +171,7 @@ fn the_manifests_of_the_readme_lack_nothing_but_their_modules() {
         let said = Folder::with(&block)
             .set("KAFKA_PASSWORD", "x")
             .set("PG", "postgres://me@db/shop")
+            .set("MONGO", "mongodb://db")
             .says("check pipeline.yaml");
         let errors: Vec<_> = said.err.lines().filter(|line| line.starts_with("error")).collect();
         assert!(!errors.is_empty() && errors.iter().all(|line| line.contains("is not there")), "{}", said.err);
