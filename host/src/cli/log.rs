@@ -67,6 +67,15 @@ impl Which {
         Ok((log, None))
     }
 
+    /// What cannot be undone is not done to a cluster that nobody names.
+    pub(super) fn be_named(&self) -> Result<()> {
+        let is_named = self.path().is_some() || self.kafka.is_some() || self.cluster.is_some();
+        match if is_named { None } else { cluster::current()? } {
+            Some(name) => Err(wrong(format!("say which cluster is meant: add `--cluster {name}`"))),
+            None => Ok(()),
+        }
+    }
+
     /// The manifest, where more of it is needed than its log; or all of its [`Mistakes`].
     pub(super) fn manifest(&self) -> Result<Manifest> {
         self.read(self.source().manifest)

@@ -75,6 +75,9 @@ enum Command {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
+    if let Command::Set { dry_run: false, .. } = arguments.command {
+        arguments.log.be_named()?;
+    }
     let log = arguments.log.open()?;
     let json = arguments.json;
     let result = match arguments.command {

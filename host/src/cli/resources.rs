@@ -14,7 +14,7 @@ use crate::{
     text::count,
     transport::log::{Groups, Log, TopicFacts},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write, fs};
 
@@ -228,12 +228,16 @@ impl Found {
         }
         // Somebody may have taken their time to answer.
         refuse_while_it_runs(&*asker, &groups)?;
-        for group in &groups {
-            asker.delete(group)?;
-        }
+        // The groups last: what fails before can be done again, and no offsets are gone while records stay.
         let connection = log.topics()?;
-        for topic in &topics {
-            connection.delete(topic)?;
+        for (done, topic) in topics.iter().enumerate() {
+            connection.delete(topic).with_context(|| match &topics[..done] {
+                [] => "nothing was removed".to_owned(),
+                gone => format!("removed so far: {}; no group", gone.join(", ")),
+            })?;
+        }
+        for group in &groups {
+            asker.delete(group).context("the topics are removed, not all groups")?;
         }
         self.removed(arguments.json, (&groups, &topics))
     }

@@ -79,6 +79,9 @@ enum Command {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Exit> {
+    if let Command::Delete { .. } = arguments.command {
+        arguments.log.be_named()?;
+    }
     let log = arguments.log.open()?;
     let topics = log.topics()?;
     let json = arguments.json;

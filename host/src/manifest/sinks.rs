@@ -27,7 +27,7 @@ use std::sync::Arc;
     expecting = "a mapping such as `{url: \"${PG}\", table: orders}`"
 )]
 pub(super) struct Postgres {
-    /// How the server is reached: `postgres://USER:PASSWORD@HOST:5432/DATABASE`, or as libpq has it. It may lie in a file:
+    /// How the server is reached: `postgres://USER:PASSWORD@HOST:5432/DATABASE`. It may lie in a file:
     /// `{file: PATH}`.
     url: Spanned<Property>,
     /// The table: `orders`, or `shop.orders`.

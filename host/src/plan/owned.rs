@@ -95,6 +95,10 @@ impl Owned {
                 owned.read(&port.topic, &sink.name);
             }
             owned.groups.push((sink.group.clone(), sink.name.clone()));
+            if sink.on_error.has_dead_letters() {
+                owned.written(&sink.dead_letter, format!("dead letters of {}", sink.name));
+                owned.groups.push((retry_group(pipeline, &sink.name), format!("`dead-letters retry {}`", sink.name)));
+            }
         }
         owned
     }

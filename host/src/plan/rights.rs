@@ -134,6 +134,14 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
             rights.add(When::Running, "Read", (Topic, &port.topic), format!("{name} reads it"));
         }
         rights.add(When::Running, "Read", (Group, &sink.group), format!("how far {name} is"));
+        if sink.on_error.has_dead_letters() {
+            let (letters, retry) = (&sink.dead_letter, retry_group(pipeline, name));
+            rights.add(When::Running, "Write", (Topic, letters), format!("dead letters of {name}"));
+            let what_for = format!("{name} writes what may be sent again");
+            rights.add(When::OldBrokers, "IdempotentWrite", (Cluster, ""), what_for);
+            rights.add(When::Retrying, "Read", (Topic, letters), format!("dead letters of {name}"));
+            rights.add(When::Retrying, "Read", (Group, &retry), format!("how far it is with those of {name}"));
+        }
     }
     // One that is only declared has to be seen, or it would be made again and again.
     for (topic, _) in owned.topics.iter().filter(|(_, roles)| !roles.is_read && !roles.is_written) {
@@ -213,6 +221,19 @@ mod tests {
         let (manifest, _) = reading.finish().unwrap();
         let line = |right: &Right| format!("{:?}: {right}", right.when);
         rights(&manifest).iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_sink_has_its_dead_letters() {
+        let found = lines("sinks: {a: {input: i, mongodb: {uri: \"mongodb://u@h\", database: d, collection: c}}}\n");
+        for expected in [
+            "Running: --operation Write --topic p.a.dead-letter",
+            "Making: --operation Create --topic p.a.dead-letter",
+            "Retrying: --operation Read --topic p.a.dead-letter",
+            "Retrying: --operation Read --group p.a.dead-letter.retry",
+        ] {
+            assert!(found.iter().any(|line| line == expected), "{expected}: {found:#?}");
+        }
     }
 
     #[test]

@@ -669,15 +669,18 @@ impl Stage {
 
     /// The progress of the records so far is about to be committed. What of them fails only now, has its consequence.
     pub fn settle<B: Batch>(&mut self, send: &mut SendOf<'_, B>) -> Result<(), Fault> {
+        let mut known = Vec::new();
         for Returned { batch, index, attempt, failed } in self.runner.guest().settle()? {
             let batch = seen::raw::<B>(batch);
             // It was taken for done.
             self.open.counts.filtered -= 1;
             let mut send = |out: &Outgoing<'_>| send(out, &batch, index);
-            if let Fate::Stop(why) = self.give_up(&batch, index, &failed, attempt, false, &mut send)? {
-                // In front of it, and others are behind it by now: once more, and it is known when its turn comes.
-                let Incoming { partition, offset, .. } = batch.get(index);
-                self.condemned.insert((partition, offset), failed);
+            let fate = self.give_up(&batch, index, &failed, attempt, false, &mut send)?;
+            let Incoming { partition, offset, .. } = batch.get(index);
+            known.push(((partition, offset), failed));
+            if let Fate::Stop(why) = fate {
+                // In front of it, and others are behind it by now: once more, and then each is known when its turn comes.
+                self.condemned.extend(known);
                 return Err(Fault::Aborted(why));
             }
         }

@@ -8,7 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::LazyLock,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -37,10 +37,15 @@ struct Secured {
     _cluster: Cluster,
 }
 
-/// Starts one; it ends with the tests.
-fn secured() -> &'static Secured {
-    static SECURED: LazyLock<Secured> = LazyLock::new(Secured::start);
-    &SECURED
+/// The one that is there, or a new one; it ends with the last test that holds it.
+fn secured() -> Arc<Secured> {
+    static SECURED: Mutex<Weak<Secured>> = Mutex::new(Weak::new());
+    let mut known = SECURED.lock().unwrap_or_else(PoisonError::into_inner);
+    known.upgrade().unwrap_or_else(|| {
+        let secured = Arc::new(Secured::start());
+        *known = Arc::downgrade(&secured);
+        secured
+    })
 }
 
 impl Secured {

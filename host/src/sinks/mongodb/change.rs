@@ -48,11 +48,11 @@ pub(super) fn of(in_hand: &InHand<'_>, settings: &Settings, inputs: &[String]) -
             Bson::String(format!("{}/{}@{}", inputs[partition.input], partition.number, offset.0))
         }
         Id::Field(path) => match find(&document, path) {
-            Some(Bson::Array(_) | Bson::Null | Bson::Undefined | Bson::RegularExpression(_)) | None => {
+            Some(id) if can_be_id(id) => id.clone(),
+            _ => {
                 let place = path.join(".");
                 return Err(reject("no-id", format!("the value has no `{place}` that can be an `_id`")));
             }
-            Some(id) => id.clone(),
         },
     };
     if document.get("_id").is_some_and(|own| *own != id) {
@@ -79,8 +79,8 @@ fn of_tombstone(key: Option<&[u8]>, id: &Id) -> Result<Change, Failed> {
             // A key that is an object has the field, any other is the field's value.
             match serde_json::from_str(text) {
                 Ok(Bson::Document(fields)) => {
-                    let found = find(&fields, path).or_else(|| fields.get(last)).cloned();
-                    found.ok_or_else(|| {
+                    let found = find(&fields, path).or_else(|| fields.get(last)).filter(|id| can_be_id(id));
+                    found.cloned().ok_or_else(|| {
                         reject("no-id", format!("the record's key has no `{last}`, which says what to delete"))
                     })?
                 }
@@ -93,6 +93,15 @@ fn of_tombstone(key: Option<&[u8]>, id: &Id) -> Result<Change, Failed> {
         Id::Key | Id::Position => Bson::String(text.to_owned()),
     };
     Ok(Change { name: name(&id), id, what: What::Delete, size: size_of::<Change>() + text.len() })
+}
+
+/// What the server takes for an `_id`.
+fn can_be_id(id: &Bson) -> bool {
+    match id {
+        Bson::Array(_) | Bson::Null | Bson::Undefined | Bson::RegularExpression(_) => false,
+        Bson::Document(fields) => fields.keys().all(|name| !name.starts_with('$')),
+        _ => true,
+    }
 }
 
 /// What tells ids apart as the server does: numbers by what they are worth.
@@ -146,6 +155,17 @@ mod tests {
         assert_eq!((document.get("a"), document.get("b")), (Some(&Bson::DateTime(date)), Some(&Bson::Int32(1))));
         let numbers = [Bson::Double(1.5), Bson::Null, Bson::String("x".into()), Bson::Int64(3_000_000_000)];
         assert_eq!(document.get_array("c").unwrap(), &numbers);
+    }
+
+    #[test]
+    fn a_key_cannot_mean_another_document() {
+        let id = Id::Field(vec!["id".to_owned()]);
+        for key in [r#"{"id": {"$gt": ""}}"#, r#"{"id": {"$regularExpression": {"pattern": "", "options": ""}}}"#] {
+            let why = of_tombstone(Some(key.as_bytes()), &id).err().map(|failed| failed.reason().code.clone().unwrap());
+            assert_eq!(why.as_deref(), Some("no-id"), "{key}");
+        }
+        let whole = of_tombstone(Some(br#"{"id": {"a": 1}}"#), &id).unwrap();
+        assert_eq!(whole.id, Bson::Document(doc! { "a": 1 }));
     }
 
     #[test]

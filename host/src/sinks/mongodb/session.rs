@@ -153,7 +153,7 @@ impl Session {
     pub(super) fn replace(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
         let update = |change: &&Change| match &change.what {
             What::Write(document) => {
-                doc! { "q": { "_id": change.id.clone() }, "u": document.clone(), "upsert": true, "multi": false }
+                doc! { "q": by_id(change), "u": document.clone(), "upsert": true, "multi": false }
             }
             What::Delete => Document::new(),
         };
@@ -164,7 +164,7 @@ impl Session {
 
     /// Removes documents; that one is not there is fine.
     pub(super) fn delete(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
-        let delete = |change: &&Change| doc! { "q": { "_id": change.id.clone() }, "limit": 1 };
+        let delete = |change: &&Change| doc! { "q": by_id(change), "limit": 1 };
         self.ordered(changes, |collection, changes| {
             doc! { "delete": collection, "deletes": changes.iter().map(delete).collect::<Vec<_>>(), "ordered": true }
         })
@@ -246,12 +246,27 @@ impl Session {
     fn judge(&self, error: &Document, place: usize) -> Result<Refused, Fault> {
         let code = error.get_i32("code").unwrap_or_default();
         let message = error.get_str("errmsg").unwrap_or("refused");
-        // It may no longer write, its time was over, somebody else stepped in between, its disk is full.
-        if matches!(code, 13 | 50 | 112 | 189 | 91 | 10107 | 11600 | 11602 | 13435 | 13436 | 14031) {
+        if !is_of_a_document(code) {
             return Err(self.said(code, message));
         }
         let failed = reject(&code.to_string(), line(message));
         Ok(Refused { place, failed })
+    }
+}
+
+/// The document of this very id: what looks like an operator in it is none.
+fn by_id(change: &Change) -> Document {
+    doc! { "_id": { "$eq": change.id.clone() } }
+}
+
+/// What the server says of a document by such a code, and not of itself or of those around it.
+fn is_of_a_document(code: i32) -> bool {
+    match code {
+        2 | 9 | 14 | 15 | 22 | 52..=57 | 66 | 121 => true,
+        // It is ended, or not the one that takes writes, or does not know yet who has what, or has no room.
+        10107 | 11600..=11602 | 12501 | 13388 | 13435 | 13436 | 14031 => false,
+        // The others of these are of values that an index cannot take, and the like.
+        code => code > 10_000,
     }
 }
 

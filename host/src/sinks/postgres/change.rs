@@ -268,15 +268,14 @@ fn headers(headers: &[Header]) -> String {
 /// statement touches no row twice, and the order stays.
 pub(super) fn statements(changes: &[Change], table: &Table, settings: &Settings) -> Vec<(String, String)> {
     let key: Vec<_> = settings.key.iter().filter_map(|column| table.place(column)).collect();
-    // Where it cannot be told here which rows are one, none is written after one is deleted, or the other way round, in the
-    // same turn. (Two writes of one row the database finds, and they are tried one by one.)
+    // Where it cannot be told here which rows are one, none is changed in the same turn by what is of another kind. (Two
+    // writes of one row in one statement the database finds, and they are tried one by one.)
     let is_told = key.iter().all(|place| is_told(&table.column(*place).of_type));
     let (mut first, mut before) = (0, None);
     let mut turns: HashMap<&str, usize> = HashMap::new();
     let mut groups: BTreeMap<(usize, &Kind), String> = BTreeMap::new();
     for change in changes {
-        let deletes = change.kind == Kind::Delete;
-        if !is_told && before.replace(deletes).is_some_and(|before| before != deletes) {
+        if !is_told && before.replace(&change.kind).is_some_and(|before| *before != change.kind) {
             first = groups.keys().next_back().map_or(0, |(turn, _)| turn + 1);
         }
         let turn = match &change.key {

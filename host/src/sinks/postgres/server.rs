@@ -63,7 +63,9 @@ impl Server {
         }
         let (ssl, trust) = match mode.as_deref() {
             Some("disable") => (SslMode::Disable, Trust::Nobody),
-            None | Some("allow" | "prefer") => (SslMode::Prefer, Trust::Nobody),
+            Some("allow" | "prefer") => (SslMode::Prefer, Trust::Nobody),
+            // What the client itself has read, as of `host=db sslmode=require`.
+            None => (config.get_ssl_mode(), Trust::Nobody),
             // As libpq does: whoever names an authority wants it asked.
             Some("require") if tls.root.is_some() => (SslMode::Require, Trust::Authority),
             Some("require") => (SslMode::Require, Trust::Nobody),
@@ -85,6 +87,10 @@ impl Server {
         }
         if config.get_hosts().is_empty() {
             return Err("it names no host");
+        }
+        // It is behind the first `@` for the client, and what it takes for the host is shown.
+        if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
+            return Err("an `@` in its password is written `%40`");
         }
         if config.get_user().is_none() {
             return Err("it names no user");
@@ -161,9 +167,12 @@ impl Server {
 
 /// Takes out of a URL what the client does not know of TLS.
 fn take_ssl(url: &str) -> (String, Vec<(String, String)>) {
-    let Some((start, query)) = url.split_once('?').filter(|_| url.contains("://")) else {
+    // In front of the `@` it may be of a password.
+    let behind = url.find('@').unwrap_or_default();
+    let Some(at) = url[behind..].find('?').map(|at| behind + at).filter(|_| url.contains("://")) else {
         return (url.to_owned(), Vec::new());
     };
+    let (start, query) = (&url[..at], &url[at + 1..]);
     let (mut kept, mut taken) = (Vec::new(), Vec::new());
     for part in query.split('&') {
         match part.split_once('=') {
@@ -213,6 +222,9 @@ mod tests {
         let server = Server::parse("host=a,b user=me port=1,2").unwrap();
         assert_eq!(server.address(), "a:1, b:2");
         assert_eq!(server.config.get_ssl_mode(), SslMode::Prefer);
+        for url in ["host=db user=me sslmode=require", "postgres://me:a?b=c@db/x?sslmode=require"] {
+            assert_eq!(Server::parse(url).unwrap().config.get_ssl_mode(), SslMode::Require, "{url}");
+        }
     }
 
     #[test]
@@ -224,6 +236,7 @@ mod tests {
             "postgres://u@h/d?sslmode=geheim",
             "host=a",
             "postgres://me:geheim@h/?port=geheim",
+            "postgres://me:ge@geheim@h/x",
         ] {
             let why = Server::parse(wrong).err().unwrap_or_else(|| panic!("{wrong}"));
             assert!(!why.contains("geheim"), "{why}");
