@@ -8,6 +8,7 @@ use rustix::{
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
 use std::{
+    env,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     os::unix::process::CommandExt,
@@ -77,6 +78,10 @@ fn wait(command: &str, folder: &Path, output: &File) -> io::Result<ExitStatus> {
         .stdout(output.try_clone()?)
         .stderr(output.try_clone()?)
         .process_group(0);
+    // A build of many steps may want this very program, which need not be on the search path.
+    if let Ok(program) = env::current_exe() {
+        shell.env("MILLSTREAM", program);
+    }
     let mut child = {
         let mut running = RUNNING.lock().expect("nobody panics with it");
         if !running.1 {

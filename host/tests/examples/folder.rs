@@ -24,25 +24,21 @@ impl Example {
     pub(crate) fn new(name: &str) -> Example {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).canonicalize().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(&from).unwrap().map(Result::unwrap) {
-            let (to, name) = (folder.path().join(entry.file_name()), entry.file_name());
-            if name == ".millstream" {
-                continue;
-            }
-            match entry.file_type().unwrap().is_dir() {
-                true => symlink(entry.path(), to).unwrap(),
-                false => fs::copy(entry.path(), to).map(drop).unwrap(),
-            }
-        }
         let kafka = std::env::var("MILLSTREAM_TEST_KAFKA");
         let kafka = kafka.expect("run `cargo xtask test`: it starts the broker that this test needs");
         let example = Example { folder, environment: vec![("MILLSTREAM_KAFKA", kafka)] };
         if from.join("Cargo.toml").exists() {
             let built = example.command("build").current_dir(&from).output().unwrap();
             assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-            let target = example.path("target");
-            if !target.exists() {
-                symlink(from.join("target"), target).unwrap();
+        }
+        for entry in fs::read_dir(&from).unwrap().map(Result::unwrap) {
+            let (to, name) = (example.path(&entry.file_name().to_string_lossy()), entry.file_name());
+            if name == ".millstream" {
+                continue;
+            }
+            match entry.file_type().unwrap().is_dir() {
+                true => symlink(entry.path(), to).unwrap(),
+                false => fs::copy(entry.path(), to).map(drop).unwrap(),
             }
         }
         example

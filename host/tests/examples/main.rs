@@ -11,5 +11,6 @@ mod databases;
 mod enrich;
 mod folder;
 mod fraud;
+mod posts;
 #[path = "../support/process.rs"]
 mod process;
