@@ -11,6 +11,7 @@ mod local;
 mod process;
 mod renewal;
 mod run;
+mod sharing;
 mod sinks;
 mod swap;
 mod table;
@@ -41,6 +42,9 @@ const HELP: &str = "cargo xtask bench COMMAND
       --records N   of 100 bytes (1000000)
   hostile      an endless loop beside a stage at work, and memory over a long backlog with hostile records in it
       --records N   of that backlog (5000000)
+  sharing      a second process joins the first: what both copy, beside one alone
+      --records N   of 100 bytes (4000000)
+      --rounds N    (3)
   sinks        into PostgreSQL and what stands in for a MongoDB, beside a plain script in Python with the same batches
       --records N   (300000)
       --rounds N    (3)
@@ -68,6 +72,10 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         Some(&"sinks") => {
             let Options { records, rounds, .. } = options(Options { records: 300_000, rounds: 3, quick: false })?;
             sinks::run(records, rounds)
+        }
+        Some(&"sharing") => {
+            let Options { records, rounds, .. } = options(Options { records: 4_000_000, rounds: 3, quick: false })?;
+            sharing::run(records, rounds)
         }
         Some(&"swap") => swap::run(usize::try_from(number("--swaps", &words[1..], 10)?)?),
         _ => bail!("what to measure?\n\n{HELP}"),

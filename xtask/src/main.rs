@@ -26,6 +26,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench recovery     the same, killed and started again
   bench embedded     the host on the embedded log, beside plain loops on SQLite
   bench guests       a small stage in each language
+  bench sharing      a second process of a manifest, beside one alone
   bench sinks        sinks into databases, beside a plain script in Python
   bench renewal      memory over very many records, in Python and in JavaScript
 ";

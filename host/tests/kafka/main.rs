@@ -24,6 +24,7 @@ mod replay;
 mod same;
 mod schemas;
 mod seam;
+mod sharing;
 mod sinks;
 mod sources;
 mod storm;

@@ -4,7 +4,7 @@
 use crate::{
     delivery::{COPY, problems, send_slowly},
     support::{Host, Kafka, Pipeline, Watch, process::with_manners, soak},
-    swapping::{MODULES, ask, ask_json, get, judge, status, swap, until_at_work, write_modules},
+    swapping::{MODULES, ask, ask_json, counted, judge, status, swap, until_at_work, write_modules},
 };
 use std::{fs, thread, time::Duration};
 
@@ -21,13 +21,6 @@ fn run(pipeline: &Pipeline) -> Host {
     let host = pipeline.run(&["--admin", "127.0.0.1:0"]);
     until_at_work(pipeline.folder.path(), &host);
     host
-}
-
-/// What a host counts by this name, over all of its workers.
-fn counted(host: &Host, name: &str) -> f64 {
-    let (_, text) = get(&host.admin(), "/metrics");
-    let lines = text.lines().filter(|line| line.starts_with(name));
-    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 #[test]

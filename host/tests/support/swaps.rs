@@ -54,6 +54,13 @@ pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
     send(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
 }
 
+/// What a host counts by this name, over all of its workers.
+pub(crate) fn counted(host: &Host, name: &str) -> f64 {
+    let (_, text) = get(&host.admin(), "/metrics");
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
 /// The answer to these bytes.
 pub(crate) fn send(address: &str, request: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();

@@ -121,6 +121,11 @@ impl Lab {
 
     /// Starts one of the programs on a job.
     pub(super) fn spawn(&self, arm: Arm, job: &Job) -> Result<Process> {
+        self.spawn_as(arm, job, &arm.to_string())
+    }
+
+    /// The same, with a log of its own.
+    pub(super) fn spawn_as(&self, arm: Arm, job: &Job, name: &str) -> Result<Process> {
         let Job { input, output, group, delivery } = job;
         let mut command = match arm {
             Arm::Host => {
@@ -143,6 +148,6 @@ impl Lab {
                 command
             }
         };
-        Process::start(command.stdin(Stdio::null()), self.folder.path().join(format!("{arm}.log")))
+        Process::start(command.stdin(Stdio::null()), self.folder.path().join(format!("{name}.log")))
     }
 }
