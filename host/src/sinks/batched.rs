@@ -7,8 +7,10 @@ use crate::{
 };
 use std::{cell::RefCell, rc::Rc};
 
-/// How many records are collected at most.
+/// How many records are collected at most, and from how many bytes of them on it is enough: they are kept until the batch
+/// is in, also those that are wrong.
 const MOST_RECORDS: usize = 10_000;
+const MOST_BYTES: usize = 16 << 20;
 
 /// Where records go in batches.
 pub trait Target {
@@ -28,6 +30,7 @@ pub trait Target {
 pub struct Batched<T> {
     target: Rc<RefCell<T>>,
     taken: Vec<Taken>,
+    bytes: usize,
 }
 
 /// A record that was taken.
@@ -43,7 +46,7 @@ struct Taken {
 impl<T: Target> Batched<T> {
     /// A guest that hands its records over there.
     pub fn new(target: Rc<RefCell<T>>) -> Batched<T> {
-        Batched { target, taken: Vec::new() }
+        Batched { target, taken: Vec::new(), bytes: 0 }
     }
 }
 
@@ -54,7 +57,8 @@ impl<T: Target> Guest for Batched<T> {
             Ok(false) => return Ok(Vec::new()),
             Err(failed) => Some(failed),
         };
-        let InHand { batch, index, attempt, .. } = record;
+        let InHand { record, batch, index, attempt } = record;
+        self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         self.taken.push(Taken { batch, index, attempt, failed });
         Ok(Vec::new())
     }
@@ -62,6 +66,7 @@ impl<T: Target> Guest for Batched<T> {
     fn settle(&mut self) -> Result<Vec<Returned>, Fault> {
         let mut wrong = self.target.borrow_mut().put()?.into_iter().peekable();
         let (mut place, mut returned) = (0, Vec::new());
+        self.bytes = 0;
         for Taken { batch, index, attempt, failed } in self.taken.drain(..) {
             let failed = failed.or_else(|| {
                 place += 1;
@@ -73,11 +78,12 @@ impl<T: Target> Guest for Batched<T> {
     }
 
     fn is_full(&self) -> bool {
-        self.taken.len() >= MOST_RECORDS || self.target.borrow().is_full()
+        self.taken.len() >= MOST_RECORDS || self.bytes >= MOST_BYTES || self.target.borrow().is_full()
     }
 
     fn withdraw(&mut self) {
         self.taken.clear();
+        self.bytes = 0;
         self.target.borrow_mut().withdraw();
     }
 }

@@ -17,7 +17,7 @@ fn a_second_process_shares_the_work_comes_back_unnoticed_and_is_replaced_when_it
     let records = 16_000;
     let kafka = Kafka::shared();
     let pipeline = Pipeline::new(&kafka, COPY);
-    ["in", "out"].map(|stem| kafka.make(&pipeline.topic(stem), 4, &[]));
+    ["in", "out"].iter().for_each(|stem| kafka.make(&pipeline.topic(stem), 4, &[]));
     let watch = Watch::start(&kafka, &pipeline.topic("out"));
     let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_secs(60));
     let run = || {

@@ -184,6 +184,74 @@ fn what_does_not_fit_is_a_dead_letter_and_the_rest_of_its_batch_is_in() {
     assert!(listed.contains("test.picky: 9 dead letters"), "{listed}");
 }
 
+/// What a trigger or a policy of the table says of a row is the row's failure, and none of the user's rights.
+#[test]
+fn rules_of_the_table_itself_are_a_records_failure() {
+    let table = "
+        CREATE ROLE clerk LOGIN;
+        CREATE TABLE picky (id bigint PRIMARY KEY, name text, amount int);
+        CREATE FUNCTION rule() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF NEW.name = 'state' THEN RAISE 'not today' USING ERRCODE = '45000'; END IF;
+          IF NEW.name = 'assert' THEN ASSERT false; END IF;
+          RETURN NEW;
+        END $$;
+        CREATE TRIGGER rule BEFORE INSERT ON picky FOR EACH ROW EXECUTE FUNCTION rule();
+        ALTER TABLE picky ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY seen ON picky FOR SELECT USING (true);
+        CREATE POLICY positive ON picky FOR INSERT WITH CHECK (amount > 0);
+        GRANT ALL ON picky TO clerk;
+        GRANT ALL ON SCHEMA public TO clerk;";
+    let scene = Scene::new(table, &PICKY.replace("ON_ERROR", "{stop-when: never}"));
+    let url = scene.server.url();
+    let (user, rest) = url.strip_prefix("postgres://").and_then(|rest| rest.split_once('@')).unwrap();
+    let manifest = PICKY.replace("ON_ERROR", "{stop-when: never}");
+    scene.pipeline.write(&manifest.replace("{url}", &format!("postgres://clerk@{rest}")));
+    assert_ne!(user, "clerk");
+    let names = ["fine", "state", "assert", "hidden", "fine"];
+    let row = |(n, name): (usize, &&str)| {
+        let amount = if *name == "hidden" { -1 } else { 1 };
+        format!("a:{{\"id\":{n},\"name\":\"{name}\",\"amount\":{amount}}}")
+    };
+    scene.pipeline.produce("in", &names.iter().enumerate().map(row).collect::<Vec<_>>());
+    let said = scene.pipeline.drain();
+    assert!(said.contains("2 records written, 3 dead letters"), "{said}");
+    assert_eq!(codes(&scene.pipeline), ["45000", "P0004", "42501"]);
+}
+
+/// The codes of the dead letters, in their order.
+fn codes(pipeline: &Pipeline) -> Vec<String> {
+    let letters = pipeline.records("test.picky.dead-letter");
+    let code = |letter: &serde_json::Value| {
+        let headers = letter["headers"].as_array().unwrap();
+        let code = headers.iter().find(|header| header[0] == "millstream.error.code").unwrap();
+        code[1].as_str().unwrap().to_owned()
+    };
+    letters.iter().map(code).collect()
+}
+
+#[test]
+fn a_column_that_takes_more_than_it_did_is_seen_while_it_runs() {
+    let scene = Scene::new(
+        "CREATE TABLE picky (id bigint PRIMARY KEY, name text, amount int)",
+        &PICKY.replace("ON_ERROR", "{stop-when: never}"),
+    );
+    let mut host = scene.pipeline.run("");
+    let rows = |amount: &str| {
+        scene.pipeline.produce("in", &[format!("a:{{\"id\":{},\"amount\":{amount}}}", amount.len())]);
+    };
+    let count = |due: &str| {
+        host.until(due, Duration::from_secs(60), || scene.one("SELECT count(*) FROM picky") == due);
+    };
+    rows("1");
+    count("1");
+    scene.sql("ALTER TABLE picky ALTER amount TYPE text");
+    rows("\"a lot\"");
+    count("2");
+    assert_eq!(scene.one("SELECT amount FROM picky ORDER BY id DESC LIMIT 1"), "a lot");
+    host.signal("TERM");
+    assert!(host.wait(Duration::from_secs(30)).success(), "{}", host.said());
+}
+
 #[test]
 fn a_sink_that_is_to_stop_stops_in_front_of_the_record() {
     let scene = Scene::new("", &PICKY.replace("ON_ERROR", "stop"));

@@ -5,10 +5,12 @@ use crate::{
     sinks::{reject, tombstone},
     stage::guest::{Failed, InHand},
 };
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 
 /// No server takes a larger document: 16 MiB.
 const LARGEST: usize = 16 << 20;
+/// What stands in a command around a document and its `_id`, at most.
+const AROUND: usize = 128;
 
 /// A document that is written or removed.
 #[derive(Clone, Debug)]
@@ -18,7 +20,7 @@ pub(super) struct Change {
     /// The same as text, to be compared.
     pub(super) name: String,
     pub(super) what: What,
-    /// What it takes, about.
+    /// How many bytes it takes in a command.
     pub(super) size: usize,
 }
 
@@ -64,10 +66,13 @@ pub(super) fn of(in_hand: &InHand<'_>, settings: &Settings, inputs: &[String]) -
     // The server keeps it in the first place.
     let mut whole = doc! { "_id": id.clone() };
     whole.extend(document.into_iter().filter(|(name, _)| name != "_id"));
-    if value.len() > LARGEST {
+    // JSON says nothing of that: a digit of it may become 12 bytes.
+    let size = RawDocumentBuf::try_from(&whole).map_or(usize::MAX, |raw| raw.as_bytes().len());
+    if size > LARGEST {
         return Err(reject("too-large", "the document is larger than the 16 MiB that MongoDB takes"));
     }
-    Ok(Some(Change { name: name(&id), id, what: What::Write(whole), size: size_of::<Change>() + 2 * value.len() }))
+    let name = name(&id);
+    Ok(Some(Change { size: size + 2 * name.len() + AROUND, name, id, what: What::Write(whole) }))
 }
 
 /// The document that a tombstone removes: its key is all there is to tell it by.
@@ -92,7 +97,8 @@ fn of_tombstone(key: Option<&[u8]>, id: &Id) -> Result<Change, Failed> {
         }
         Id::Key | Id::Position => Bson::String(text.to_owned()),
     };
-    Ok(Change { name: name(&id), id, what: What::Delete, size: size_of::<Change>() + text.len() })
+    let name = name(&id);
+    Ok(Change { size: 2 * name.len() + AROUND, name, id, what: What::Delete })
 }
 
 /// What the server takes for an `_id`.
@@ -142,7 +148,13 @@ fn find<'a>(document: &'a Document, path: &[String]) -> Option<&'a Bson> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::{
+        lines::{Entries, Entry, Given},
+        sinks::Mode,
+        transport::Batch,
+    };
     use mongodb::bson::DateTime;
+    use std::rc::Rc;
 
     #[test]
     fn a_value_is_a_document_with_its_types_and_in_its_order() {
@@ -155,6 +167,28 @@ mod tests {
         assert_eq!((document.get("a"), document.get("b")), (Some(&Bson::DateTime(date)), Some(&Bson::Int32(1))));
         let numbers = [Bson::Double(1.5), Bson::Null, Bson::String("x".into()), Bson::Int64(3_000_000_000)];
         assert_eq!(document.get_array("c").unwrap(), &numbers);
+    }
+
+    /// A digit of JSON is an element of 12 bytes.
+    #[test]
+    fn a_document_is_as_large_as_the_server_has_it() {
+        let change = |numbers: usize| {
+            let value = format!(r#"{{"id": 1, "a": [{}]}}"#, vec!["0"; numbers].join(","));
+            let entry = Entry { value: Some(value.into_bytes()), ..Entry::default() };
+            let batch: Rc<dyn Batch> = Rc::new(Entries::new(vec![Given { input: 0, entry }]));
+            let settings = Settings {
+                uri: "mongodb://a".to_owned().into(),
+                database: "a".into(),
+                collection: "a".into(),
+                mode: Mode::Insert,
+                id: Id::Position,
+                on_tombstone: OnTombstone::Skip,
+            };
+            let in_hand = InHand { record: batch.get(0), batch: batch.clone(), index: 0, attempt: 1 };
+            of(&in_hand, &settings, &["t".to_owned()]).map(|change| change.unwrap().size)
+        };
+        assert!((5_000_000..7_000_000).contains(&change(500_000).ok().unwrap()));
+        assert_eq!(change(1_500_000).err().unwrap().reason().code.as_deref(), Some("too-large"));
     }
 
     #[test]

@@ -15,11 +15,12 @@ use crate::{
 };
 use change::{Change, What};
 use session::{Refused, Session};
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
 
 pub use session::check_uri;
 
-/// How many bytes a batch may hold: less than what the server takes in one command.
+/// How many bytes a batch holds when it is full, and a command at most, unless one document alone is larger. The server
+/// takes twice as many.
 const MOST_BYTES: usize = 8 << 20;
 
 /// What the manifest says of the sink.
@@ -92,6 +93,17 @@ impl Mongodb {
 
     /// Makes the changes of one kind, which are at these places of the batch, in their order.
     fn put_part(&mut self, batch: &[Change], places: &[usize], wrong: &mut Vec<(usize, Failed)>) -> Result<(), Fault> {
+        let sizes: Vec<_> = places.iter().map(|place| batch[*place].size).collect();
+        commands(&sizes).into_iter().try_for_each(|range| self.put_command(batch, &places[range], wrong))
+    }
+
+    /// The same by one command.
+    fn put_command(
+        &mut self,
+        batch: &[Change],
+        places: &[usize],
+        wrong: &mut Vec<(usize, Failed)>,
+    ) -> Result<(), Fault> {
         let changes: Vec<_> = places.iter().map(|place| &batch[*place]).collect();
         let Some(first) = changes.first() else { return Ok(()) };
         let refused = match (&first.what, self.settings.mode) {
@@ -132,6 +144,20 @@ impl Target for Mongodb {
     fn is_full(&self) -> bool {
         self.bytes >= MOST_BYTES
     }
+}
+
+/// Cuts changes of these sizes into commands that the server takes.
+fn commands(sizes: &[usize]) -> Vec<Range<usize>> {
+    let (mut commands, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (place, size) in sizes.iter().enumerate() {
+        if place > begin && bytes + size > MOST_BYTES {
+            commands.push(begin..place);
+            (begin, bytes) = (place, 0);
+        }
+        bytes += size;
+    }
+    commands.push(begin..sizes.len());
+    commands
 }
 
 /// Changes that may be made by two commands, one after the other.
@@ -180,6 +206,14 @@ mod tests {
         let words =
             parts.iter().map(|part| part.writes.iter().chain(&part.deletes).map(word).collect::<Vec<_>>().join(" "));
         words.collect::<Vec<_>>().join(" | ")
+    }
+
+    #[test]
+    fn a_command_is_no_larger_than_the_server_takes() {
+        const MIB: usize = 1 << 20;
+        assert_eq!(commands(&[MIB; 3]), [0..3]);
+        assert_eq!(commands(&[7 * MIB, 2 * MIB, 16 * MIB, MIB]), [0..1, 1..2, 2..3, 3..4]);
+        assert_eq!(commands(&[16 * MIB, MIB, 7 * MIB, 1]), [0..1, 1..3, 3..4]);
     }
 
     #[test]

@@ -17,13 +17,19 @@ use mongodb::{
     Client, Database,
     bson::{Bson, Document, doc},
     error::{Error, ErrorKind},
-    options::{ClientOptions, ConnectionString, HostInfo, Tls},
+    options::{ClientOptions, ConnectionString, HostInfo, ReadPreference, SelectionCriteria, Tls},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// How long a server is looked for, and how long an answer may take, unless the URI says otherwise.
 const FIND: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(40);
+/// How long the server itself works at a command: one that nobody waits for any more does nothing later on.
+const WORK_MS: i32 = 30_000;
 
 /// What becomes of a change that the server does not take: its place among those of the command, and why.
 pub(super) struct Refused {
@@ -135,6 +141,7 @@ impl Session {
 
     /// One command; the answer, when the server took it.
     fn run(&mut self, mut command: Document) -> Result<Document, Fault> {
+        command.insert("maxTimeMS", WORK_MS);
         // What counts as written is not to be lost with one of several servers.
         if !self.has_concern {
             command.insert("writeConcern", doc! { "w": "majority" });
@@ -157,34 +164,45 @@ impl Session {
             }
             What::Delete => Document::new(),
         };
-        self.ordered(changes, |collection, changes| {
-            doc! { "update": collection, "updates": changes.iter().map(update).collect::<Vec<_>>(), "ordered": true }
+        self.in_order(changes, |collection, changes| {
+            doc! { "update": collection, "updates": changes.iter().map(update).collect::<Vec<_>>() }
         })
     }
 
     /// Removes documents; that one is not there is fine.
     pub(super) fn delete(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
         let delete = |change: &&Change| doc! { "q": by_id(change), "limit": 1 };
-        self.ordered(changes, |collection, changes| {
-            doc! { "delete": collection, "deletes": changes.iter().map(delete).collect::<Vec<_>>(), "ordered": true }
+        self.in_order(changes, |collection, changes| {
+            doc! { "delete": collection, "deletes": changes.iter().map(delete).collect::<Vec<_>>() }
         })
     }
 
-    /// The server stops at what it refuses, and is told to go on behind it.
-    fn ordered(
+    /// Changes of one document are made in their order: the server stops at what it refuses, and is told to go on behind it.
+    /// Where each is of another document, it may refuse as many as it likes in one go.
+    fn in_order(
         &mut self,
         changes: &[&Change],
         command: impl Fn(&str, &[&Change]) -> Document,
     ) -> Result<Vec<Refused>, Fault> {
+        let mut names = BTreeSet::new();
+        let is_ordered = !changes.iter().all(|change| names.insert(&change.name));
         let mut refused = Vec::new();
         let mut next = 0;
         while next < changes.len() {
-            let answer = self.run(command(&self.settings.collection.clone(), &changes[next..]))?;
-            let Some(error) = write_errors(&answer).next() else { break };
-            let place = next + index(error);
-            refused.push(self.judge(error, place)?);
-            next = place + 1;
+            let mut command = command(&self.settings.collection.clone(), &changes[next..]);
+            command.insert("ordered", is_ordered);
+            let answer = self.run(command)?;
+            let begin = next;
+            next = changes.len();
+            for error in write_errors(&answer) {
+                let place = begin + index(error);
+                refused.push(self.judge(error, place)?);
+                if is_ordered {
+                    next = place + 1;
+                }
+            }
         }
+        refused.sort_by_key(|refused| refused.place);
         Ok(refused)
     }
 
@@ -231,7 +249,9 @@ impl Session {
             let query = doc! { "_id": { "$in": ids.to_vec() } };
             let answer = self.calls.wait(ANSWER, async {
                 let mut all = Vec::new();
-                let mut cursor = collection.find(query).await?;
+                // Others may not know yet what was written a moment ago.
+                let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+                let mut cursor = collection.find(query).selection_criteria(primary).await?;
                 while cursor.advance().await? {
                     all.push(cursor.deserialize_current()?);
                 }

@@ -52,6 +52,11 @@ pub(super) fn is_unknown_column(failed: &Failed) -> bool {
     failed.reason().code.as_deref() == Some(NO_COLUMN)
 }
 
+/// Whether the server says that a value is none of its column's type.
+pub(super) fn may_not_fit(failed: &Failed) -> bool {
+    failed.reason().code.as_deref().is_some_and(|code| code.starts_with("22"))
+}
+
 /// What a record changes; nothing, when it is a tombstone that is to be passed over.
 pub(super) fn of(
     in_hand: &InHand<'_>,

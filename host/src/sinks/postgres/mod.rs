@@ -108,7 +108,7 @@ impl Postgres {
     /// until the record is found.
     fn put_all(&mut self, batch: &[Change]) -> Result<Vec<(usize, Failed)>, Fault> {
         let (table, _) = self.table.as_ref().ok_or_else(|| Fault::Aborted("the table is not known".into()))?;
-        let mut wrong = Vec::new();
+        let (mut wrong, mut has_looked) = (Vec::new(), false);
         let mut left: Vec<Range<usize>> = iter::once(0..batch.len()).collect();
         while let Some(range) = left.pop() {
             self.session.mark()?;
@@ -122,7 +122,17 @@ impl Postgres {
                     self.session.take_back()?;
                     let middle = range.start + range.len() / 2;
                     match range.len() {
-                        1 => wrong.push((range.start, failed)),
+                        1 => {
+                            // What a column takes may be another thing since it was looked at.
+                            if change::may_not_fit(&failed) && !std::mem::replace(&mut has_looked, true) {
+                                let columns = self.session.columns(&self.settings.table)?;
+                                if !table.has(&columns) {
+                                    self.table = None;
+                                    return Err(Fault::Aborted("the columns of its table have changed".into()));
+                                }
+                            }
+                            wrong.push((range.start, failed));
+                        }
                         _ => left.extend([middle..range.end, range.start..middle]),
                     }
                 }

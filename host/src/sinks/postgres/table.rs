@@ -69,6 +69,11 @@ impl Table {
         Table { name: name.clone(), columns, places }
     }
 
+    /// Whether these are all of its columns, and as they are.
+    pub(super) fn has(&self, columns: &[Column]) -> bool {
+        self.columns == columns
+    }
+
     /// The place of a column.
     pub(super) fn place(&self, column: &str) -> Option<usize> {
         self.places.get(column).copied()

@@ -12,14 +12,16 @@ pub(super) enum Verdict {
     Other,
 }
 
-/// What the server says of rows. What a row is made of (class 22), what must hold of it (23, 44), what is too large of it
-/// (54), and what a trigger raises (P0001) is its own fault. Two that turn out to be one row (21000) are none's: alone,
-/// each goes in.
+/// What the server says of rows. What a row is made of (class 22), what must hold of it (23, 44, the policies of its table),
+/// what is too large of it (54), and what a trigger raises (45, P0) is its own fault. Two that turn out to be one row (21000)
+/// are none's: alone, each goes in.
 pub(super) fn of(error: &Error) -> Verdict {
     let Some(said) = error.as_db_error() else { return Verdict::Other };
     let code = said.code().code();
-    let is_own =
-        ["22", "23", "44", "54"].iter().any(|class| code.starts_with(class)) || matches!(code, "P0001" | "21000");
+    // A missing right has the same code as a row that a policy keeps out; who says so does not.
+    let is_kept_out = code == "42501" && said.routine() == Some("ExecWithCheckOptions");
+    let is_own = ["22", "23", "44", "45", "54", "P0"].iter().any(|class| code.starts_with(class));
+    let is_own = is_own || is_kept_out || code == "21000";
     match is_own {
         true => Verdict::Record(reject(code, words(said))),
         false => Verdict::Other,
