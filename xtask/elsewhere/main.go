@@ -22,7 +22,7 @@ import (
 // Each way in which the README has it started, and what then runs.
 var ways = []struct{ files, services string }{
 	{"compose.yaml", "grafana host kafka mongo prometheus registry"},
-	{"compose.yaml stages.yaml", "grafana kafka mongo numbers prometheus registry show steps"},
+	{"compose.yaml stages.yaml", "archive grafana kafka mongo numbers prometheus registry steps"},
 	{"compose.yaml yours.yaml", "grafana host kafka mongo prometheus registry"},
 	{"kafka.yaml", "kafka"},
 }
