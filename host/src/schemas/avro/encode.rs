@@ -164,12 +164,15 @@ impl Avro {
     fn union(&self, branches: &[usize], json: &Json<'_>, to: &mut Vec<u8>) -> Result<(), Misfit> {
         // A number is first looked for among its own: whole ones in an int or a long, those with a point in a float or a
         // double.
-        let is_of_kind = |branch: &usize| match (&self.node(*branch).shape, json) {
-            (Shape::Float | Shape::Double, Json::Whole(_)) => false,
-            (Shape::Int | Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. }, Json::Float(_)) => {
-                false
+        let is_of_kind = |branch: &usize| {
+            let shape = &self.node(*branch).shape;
+            match json {
+                Json::Whole(_) => !matches!(shape, Shape::Float | Shape::Double),
+                Json::Float(_) => {
+                    !matches!(shape, Shape::Int | Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. })
+                }
+                _ => true,
             }
-            _ => true,
         };
         let chosen = branches
             .iter()

@@ -139,8 +139,7 @@ impl Plain {
 
 /// By Avro's rules a namespace does not matter, and the new one may say what it was called before.
 fn is_named_like(old: &Node, new: &Node) -> bool {
-    let bare = |name: &str| name.rsplit('.').next().map(str::to_owned);
-    bare(&old.name) == bare(&new.name) || new.aliases.contains(&old.name)
+    old.name.rsplit('.').next() == new.name.rsplit('.').next() || new.aliases.contains(&old.name)
 }
 
 /// What a message calls a type.

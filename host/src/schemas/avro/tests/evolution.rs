@@ -96,3 +96,19 @@ fn a_symbol_that_is_gone_needs_a_default() {
     assert!(reads(&fixed("F", 2), &fixed("F", 3)).is_err());
     assert!(reads(&fixed("F", 2), &fixed("G", 2)).is_err());
 }
+
+#[test]
+fn what_relied_on_a_record_that_is_not_read_is_looked_at_again() {
+    let record = |name: &str, fields: &str| format!(r#"{{"type":"record","name":"{name}","fields":[{fields}]}}"#);
+    let field = |name: &str, kind: &str| format!(r#"{{"name":"{name}","type":{kind}}}"#);
+    let t = |name: &str, u: &str, n: &str| {
+        let u = record(u, &field("t", &format!(r#"["null","{name}"]"#)));
+        record(name, &format!("{},{}", field("u", &u), field("n", n)))
+    };
+    let root = |x: &str, y: &str| record("Root", &format!("{},{}", field("x", x), field("y", y)));
+    let old = root(&t("T", "U", "\"int\""), "\"U\"");
+    // Its first T does not read the old one, the second does; its U has the first one within.
+    let other = record("b.T", &field("n", "\"int\""));
+    let new = root(&format!("[{},{other}]", t("a.T", "a.U", "\"string\"")), "\"a.U\"");
+    assert_eq!(reads(&old, &new).unwrap_err(), "$.y.t.n: string does not read int");
+}
