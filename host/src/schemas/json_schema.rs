@@ -83,4 +83,16 @@ mod tests {
             "nothing is fetched for it"
         );
     }
+    #[test]
+    fn a_schema_that_is_nothing_but_itself_does_no_harm() {
+        for text in [
+            r##"{"$ref": "#"}"##,
+            r##"{"allOf": [{"$ref": "#"}]}"##,
+            r##"{"definitions": {"a": {"$ref": "#/definitions/b"}, "b": {"$ref": "#/definitions/a"}}, "$ref": "#/definitions/a"}"##,
+        ] {
+            if let Ok(schema) = JsonSchema::read(text) {
+                drop(schema.check(b"{}"));
+            }
+        }
+    }
 }

@@ -15,6 +15,7 @@ pub struct Misfit {
 enum Step {
     Field(String),
     Item(usize),
+    Each,
 }
 
 impl Misfit {
@@ -35,6 +36,17 @@ impl Misfit {
         self
     }
 
+    /// The same, seen from the list or the map whose parts are all of this kind.
+    pub(super) fn in_each(mut self) -> Misfit {
+        self.steps.push(Step::Each);
+        self
+    }
+
+    /// How deep it lies in the value.
+    pub(super) fn depth(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Where it is: `$.items[2].price`.
     pub fn path(&self) -> String {
         let is_plain = |name: &str| {
@@ -46,6 +58,7 @@ impl Misfit {
             Step::Field(name) if is_plain(name) => format!(".{name}"),
             Step::Field(name) => format!("[{}]", serde_json::Value::from(name.as_str())),
             Step::Item(index) => format!("[{index}]"),
+            Step::Each => "[]".to_owned(),
         };
         let steps: String = self.steps.iter().rev().map(step).collect();
         format!("${steps}")
@@ -68,6 +81,7 @@ mod tests {
         let misfit = Misfit::new("no").in_field("price").in_item(2).in_field("items");
         assert_eq!(misfit.to_string(), "$.items[2].price: no");
         assert_eq!(Misfit::new("no").in_field("a \"b\"").path(), r#"$["a \"b\""]"#);
+        assert_eq!(Misfit::new("no").in_field("price").in_each().path(), "$[].price");
         assert_eq!(Misfit::new("no").path(), "$");
     }
 }

@@ -1,8 +1,11 @@
 //! A schema of any kind: as it is written, and made ready.
 
-use super::{Misfit, avro, avro::Avro, json_schema::JsonSchema};
+use super::{Misfit, avro::Avro, json_schema::JsonSchema};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// In what language a schema is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +54,10 @@ impl Written {
     /// here can tell.
     pub(super) fn reads(&self, old: &Written) -> Result<(), String> {
         match (self.language, old.language) {
-            (Language::Avro, Language::Avro) => avro::reads(&old.text, &self.text),
+            (Language::Avro, Language::Avro) => guarded(|| {
+                let (old, new) = (Avro::read(&old.text, &old.others)?, Avro::read(&self.text, &self.others)?);
+                new.reads(&old).map_err(|misfit| misfit.to_string())
+            })?,
             (Language::Json, Language::Json) => Ok(()),
             (new, old) => Err(format!("it is {new}, and was {old}")),
         }
@@ -68,28 +74,49 @@ pub(super) enum Schema {
 impl Schema {
     /// Makes it ready. In words, what is wrong with it.
     pub(super) fn read(written: &Written) -> Result<Schema, String> {
-        match written.language {
+        guarded(|| match written.language {
             Language::Avro => Avro::read(&written.text, &written.others).map(Schema::Avro),
             Language::Json if !written.others.is_empty() => {
                 Err("it refers to other schemas, which JSON Schema may not do here".to_owned())
             }
             Language::Json => JsonSchema::read(&written.text).map(Schema::Json),
-        }
+        })?
     }
 
-    /// Appends a value as JSON text.
+    /// Appends a value as JSON text; of one that does not fit, a part may have been appended.
     pub(super) fn decode(&self, body: &[u8], to: &mut Vec<u8>) -> Result<(), Misfit> {
-        match self {
+        let decode = || match self {
             Schema::Avro(avro) => avro.decode(body, to),
             Schema::Json(schema) => schema.check(body).map(|()| to.extend_from_slice(body)),
-        }
+        };
+        guarded(decode).map_err(Misfit::new)?
     }
 
-    /// Appends the bytes of a value that is given as JSON text.
+    /// Appends the bytes of a value that is given as JSON text; of one that does not fit, a part may have been appended.
     pub(super) fn encode(&self, text: &[u8], to: &mut Vec<u8>) -> Result<(), Misfit> {
-        match self {
+        let encode = || match self {
             Schema::Avro(avro) => avro.encode(text, to),
             Schema::Json(schema) => schema.check(text).map(|()| to.extend_from_slice(text)),
-        }
+        };
+        guarded(encode).map_err(Misfit::new)?
+    }
+}
+
+/// A panic, be it in a library, ends with the schema or the record that was met. Nothing that is kept is changed by what
+/// is done here, so nothing is left half done.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|_| "it was too odd for the code that reads it, which panicked".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_with_what_was_met() {
+        assert_eq!(guarded(|| 1), Ok(1));
+        let words = guarded(|| -> u8 { panic!("odd") });
+        assert!(words.is_err_and(|words| words.ends_with("which panicked")));
     }
 }

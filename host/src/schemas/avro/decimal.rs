@@ -6,17 +6,26 @@ use num_bigint::BigInt;
 /// A number of JSON that is not whole is a double by the time it is seen: so many digits of it are what was written.
 const DIGITS_OF_DOUBLE: usize = 15;
 
+/// The most digits that a decimal may have. A number that is much longer takes its time to be written.
+pub(super) const MOST_DIGITS: usize = 10_000;
+
 /// `12.30`, with all digits that the scale has.
-pub(super) fn text(unscaled: &[u8], scale: usize) -> String {
+pub(super) fn text(unscaled: &[u8], precision: usize, scale: usize) -> Result<String, Misfit> {
+    // A digit takes less than five twelfths of a byte. Those that say nothing but the sign may be any number.
+    let most = precision * 5 / 12 + 1;
+    let sign = unscaled.first().map_or(0, |first| if *first < 0x80 { 0 } else { 0xff });
+    if unscaled.iter().skip_while(|byte| **byte == sign).count() > most {
+        return Err(Misfit::new(format!("it has more than {precision} digits")));
+    }
     let number = BigInt::from_signed_bytes_be(unscaled);
     let digits = number.magnitude().to_string();
     let sign = if number.sign() == num_bigint::Sign::Minus { "-" } else { "" };
     if scale == 0 {
-        return format!("{sign}{digits}");
+        return Ok(format!("{sign}{digits}"));
     }
     let digits = format!("{digits:0>width$}", width = scale + 1);
     let (whole, rest) = digits.split_at(digits.len() - scale);
-    format!("{sign}{whole}.{rest}")
+    Ok(format!("{sign}{whole}.{rest}"))
 }
 
 /// The unscaled number of what is written as text, or as a number.

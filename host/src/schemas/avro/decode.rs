@@ -28,6 +28,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn value(&mut self, id: usize, to: &mut Vec<u8>) -> Result<(), Misfit> {
+        self.room(to)?;
         let avro = self.avro;
         match &avro.node(id).shape {
             Shape::Null => to.extend_from_slice(b"null"),
@@ -49,25 +50,20 @@ impl<'a> Reader<'a> {
             Shape::Bytes => put_base64(self.bytes()?, to),
             Shape::Fixed(size) => put_base64(self.take(*size)?, to),
             Shape::String | Shape::Uuid(Uuid::Text) => put(self.text()?, to),
-            Shape::Enum(symbols) => {
+            Shape::Enum { symbols, .. } => {
                 let index = self.int()?;
                 let symbol = usize::try_from(index).ok().and_then(|index| symbols.get(index));
                 put(symbol.ok_or_else(|| Misfit::new(format!("there is no symbol {index}")))?, to);
             }
-            Shape::Decimal { scale, size, .. } => {
+            Shape::Decimal { precision, scale, size } => {
                 let unscaled = match size {
                     Some(size) => self.take(*size)?,
                     None => self.bytes()?,
                 };
-                put(decimal::text(unscaled, *scale), to);
+                put(decimal::text(unscaled, *precision, *scale)?, to);
             }
-            Shape::Uuid(how) => {
-                let bytes = match how {
-                    Uuid::Fixed => self.take(16)?,
-                    _ => self.bytes()?,
-                };
-                let uuid = uuid::Uuid::from_slice(bytes).map_err(|_| Misfit::new("a UUID has 16 bytes"))?;
-                put(uuid.hyphenated().to_string(), to);
+            Shape::Uuid(Uuid::Fixed) => {
+                put(uuid::Uuid::from_bytes(*self.array()?).hyphenated().to_string(), to);
             }
             Shape::Date => {
                 let days = self.int()?;
@@ -115,7 +111,7 @@ impl<'a> Reader<'a> {
                         if index > 0 {
                             to.push(b',');
                         }
-                        self.value(*items, to).and_then(|()| self.room(to)).map_err(|misfit| misfit.in_item(index))?;
+                        self.value(*items, to).map_err(|misfit| misfit.in_item(index))?;
                         index += 1;
                     }
                 }
@@ -134,7 +130,7 @@ impl<'a> Reader<'a> {
                         let key = self.text()?;
                         put(key, to);
                         to.push(b':');
-                        self.value(*values, to).and_then(|()| self.room(to)).map_err(|misfit| misfit.in_field(key))?;
+                        self.value(*values, to).map_err(|misfit| misfit.in_field(key))?;
                     }
                 }
                 to.push(b'}');

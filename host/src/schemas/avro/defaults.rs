@@ -8,7 +8,11 @@ use super::{
 };
 use serde_json::Value;
 
-/// Appends a default's bytes; nothing when it is none of this type.
+/// The most bytes that a default makes. One of records whose fields have defaults of their own may double at each step.
+const LARGEST: usize = 1 << 20;
+
+/// Appends a default's bytes. Nothing comes of one that is not of this type: to other libraries, too, it is there when it
+/// is asked for, and not before.
 pub(super) fn write(avro: &Avro, node: usize, default: &Value, to: &mut Vec<u8>) -> Option<()> {
     let latin = |text: &str| text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<u8>>>();
     let fixed = |size: usize| latin(default.as_str()?).filter(|bytes| bytes.len() == size);
@@ -17,16 +21,18 @@ pub(super) fn write(avro: &Avro, node: usize, default: &Value, to: &mut Vec<u8>)
         Shape::Boolean => to.push(u8::from(default.as_bool()?)),
         Shape::Int | Shape::Date => put_long(i32::try_from(default.as_i64()?).ok()?.into(), to),
         Shape::Long | Shape::Timestamp { .. } | Shape::Time(_) => put_long(default.as_i64()?, to),
-        Shape::Float => to.extend_from_slice(&(number(default)? as f32).to_le_bytes()),
-        Shape::Double => to.extend_from_slice(&number(default)?.to_le_bytes()),
-        Shape::Bytes | Shape::Decimal { size: None, .. } | Shape::Uuid(Uuid::Bytes) => {
-            put_bytes(&latin(default.as_str()?)?, to);
+        Shape::Float => {
+            let number = number(default)?;
+            let narrow = Some(number as f32).filter(|narrow| narrow.is_finite() || !number.is_finite())?;
+            to.extend_from_slice(&narrow.to_le_bytes());
         }
+        Shape::Double => to.extend_from_slice(&number(default)?.to_le_bytes()),
+        Shape::Bytes | Shape::Decimal { size: None, .. } => put_bytes(&latin(default.as_str()?)?, to),
         Shape::String | Shape::Uuid(Uuid::Text) => put_bytes(default.as_str()?.as_bytes(), to),
         Shape::Fixed(size) | Shape::Decimal { size: Some(size), .. } => to.extend_from_slice(&fixed(*size)?),
         Shape::Uuid(Uuid::Fixed) => to.extend_from_slice(&fixed(16)?),
         Shape::Duration => to.extend_from_slice(&fixed(12)?),
-        Shape::Enum(symbols) => {
+        Shape::Enum { symbols, .. } => {
             let symbol = default.as_str()?;
             put_long(symbols.iter().position(|known| known == symbol)? as i64, to);
         }
@@ -63,13 +69,13 @@ pub(super) fn write(avro: &Avro, node: usize, default: &Value, to: &mut Vec<u8>)
             for field in &record.fields {
                 match (map.get(&field.name), &field.default) {
                     (Some(value), _) => write(avro, field.node, value, to)?,
-                    (None, Some(bytes)) => to.extend_from_slice(bytes),
-                    (None, None) => return None,
+                    (None, Some(bytes)) if to.len() <= LARGEST => to.extend_from_slice(bytes),
+                    _ => return None,
                 }
             }
         }
     }
-    Some(())
+    (to.len() <= LARGEST).then_some(())
 }
 
 fn number(default: &Value) -> Option<f64> {

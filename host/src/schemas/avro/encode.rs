@@ -1,12 +1,13 @@
 //! From JSON text to bytes.
 
 use super::{
-    Avro, Misfit, decimal,
+    Avro, LARGEST, Misfit, decimal,
     json::{Json, Kinds},
     shape::{Field, Node, Record, Shape, Uuid},
     time,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use std::fmt::Display;
 
 pub(super) fn encode(avro: &Avro, text: &[u8], to: &mut Vec<u8>) -> Result<(), Misfit> {
     let json = Json::read(text).map_err(|error| Misfit::new(format!("it is no JSON: {error}")))?;
@@ -31,6 +32,9 @@ pub(super) fn put_bytes(bytes: &[u8], to: &mut Vec<u8>) {
 
 impl Avro {
     fn put(&self, id: usize, json: &Json<'_>, to: &mut Vec<u8>) -> Result<(), Misfit> {
+        if to.len() > LARGEST {
+            return Err(Misfit::new(format!("it makes more than {} MiB", LARGEST >> 20)));
+        }
         let node = self.node(id);
         let no = |what: &str| Misfit::new(format!("{json} is {what}"));
         match &node.shape {
@@ -44,15 +48,8 @@ impl Avro {
             },
             Shape::Int => put_long(whole::<i32>(json, "an int")?.into(), to),
             Shape::Long => put_long(whole(json, "a long")?, to),
-            Shape::Float => {
-                let number = float(json)?;
-                let narrow = number as f32;
-                if narrow.is_infinite() && number.is_finite() {
-                    return Err(no("too large for a float"));
-                }
-                to.extend_from_slice(&narrow.to_le_bytes());
-            }
-            Shape::Double => to.extend_from_slice(&float(json)?.to_le_bytes()),
+            Shape::Float => to.extend_from_slice(&float(json)?.to_le_bytes()),
+            Shape::Double => to.extend_from_slice(&double(json)?.to_le_bytes()),
             Shape::Bytes => put_bytes(&bytes(json)?, to),
             Shape::Fixed(size) => {
                 let bytes = bytes(json)?;
@@ -62,7 +59,7 @@ impl Avro {
                 to.extend_from_slice(&bytes);
             }
             Shape::String => put_bytes(text(json)?.as_bytes(), to),
-            Shape::Enum(symbols) => {
+            Shape::Enum { symbols, .. } => {
                 let symbol = text(json)?;
                 let index = symbols.iter().position(|known| known == symbol);
                 put_long(index.ok_or_else(|| no(&format!("no symbol of {}", node.name)))? as i64, to);
@@ -79,7 +76,6 @@ impl Avro {
                 match how {
                     // As it is written, whatever its letters are.
                     Uuid::Text => put_bytes(text(json)?.as_bytes(), to),
-                    Uuid::Bytes => put_bytes(uuid.as_bytes(), to),
                     Uuid::Fixed => to.extend_from_slice(uuid.as_bytes()),
                 }
             }
@@ -166,12 +162,21 @@ impl Avro {
     /// The first branch that looks like the value. Nothing is tried out: what does not fit in a branch that was chosen
     /// is told with its path.
     fn union(&self, branches: &[usize], json: &Json<'_>, to: &mut Vec<u8>) -> Result<(), Misfit> {
-        let is_float = |branch: &usize| matches!(self.node(*branch).shape, Shape::Float | Shape::Double);
-        let whole = matches!(json, Json::Whole(_));
+        // A number is first looked for among its own: whole ones in an int or a long, those with a point in a float or a
+        // double.
+        let is_of_kind = |branch: &usize| {
+            let shape = &self.node(*branch).shape;
+            match json {
+                Json::Whole(_) => !matches!(shape, Shape::Float | Shape::Double),
+                Json::Float(_) => {
+                    !matches!(shape, Shape::Int | Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. })
+                }
+                _ => true,
+            }
+        };
         let chosen = branches
             .iter()
-            // A double may not have room for all digits of a whole number.
-            .position(|branch| !(whole && is_float(branch)) && self.looks(*branch, json))
+            .position(|branch| is_of_kind(branch) && self.looks(*branch, json))
             .or_else(|| branches.iter().position(|branch| self.looks(*branch, json)));
         if let Some(at) = chosen {
             put_long(at as i64, to);
@@ -257,15 +262,43 @@ fn whole<T: TryFrom<i128>>(json: &Json<'_>, what: &str) -> Result<T, Misfit> {
     number.ok_or_else(|| Misfit::new(format!("{json} is not {what}")))
 }
 
-fn float(json: &Json<'_>) -> Result<f64, Misfit> {
+fn float(json: &Json<'_>) -> Result<f32, Misfit> {
+    if let Json::Whole(number) = json {
+        let near = *number as f32;
+        return match survives(*number, near.into(), near) {
+            true => Ok(near),
+            false => Err(Misfit::new(format!("{json} would be rounded in a float"))),
+        };
+    }
+    let number = double(json)?;
+    let narrow = number as f32;
+    match narrow.is_infinite() && number.is_finite() {
+        true => Err(Misfit::new(format!("{json} is too large for a float"))),
+        false => Ok(narrow),
+    }
+}
+
+fn double(json: &Json<'_>) -> Result<f64, Misfit> {
     match json {
-        Json::Whole(number) => Ok(*number as f64),
+        Json::Whole(number) => {
+            let near = *number as f64;
+            match survives(*number, near, near) {
+                true => Ok(near),
+                false => Err(Misfit::new(format!("{json} would be rounded in a double"))),
+            }
+        }
         Json::Float(number) => Ok(*number),
         Json::Text(text) if text == "NaN" => Ok(f64::NAN),
         Json::Text(text) if text == "Infinity" => Ok(f64::INFINITY),
         Json::Text(text) if text == "-Infinity" => Ok(f64::NEG_INFINITY),
         other => Err(Misfit::new(format!("{other} is no number"))),
     }
+}
+
+/// Whether a whole number comes back as it is: what is near it is the same, or is written with the same digits, as a guest
+/// may have done it.
+fn survives(number: i128, near: f64, digits: impl Display) -> bool {
+    near as i128 == number || digits.to_string() == number.to_string()
 }
 
 fn text<'a>(json: &'a Json<'_>) -> Result<&'a str, Misfit> {

@@ -7,7 +7,9 @@ mod decimal;
 mod decode;
 mod defaults;
 mod encode;
+mod evolve;
 mod json;
+mod names;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,8 @@ use shape::Node;
 
 /// The deepest value: as deep as JSON is read.
 const DEEPEST: usize = 120;
-/// The largest JSON text that is made of a value. A few bytes can say that there are billions of empty items.
+/// The largest JSON text that is made of a value, and the most bytes. A few bytes can say that there are billions of empty
+/// items.
 const LARGEST: usize = 64 << 20;
 
 /// A schema.
@@ -44,15 +47,12 @@ impl Avro {
         encode::encode(self, text, to)
     }
 
+    /// Whether who reads with this schema reads what was written with the old one; where not, and why.
+    pub(super) fn reads(&self, old: &Avro) -> Result<(), Misfit> {
+        evolve::check(old, self)
+    }
+
     fn node(&self, id: usize) -> &Node {
         &self.nodes[id]
     }
-}
-
-/// Whether who reads with the new schema reads what was written with the old one; why not, in words.
-pub(super) fn reads(old: &str, new: &str) -> Result<(), String> {
-    let (old, new) = (shape::parse(old, &[])?, shape::parse(new, &[])?);
-    apache_avro::schema_compatibility::SchemaCompatibility::can_read(&old, &new)
-        .map(drop)
-        .map_err(|error| error.to_string())
 }

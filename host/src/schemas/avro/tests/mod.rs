@@ -1,6 +1,7 @@
 //! The mapping, value by value, and against the library that knows nothing of it.
 #![allow(clippy::unwrap_used)]
 
+mod evolution;
 mod oracle;
 
 use super::*;
@@ -60,6 +61,8 @@ fn each_type_is_what_the_guide_says() {
         (narrow, "\"-999999\""),
         (&logical("int", "date"), "\"2026-01-31\""),
         (&logical("int", "date"), "\"1969-12-31\""),
+        (&logical("int", "date"), "\"9999-12-31\""),
+        (&logical("int", "date"), "\"-009999-01-01\""),
         (&logical("int", "date"), "2147483647"),
         (&logical("int", "time-millis"), "\"12:34:56.789\""),
         (&logical("long", "time-micros"), "\"00:00:00.000001\""),
@@ -67,6 +70,10 @@ fn each_type_is_what_the_guide_says() {
         (&logical("long", "timestamp-millis"), "\"2026-01-31T12:34:56.000Z\""),
         (&logical("long", "timestamp-micros"), "\"1969-12-31T23:59:59.999999Z\""),
         (&logical("long", "timestamp-nanos"), "\"2026-01-31T12:34:56.123456789Z\""),
+        (&logical("long", "timestamp-millis"), "\"9999-12-31T23:59:59.999Z\""),
+        (&logical("long", "timestamp-micros"), "\"0001-01-01T00:00:00.000000Z\""),
+        (&logical("long", "timestamp-millis"), "\"-009999-01-01T00:00:00.000Z\""),
+        (&logical("long", "local-timestamp-micros"), "\"9999-12-31T23:59:59.999999\""),
         (&logical("long", "timestamp-millis"), "9223372036854775807"),
         (&logical("long", "local-timestamp-millis"), "\"2026-01-31T12:34:56.789\""),
         (&logical("long", "local-timestamp-micros"), "\"2026-01-31T12:34:56.000789\""),
@@ -76,6 +83,11 @@ fn each_type_is_what_the_guide_says() {
             r#"{"type":"fixed","name":"D","size":12,"logicalType":"duration"}"#,
             r#"{"months":1,"days":2,"millis":4294967295}"#,
         ),
+        // A logical type that its type cannot have is what lies under it, too.
+        (&logical("bytes", "uuid"), r#"{"base64":"AP8="}"#),
+        (r#"{"type":"fixed","name":"F","size":2,"logicalType":"uuid"}"#, r#"{"base64":"AP8="}"#),
+        (&logical("string", "date"), "\"x\""),
+        (r#"{"type":"bytes","logicalType":"decimal","precision":2,"scale":3}"#, r#"{"base64":"AP8="}"#),
         // A logical type that nobody knows is what lies under it.
         (&logical("long", "shop-time"), "5"),
     ] {
@@ -91,10 +103,17 @@ fn more_ways_to_write_a_value_are_understood() {
     for (kind, json, read) in [
         ("\"int\"", "5.0", "5"),
         ("\"double\"", "5", "5.0"),
+        ("\"double\"", "9007199254740992", "9007199254740992.0"),
+        ("\"float\"", "16777216", "16777216.0"),
+        // What JavaScript makes of 123456790000.0 and 9.223372036854778e18, which are not just that.
+        ("\"float\"", "123456790000", "123456790000.0"),
+        ("\"double\"", "9223372036854778000", "9.223372036854778e+18"),
         (decimal, "12.3", "\"12.30\""),
         (decimal, "-7", "\"-7.00\""),
         (decimal, "\"0012.3000\"", "\"12.30\""),
         (timestamp, "\"2026-01-31T13:34:56+01:00\"", "\"2026-01-31T12:34:56.000Z\""),
+        (timestamp, "\"9999-12-31T23:59:59-01:00\"", "253402304399000"),
+        (timestamp, "\"2026-01-31T13:34:56+01:00[Europe/Berlin]\"", "\"2026-01-31T12:34:56.000Z\""),
         (timestamp, "0", "\"1970-01-01T00:00:00.000Z\""),
         (r#"{"type":"int","logicalType":"date"}"#, "-1", "\"1969-12-31\""),
         (r#"{"type":"long","logicalType":"time-micros"}"#, "\"12:34\"", "\"12:34:00.000000\""),
@@ -116,6 +135,10 @@ fn what_does_not_fit_is_refused_with_its_path() {
         ("\"long\"", "9223372036854775808", "9223372036854775808 is not a long"),
         ("\"long\"", "9007199254740993.0", "9007199254740992.0 is not a long"),
         ("\"float\"", "1e39", "1e39 is too large for a float"),
+        ("\"float\"", "16777217", "16777217 would be rounded in a float"),
+        ("\"double\"", "9007199254740993", "9007199254740993 would be rounded in a double"),
+        ("\"double\"", "-9223372036854775807", "-9223372036854775807 would be rounded in a double"),
+        (r#"["null","double"]"#, "9007199254740993", "9007199254740993 would be rounded in a double"),
         ("\"string\"", "7", "7 is no text"),
         ("\"boolean\"", "null", "null is neither true nor false"),
         ("\"bytes\"", "\"AP8=\"", "\"AP8=\" is not bytes: write {\"base64\": \"…\"}"),
@@ -125,12 +148,24 @@ fn what_does_not_fit_is_refused_with_its_path() {
         (decimal, "100", "100 has more than 4 digits"),
         (decimal, "0.1234567890123456", "0.1234567890123456 may not be exact any more: write this decimal as text"),
         (decimal, "\"1e2\"", "\"1e2\" is no decimal: write one such as \"12.30\""),
+        (decimal, "\"1e999999999\"", "\"1e999999999\" is no decimal: write one such as \"12.30\""),
+        (date, "\"2026-01-31T00:00:00\"", "\"2026-01-31T00:00:00\" is no date: write one such as \"2026-01-31\""),
         (date, "\"2026-02-30\"", "\"2026-02-30\" is no date: write one such as \"2026-01-31\""),
         (millis, "\"2026-01-31T12:00:00.0001Z\"", "\"2026-01-31T12:00:00.0001Z\" has more than 3 digits of a second"),
         (
             millis,
             "\"2026-01-31T12:00:00\"",
             "\"2026-01-31T12:00:00\" is no timestamp: write one such as \"2026-01-31T12:34:56Z\"",
+        ),
+        (
+            r#"{"type":"long","logicalType":"local-timestamp-millis"}"#,
+            "\"2026-01-31T12:00:00+01:00\"",
+            "\"2026-01-31T12:00:00+01:00\" is no timestamp: write one such as \"2026-01-31T12:34:56\"",
+        ),
+        (
+            r#"{"type":"int","logicalType":"time-millis"}"#,
+            "\"12:00:00+01:00\"",
+            "\"12:00:00+01:00\" is no time of a day: write one such as \"12:34:56.789\"",
         ),
         (r#"["null","int"]"#, "2147483648", "2147483648 is not an int"),
         (r#"["null","int","string"]"#, "true", "true is none of null, int, string"),
@@ -191,6 +226,13 @@ fn a_union_is_its_value_and_the_branch_is_the_first_that_looks_like_it() {
         (records, r#"{"y":7,"x":"1"}"#, 2),
         (records, r#"{}"#, 3),
         (records, r#"{"a":1}"#, 4),
+        (r#"["long","double"]"#, "1.0", 1),
+        (r#"["long","double"]"#, "1.5", 1),
+        (r#"["int","float"]"#, "1", 0),
+        (r#"["float","int"]"#, "1", 1),
+        (r#"["int","double"]"#, "2147483648", 1),
+        (r#"["null","int"]"#, "1.0", 1),
+        (r#"[{"type":"int","logicalType":"date"},"double"]"#, "1.0", 1),
         (numbers, "1", 1),
         (numbers, "1.5", 0),
         (numbers, "1.0", 0),
@@ -234,6 +276,9 @@ fn bytes_that_are_no_value_are_refused_with_their_path() {
         let said = decoded(&avro(&of(kind)), bytes).unwrap_err();
         assert_eq!(said.replace(char::is_numeric, "#"), why.replace(char::is_numeric, "#"), "{kind}");
     }
+    let decimal = avro(r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#);
+    assert_eq!(decoded(&decimal, &[6, 1, 0, 0]).unwrap_err(), "$: it has more than 4 digits");
+    assert_eq!(decoded(&decimal, &[8, 0xff, 0xff, 0xd8, 0xf1]).unwrap(), "\"-99.99\"", "bytes of the sign alone");
     let list = avro(r#"{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]}]}"#);
     let deep = [vec![2; 5000], vec![0]].concat();
     assert!(decoded(&list, &deep).unwrap_err().ends_with("it is nested deeper than 120 times"));
@@ -257,14 +302,117 @@ fn schemas_may_refer_to_others() {
     assert!(Avro::read(order, &[]).is_err());
     let avro = Avro::read(order, &[item.to_owned()]).unwrap();
     assert_eq!(decoded(&avro, &encoded(&avro, r#"{"item":{"n":1}}"#).unwrap()).unwrap(), r#"{"item":{"n":1}}"#);
+    // What is referred to may be anything that defines it.
+    let union = format!(r#"["null",{item}]"#);
+    let nested = format!(r#"{{"name":"Other","type":{item}}}"#);
+    for known in [union, nested] {
+        assert!(Avro::read(order, std::slice::from_ref(&known)).is_ok(), "{known}");
+    }
 }
 
 #[test]
-fn a_new_schema_reads_the_old_one_or_says_why_not() {
-    let field = |more: &str| format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":"int"}}{more}]}}"#);
-    let with_default = field(r#",{"name":"b","type":"int","default":0}"#);
-    let without = field(r#",{"name":"b","type":"int"}"#);
-    assert_eq!(reads(&field(""), &with_default), Ok(()));
-    assert_eq!(reads(&without, &field("")), Ok(()));
-    assert!(reads(&field(""), &without).is_err());
+fn a_record_of_nothing_does_not_grow_for_ever() {
+    // Each has two of the one before it, and none of them has a byte.
+    let mut schema = r#"{"type":"record","name":"R0","fields":[]}"#.to_owned();
+    for n in 1..=40 {
+        let before = n - 1;
+        schema = format!(
+            r#"{{"type":"record","name":"R{n}","fields":[{{"name":"a","type":{schema}}},{{"name":"b","type":"R{before}"}}]}}"#
+        );
+    }
+    let said = decoded(&avro(&schema), &[]).unwrap_err();
+    assert!(said.ends_with("it makes more than 64 MiB of JSON"), "{said}");
+    let endless = avro(r#"{"type":"record","name":"R","fields":[{"name":"r","type":"R"}]}"#);
+    assert!(decoded(&endless, &[]).unwrap_err().ends_with("it is nested deeper than 120 times"));
+}
+
+#[test]
+fn a_default_does_not_grow_for_ever() {
+    let mut schema = r#"{"type":"record","name":"R0","fields":[{"name":"n","type":"int","default":0}]}"#.to_owned();
+    for n in 1..=40 {
+        let before = n - 1;
+        schema = format!(
+            r#"{{"type":"record","name":"R{n}","fields":[
+                {{"name":"a","type":{schema},"default":{{}}}},{{"name":"b","type":"R{before}","default":{{}}}}]}}"#
+        );
+    }
+    assert_eq!(encoded(&avro(&schema), "{}").unwrap_err(), "$.a: it is missing, and has no default");
+}
+
+#[test]
+fn schemas_that_other_libraries_take_are_taken() {
+    for schema in [
+        r#"{"type":"record","name":"Order","namespace":"my-shop.v-1","fields":[{"name":"an-id","type":"int"}]}"#,
+        r#"{"type":"record","name":"my-shop.Bestellung-\u00e4","fields":[{"name":"1","type":"int"}]}"#,
+        r#"{"type":"enum","name":"E","symbols":["a-b","1","\u00e9"]}"#,
+        r#"{"type":"enum","name":"E","symbols":["A"],"default":"B"}"#,
+        r#"{"type":"record","name":"n.R","aliases":["a-b"],"fields":[{"name":"r","type":["null","a-b"]}]}"#,
+    ] {
+        assert!(Avro::read(schema, &[]).is_ok(), "{schema}: {:?}", Avro::read(schema, &[]).err());
+    }
+    for (schema, why) in [
+        (r#"{"type":"record","name":"","fields":[]}"#, "Invalid schema name"),
+        (r#"{"type":"record","name":"R","fields":[{"name":"","type":"int"}]}"#, "Invalid field name"),
+        (r#"["int","int"]"#, "duplicate types"),
+        (r#"{"type":"array","items":"Item"}"#, "Item"),
+        (
+            r#"[{"type":"fixed","name":"F","size":1},{"type":"array","items":{"type":"fixed","name":"F","size":2}}]"#,
+            "F is defined twice",
+        ),
+        (
+            r#"{"type":"bytes","logicalType":"decimal","precision":70000,"scale":66000}"#,
+            "a decimal has 70000 digits, and 10000 are the most",
+        ),
+        (
+            r#"{"type":"fixed","name":"F","size":1000000000000,"logicalType":"decimal","precision":4}"#,
+            "F has 1000000000000 bytes, and 67108864 are the most",
+        ),
+        ("{", "it is no JSON"),
+        ("7", "Must be a JSON string, object or array"),
+    ] {
+        let said = Avro::read(schema, &[]).unwrap_err();
+        assert!(said.contains(why), "{schema}: {said}");
+    }
+}
+
+#[test]
+fn a_default_that_does_not_fit_is_none() {
+    for (kind, default) in [
+        ("\"int\"", "\"x\""),
+        ("\"int\"", "2147483648"),
+        ("\"int\"", "null"),
+        ("\"string\"", "null"),
+        ("\"float\"", "1e39"),
+        (r#"{"type":"enum","name":"E","symbols":["A"]}"#, "\"B\""),
+        (r#"{"type":"fixed","name":"F","size":2}"#, "\"x\""),
+        (r#"{"type":"record","name":"I","fields":[{"name":"n","type":"int"}]}"#, "{}"),
+    ] {
+        let schema = format!(
+            r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":{kind},"default":{default}}},{{"name":"b","type":"int"}}]}}"#
+        );
+        let said = encoded(&avro(&schema), r#"{"b":1}"#).unwrap_err();
+        assert_eq!(said, "$.a: it is missing, and has no default", "{kind} {default}");
+    }
+    // The branch of a union may be any, and what is not a number has its words.
+    for (kind, default, json) in [
+        (r#"["null","int"]"#, "7", "7"),
+        (r#"["int","null"]"#, "null", "null"),
+        ("\"double\"", "\"NaN\"", "\"NaN\""),
+        ("\"double\"", "1", "1.0"),
+        (r#"{"type":"int","logicalType":"date"}"#, "0", "\"1970-01-01\""),
+    ] {
+        let schema =
+            format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":{kind},"default":{default}}}]}}"#);
+        assert_eq!(there_and_back(&schema, "{}"), Ok(format!(r#"{{"a":{json}}}"#)), "{kind} {default}");
+    }
+}
+
+#[test]
+fn a_type_without_a_namespace_stays_without_one() {
+    let schema = r#"{"type":"record","name":"shop.Order","fields":[
+        {"name":"a","type":{"type":"record","name":"Item","fields":[{"name":"x","type":"int"}]}},
+        {"name":"b","type":{"type":"record","name":"Item","namespace":"","fields":[{"name":"y","type":"int"}]}},
+        {"name":"c","type":["null","Item",".Item"]}]}"#;
+    let json = r#"{"a":{"x":1},"b":{"y":2},"c":{"y":3}}"#;
+    assert_eq!(there_and_back(schema, json).as_deref(), Ok(json));
 }

@@ -120,7 +120,7 @@ fn what_the_library_writes_is_read_and_written_again_to_the_byte() {
     let mut random = Rng::with_seed(11);
     for round in 0..3000 {
         let text = kind(&mut random, 4, &mut 0).to_string();
-        let schema = Schema::parse_str(&text).unwrap();
+        let schema = shape::parse(&text, &[]).unwrap().remove(0);
         let written = value(&mut random, &schema);
         let bytes = GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(written.clone()).unwrap();
         let avro = avro(&text);
