@@ -252,7 +252,8 @@ fn who_waits_for_a_schema_may_leave() {
     done(folder.given("{\"id\":1,\"price\":\"1\"}\n", "produce orders"));
     let id = registry.put("orders-value", LATER) as u8;
     let back = registry.stop();
-    let line = format!("{}\n", json!({ "value": { "base64": BASE64_STANDARD.encode([0, 0, 0, 0, id, 4, 2, 2, 0, 0]) } }));
+    let line =
+        format!("{}\n", json!({ "value": { "base64": BASE64_STANDARD.encode([0, 0, 0, 0, id, 4, 2, 2, 0, 0]) } }));
     done(folder.given(line, "produce orders --format json --raw"));
     let host = folder.start("consume orders --from-beginning --group g");
     thread::sleep(Duration::from_millis(2500));
