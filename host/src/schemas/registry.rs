@@ -85,7 +85,7 @@ impl Registry {
             StatusCode::NOT_FOUND if code.is_some_and(|code| UNKNOWN.contains(&code)) => Ok(None),
             // It may be that something else stands there for a while.
             status if code.is_none() => Err(Trouble::Unavailable(format!(
-                "what answers at {} is no schema registry: it says {status}; is the path of the URL right?",
+                "what answers at {} is no schema registry: it says {status}: correct the path of the URL",
                 self.url()
             ))),
             status => {
