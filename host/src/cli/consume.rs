@@ -23,6 +23,7 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{self, Write},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -84,8 +85,9 @@ const BUFFER_BYTES: usize = 64 << 10;
 const LOOK: Duration = Duration::from_millis(100);
 /// Between two commits of a group's progress.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// How long a schema is waited for.
+/// How long a schema is waited for, and how long before that is said.
 const PATIENCE: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(1);
 /// Of so many records that cannot be read it is said.
 const SAID: u64 = 3;
 /// How long a member goes without partitions before that is said.
@@ -114,6 +116,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     }
     let mut printer = Printer::new(to, arguments.format, &scan.topic);
     printer.codec = codec;
+    printer.signals = signals.clone();
     let mut reading = Reading::new(scan, scanner, printer);
     reading.is_asked = asked.is_some();
     reading.until_end = arguments.until_end;
@@ -255,6 +258,7 @@ impl Reading {
     fn print(&mut self, batch: &dyn Batch) -> Result<()> {
         let (mut at, open) = (self.at.clone(), self.open.clone());
         let mut window: Option<Window> = None;
+        let mut is_cut = false;
         for index in 0..batch.len() {
             let record = batch.get(index);
             let wanted = match &mut window {
@@ -269,14 +273,24 @@ impl Reading {
                 wanted.is_over = true;
                 continue;
             }
-            wanted.next = Some(record.offset.next());
             if offset >= wanted.begin {
-                self.printer.print(&record, batch, index)?;
+                is_cut = !self.printer.print(&record, batch, index)?;
+                if is_cut {
+                    break;
+                }
                 self.left -= 1;
             }
+            wanted.next = Some(record.offset.next());
         }
         self.leave(window, &mut at);
         self.printer.flush()?;
+        if is_cut {
+            self.at = at;
+            return match self.printer.signals.ending() {
+                true => Ok(()),
+                false => bail!("the schema registry does not answer; --raw prints what is there"),
+            };
+        }
         for (partition, next) in batch.ends() {
             self.close_at(*partition, *next);
             // What came behind the end that was asked for was not printed.
@@ -335,6 +349,15 @@ struct Window {
     is_over: bool,
 }
 
+/// What came of a part of a record.
+enum Read {
+    Text(Vec<u8>),
+    /// It is shown as it is.
+    Plain,
+    /// Its schema did not come.
+    Waiting,
+}
+
 /// Records on stdout.
 struct Printer {
     to: File,
@@ -344,37 +367,67 @@ struct Printer {
     codec: Codec,
     /// How many could not be read.
     unread: u64,
+    signals: Signals,
+    said_waiting: bool,
 }
 
 impl Printer {
     fn new(to: File, format: OutputFormat, topic: &str) -> Printer {
-        let (buffer, codec) = (Vec::new(), Codec::default());
-        Printer { to, format, topic: topic.to_owned(), buffer, codec, unread: 0 }
+        let (buffer, codec, signals) = Default::default();
+        let topic = topic.to_owned();
+        Printer { to, format, topic, buffer, codec, unread: 0, signals, said_waiting: false }
     }
 
     /// A part of a record as text. What cannot be read is shown as it is, and that is said of the first ones.
-    fn read(&mut self, part: Part, record: &Incoming<'_>) -> Result<Option<Vec<u8>>> {
+    fn read(&mut self, part: Part, record: &Incoming<'_>) -> io::Result<Read> {
         let bytes = if part == Part::Key { record.key } else { record.value };
-        let Some(bytes) = bytes.filter(|bytes| is_framed(bytes)) else { return Ok(None) };
+        let Some(bytes) = bytes.filter(|bytes| is_framed(bytes)) else { return Ok(Read::Plain) };
         let mut text = Vec::new();
-        match self.codec.decode(0, part, bytes, PATIENCE, &mut text) {
-            Decoded::Raw => Ok(None),
-            Decoded::Text => Ok(Some(text)),
-            Decoded::Waiting => bail!("the schema registry does not answer; --raw prints what is there"),
+        let place = format!("{}/{}@{}", self.topic, record.partition.number, record.offset.0);
+        Ok(match self.decode(part, bytes, &place, &mut text)? {
+            Decoded::Raw => Read::Plain,
+            Decoded::Text => Read::Text(text),
+            Decoded::Waiting => Read::Waiting,
             Decoded::Wrong(reason) => {
                 self.unread += 1;
-                let (topic, partition, Offset(offset)) = (&self.topic, record.partition.number, record.offset);
                 if self.unread <= SAID {
                     let last = if self.unread == SAID { ", and so is what else cannot be read" } else { "" };
-                    say(&format!("{topic}/{partition}@{offset}: {}: it is shown as it is{last}\n", reason.message));
+                    say(&format!("{place}: {}: it is shown as it is{last}\n", reason.message));
                 }
-                Ok(None)
+                Read::Plain
             }
+        })
+    }
+
+    /// Waits for a schema, but not once somebody wants an end.
+    fn decode(&mut self, part: Part, bytes: &[u8], place: &str, text: &mut Vec<u8>) -> io::Result<Decoded> {
+        let since = Instant::now();
+        loop {
+            let begun = Instant::now();
+            match self.codec.decode(0, part, bytes, LOOK, text) {
+                Decoded::Waiting if since.elapsed() < PATIENCE && !self.signals.ending() => {}
+                decoded => return Ok(decoded),
+            }
+            // What is there is not held back by what is not.
+            self.flush()?;
+            if since.elapsed() > SILENCE && !std::mem::replace(&mut self.said_waiting, true) {
+                say(&format!("{place} waits for its schema\n"));
+            }
+            thread::sleep(LOOK.saturating_sub(begun.elapsed()));
         }
     }
 
-    fn print(&mut self, record: &Incoming<'_>, batch: &dyn Batch, index: usize) -> Result<()> {
-        let (key, value) = (self.read(Part::Key, record)?, self.read(Part::Value, record)?);
+    /// Prints a record; false when its schema was waited for in vain.
+    fn print(&mut self, record: &Incoming<'_>, batch: &dyn Batch, index: usize) -> Result<bool> {
+        let mut texts = [None, None];
+        for part in [Part::Key, Part::Value] {
+            match self.read(part, record)? {
+                Read::Text(text) => texts[part as usize] = Some(text),
+                Read::Plain => {}
+                Read::Waiting => return Ok(false),
+            }
+        }
+        let [key, value] = texts;
         let headers = if self.format.shows_headers() { batch.headers(index) } else { Vec::new() };
         let headers: Vec<_> = headers.iter().map(|h| (h.name.as_bytes(), h.value.as_deref())).collect();
         let Offset(offset) = record.offset;
@@ -389,7 +442,10 @@ impl Printer {
             headers: &headers,
         };
         self.format.write(&shown, &mut self.buffer);
-        if self.buffer.len() >= BUFFER_BYTES { Ok(self.flush()?) } else { Ok(()) }
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(true)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -417,7 +473,7 @@ pub(super) fn place(text: &str) -> Result<From, String> {
 mod tests {
     use super::*;
     use crate::{record::Header, transport::Assignment};
-    use std::io::{Read, Seek};
+    use std::io::{Read as _, Seek};
 
     /// A topic of one partition that was empty in front of the end, and grew behind it.
     struct Grown {

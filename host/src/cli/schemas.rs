@@ -1,6 +1,6 @@
 //! The schemas of a manifest's topics, as commands need them: before anything runs, or only to read and write by them.
 
-use super::wrong;
+use super::{say, wrong};
 use crate::{
     manifest::Manifest,
     schemas::{Bound, Schemas, Unsettled},
@@ -9,7 +9,7 @@ use crate::{
 use anyhow::{Result, anyhow};
 use std::{
     path::Path,
-    sync::mpsc::{RecvTimeoutError, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     thread,
     time::Duration,
 };
@@ -18,6 +18,8 @@ use std::{
 const PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at whether somebody wants an end.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long somebody waits before that is said.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Finds all schemas and registers those that are new, before anything starts. What the registry has to say and nobody
 /// else knows is waited for. Nothing when the host was told to end meanwhile.
@@ -25,18 +27,14 @@ pub(super) fn settle(manifest: &Manifest, state: &Path, is_scratch: bool, contro
     let schemas = of(manifest, state, is_scratch)?;
     let mut said = String::new();
     while !control.stopping() {
-        let (to, answer) = sync_channel(1);
-        let asked = schemas.clone();
         // Whoever wants an end need not wait for the answer.
-        thread::Builder::new().name("schemas".into()).spawn(move || to.send(asked.settle()))?;
+        let answer = ask(schemas.clone(), Schemas::settle)?;
         let settled = loop {
             match answer.recv_timeout(LOOK) {
                 Ok(settled) => break settled,
                 Err(RecvTimeoutError::Timeout) if control.stopping() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(anyhow!("the thread that asks for schemas has ended"));
-                }
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
             }
         };
         match settled {
@@ -60,12 +58,38 @@ pub(super) fn settle(manifest: &Manifest, state: &Path, is_scratch: bool, contro
 
 /// The same, for a command that somebody waits for.
 pub(super) fn settle_now(manifest: &Manifest) -> Result<Bound> {
-    of(manifest, &manifest.state, false)?.settle().map_err(explain)
+    wait_for(manifest, Schemas::settle)
 }
 
 /// The schemas as they are, for those who write nothing.
 pub(super) fn known(manifest: &Manifest) -> Result<Bound> {
-    of(manifest, &manifest.state, false)?.known().map_err(explain)
+    wait_for(manifest, Schemas::known)
+}
+
+fn wait_for(manifest: &Manifest, question: Question) -> Result<Bound> {
+    let answer = ask(of(manifest, &manifest.state, false)?, question)?;
+    let known = match answer.recv_timeout(SILENCE) {
+        Ok(known) => known,
+        Err(RecvTimeoutError::Timeout) => {
+            say("waiting for the schema registry\n");
+            answer.recv().map_err(|_| gone())?
+        }
+        Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+    };
+    known.map_err(explain)
+}
+
+type Question = fn(&Schemas) -> Result<Bound, Unsettled>;
+
+/// Asks on a thread of its own.
+fn ask(schemas: Schemas, question: Question) -> Result<Receiver<Result<Bound, Unsettled>>> {
+    let (to, answer) = sync_channel(1);
+    thread::Builder::new().name("schemas".into()).spawn(move || to.send(question(&schemas)))?;
+    Ok(answer)
+}
+
+fn gone() -> anyhow::Error {
+    anyhow!("a defect of the host: the thread that asks for schemas panicked")
 }
 
 /// The schemas of a manifest's topics.

@@ -20,7 +20,7 @@ const LOOK_MS: i64 = 100;
 const PIPE_BYTES: usize = 1 << 20;
 
 /// How often the process was told to end.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Signals(Arc<AtomicU32>);
 
 impl Signals {

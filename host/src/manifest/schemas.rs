@@ -90,7 +90,7 @@ impl Surroundings<'_> {
         let is_url = ["http://", "https://"].iter().any(|scheme| {
             url.value.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':']))
         });
-        let is_sound = is_url && url.value.parse::<http::Uri>().is_ok();
+        let is_sound = is_url && !url.value.contains(['?', '#']) && url.value.parse::<http::Uri>().is_ok();
         if url.value.contains('@') {
             self.findings.mistake(&url.at, || {
                 let way_out = "write `user` and `password` beside the `url`";
@@ -118,6 +118,12 @@ impl Surroundings<'_> {
             (Some(_), None) => mistake("certificate", "a certificate is of no use without its key", "add a `key`"),
             (None, Some(_)) => mistake("key", "there is no `certificate` for this `key`", "add a `certificate`"),
             _ => {}
+        }
+        if url.value.starts_with("http://") {
+            let files = [("ca", ca), ("certificate", certificate), ("key", key)];
+            for (name, _) in files.iter().filter(|(_, file)| file.is_some()) {
+                mistake(name, "it is of no use with `http://`", "write `url: https://…`, or leave it out");
+            }
         }
         let secret = |value: &Option<Property>| properties::secret(value.as_ref()?, self.folder, self.findings);
         let file = |path: &Option<Spanned<String>>| {

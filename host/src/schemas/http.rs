@@ -4,8 +4,8 @@ use crate::{manifest::SchemaRegistry, tls};
 use anyhow::{Context, Result, anyhow, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use openssl::{
@@ -28,15 +28,21 @@ const ANSWER_BYTES: usize = 16 << 20;
 /// What registries speak.
 const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
 
-/// Why there is no answer.
+/// Why a registry is of no help.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum Trouble {
     /// It may answer later.
     #[error("{0}")]
     Unavailable(String),
+    /// It answers, and cannot say this; it may later.
+    #[error("{0}")]
+    Failing(String),
     /// It does not let this one in, or cannot be trusted.
     #[error("{0}")]
     Denied(String),
+    /// What it says is no, or of no use here.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// A server, and how one is let in.
@@ -64,6 +70,15 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 impl Client {
     /// Nothing is connected yet; what is wrong with the settings is told.
     pub(super) fn new(settings: &SchemaRegistry) -> Result<Client> {
+        if settings.url.contains('@') {
+            bail!(
+                "a name and a password do not belong into the URL of a schema registry: name a manifest whose \
+                 `schema-registry` has a `user` and a `password`"
+            );
+        }
+        if settings.url.contains(['?', '#']) {
+            bail!("the URL of a schema registry ends with its path: leave out what begins with `?` or `#`");
+        }
         let shown = settings.url.trim_end_matches('/').to_owned();
         let uri: Uri = shown.parse().with_context(|| shown.clone())?;
         let is_secure = match uri.scheme_str() {
@@ -84,6 +99,10 @@ impl Client {
         let authorization = authorization.map(HeaderValue::try_from).transpose();
         let authorization =
             authorization.map_err(|_| anyhow!("the token for {shown} has characters that none may have"))?;
+        let authorization = authorization.map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
         Ok(Client {
             prefix: uri.path().trim_end_matches('/').to_owned(),
             tls: is_secure.then(|| connector(settings)).transpose()?,
@@ -100,24 +119,38 @@ impl Client {
     }
 
     /// Asks for something, and waits for the answer: its status, and what it says.
-    pub(super) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value), Failure> {
+    pub(super) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value), Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(|error| self.away(&error))?;
         let exchange = self.exchange(method, path, body);
         let answer = runtime.block_on(async { timeout(WITHIN, exchange).await });
         // A name that is still looked for holds up nobody.
         runtime.shutdown_background();
-        let (status, body) = answer.map_err(|_| self.away(&format!("nothing came for {} s", WITHIN.as_secs())))??;
+        let late = || self.away(&format!("nothing came for {} s", WITHIN.as_secs()));
+        let (head, body) = answer.map_err(|_| late())??;
+        let status = head.status;
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::Denied(self.denied(status))),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(self.away(&status)),
-            status if status.is_server_error() => Err(self.away(&status)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Trouble::Denied(self.denied(status))),
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Err(self.away(&status)),
+            status if status.is_server_error() => {
+                Err(Trouble::Failing(format!("the schema registry at {} fails ({status})", self.shown)))
+            }
+            // The password is for the one that was named.
+            status if status.is_redirection() => Err(Trouble::Denied(format!(
+                "the schema registry at {} says that it is elsewhere ({status}{}): write its own URL",
+                self.shown,
+                elsewhere(&head.headers)
+            ))),
             status => Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null))),
         }
     }
 
-    fn away(&self, why: &dyn fmt::Display) -> Failure {
-        Failure::Unavailable(format!("the schema registry at {} does not answer: {why}", self.shown))
+    fn away(&self, why: &dyn fmt::Display) -> Trouble {
+        Trouble::Unavailable(format!("the schema registry at {} does not answer: {why}", self.shown))
     }
 
     fn denied(&self, status: StatusCode) -> String {
@@ -128,7 +161,7 @@ impl Client {
         format!("the schema registry at {} {what} ({status}): {way_out} under `schema-registry`", self.shown)
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Bytes), Failure> {
+    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(Parts, Bytes), Trouble> {
         let connection = self.connect().await?;
         let gone = |error: hyper::Error| self.away(&error);
         let (mut sender, connection) = http1::handshake(TokioIo::new(connection)).await.map_err(gone)?;
@@ -145,12 +178,20 @@ impl Client {
         let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let request = request.body(Full::new(body)).map_err(|error| self.away(&error))?;
         let response = sender.send_request(request).await.map_err(gone)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-        Ok((status, body.map_err(|error| self.away(&error))?.to_bytes()))
+        let (head, body) = response.into_parts();
+        let body =
+            Limited::new(body, ANSWER_BYTES).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
+                true => Trouble::Refused(format!(
+                    "the schema registry at {} answers with more than {} MiB",
+                    self.shown,
+                    ANSWER_BYTES >> 20
+                )),
+                false => self.away(&error),
+            })?;
+        Ok((head, body.to_bytes()))
     }
 
-    async fn connect(&self) -> Result<Box<dyn Connection>, Failure> {
+    async fn connect(&self) -> Result<Box<dyn Connection>, Trouble> {
         let name = self.host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((name, self.port)).await.map_err(|error| self.away(&error))?;
         let Some(connector) = &self.tls else { return Ok(Box::new(stream)) };
@@ -161,7 +202,7 @@ impl Client {
             Ok(()) => Ok(Box::new(stream)),
             Err(error) => match stream.ssl().verify_result() {
                 X509VerifyResult::OK => Err(self.away(&error)),
-                wrong => Err(Failure::Denied(format!(
+                wrong => Err(Trouble::Denied(format!(
                     "the certificate of the schema registry at {} cannot be trusted: {}: name the file of who vouches \
                      for it under `schema-registry: {{ca: …}}`, or correct the URL",
                     self.shown,
@@ -169,6 +210,16 @@ impl Client {
                 ))),
             },
         }
+    }
+}
+
+/// The server that an answer points to, without what may be secret.
+fn elsewhere(headers: &HeaderMap) -> String {
+    let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok()?.parse::<Uri>().ok());
+    match place.as_ref().and_then(|place| Some((place.scheme()?, place.host()?, place.port()))) {
+        Some((scheme, host, Some(port))) => format!(", {scheme}://{host}:{port}"),
+        Some((scheme, host, None)) => format!(", {scheme}://{host}"),
+        None => String::new(),
     }
 }
 

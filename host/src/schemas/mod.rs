@@ -12,6 +12,9 @@ mod json_schema;
 mod misfit;
 mod registry;
 mod schema;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod served;
 mod settle;
 mod shelf;
 mod store;

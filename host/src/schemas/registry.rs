@@ -1,7 +1,7 @@
 //! A schema registry with Confluent's API: the six questions that are asked of it.
 
 use super::{
-    http::{Client, Failure},
+    http::{Client, Trouble},
     schema::{Language, Written},
 };
 use crate::manifest::SchemaRegistry;
@@ -10,34 +10,13 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// Of what it says, so many characters are shown.
+const MOST_SHOWN: usize = 500;
 /// The most schemas that one may refer to, all together.
 const MOST_REFERENCES: usize = 100;
 
 /// What is not there: a subject, a version of it, a schema.
 const UNKNOWN: [u64; 4] = [40401, 40402, 40403, 404];
-
-/// Why the registry is of no help.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// It may answer later.
-    #[error("{0}")]
-    Unavailable(String),
-    /// It does not let this one in, or cannot be trusted.
-    #[error("{0}")]
-    Denied(String),
-    /// What it says is no, or of no use here.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Trouble {
-        match failure {
-            Failure::Unavailable(why) => Trouble::Unavailable(why),
-            Failure::Denied(why) => Trouble::Denied(why),
-        }
-    }
-}
 
 /// A registry.
 #[derive(Debug)]
@@ -106,7 +85,7 @@ impl Registry {
             StatusCode::NOT_FOUND if code.is_some_and(|code| UNKNOWN.contains(&code)) => Ok(None),
             // It may be that something else stands there for a while.
             status if code.is_none() => Err(Trouble::Unavailable(format!(
-                "what answers at {} is no schema registry: it says {status}; is the path of the URL right?",
+                "what answers at {} is no schema registry: it says {status}: correct the path of the URL",
                 self.url()
             ))),
             status => {
@@ -187,6 +166,8 @@ fn escaped(name: &str) -> String {
     text
 }
 
+/// What somebody else says, fit to be shown.
 fn one_line(words: &str) -> String {
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|c| !c.is_control()).take(MOST_SHOWN).collect()
 }

@@ -2,8 +2,9 @@
 
 use super::{
     codec::{Codec, Part, Writer},
-    registry::{Registry, Trouble},
-    schema::{Schema, Written},
+    http::Trouble,
+    registry::Registry,
+    schema::{Language, Schema, Written},
     shelf::Shelf,
     store::Store,
 };
@@ -56,6 +57,8 @@ pub enum Unsettled {
 enum Standing {
     /// It has this id.
     Known(u32, Written),
+    /// It had this id when the registry was asked last.
+    Cached(u32, Written),
     /// It is new, and nothing speaks against it.
     New(Written),
 }
@@ -117,24 +120,21 @@ impl Schemas {
     /// them. A registry that does not answer is no trouble where its answers are cached.
     pub fn settle(&self) -> Result<Bound, Unsettled> {
         let standings = self.look()?;
-        let mut writers = BTreeMap::new();
+        let (mut settled, mut said) = (Vec::new(), Vec::new());
         for (wanted, standing) in self.wanted.iter().zip(standings) {
-            let subject = wanted.subject();
-            let (id, written) = match standing {
-                Standing::Known(id, written) => (id, written),
-                Standing::New(written) => {
-                    let id = match (&self.store.registry, &self.store.shelf) {
-                        (Some(registry), _) => {
-                            registry.register(&subject, &written).map_err(|t| wanted.unsettled(t))?
-                        }
-                        (None, Some(shelf)) => shelf.add(&subject, &written).map_err(Unsettled::Failed)?,
-                        (None, None) => return Err(Unsettled::Refused(vec![wanted.refusal("there is no registry")])),
-                    };
-                    tracing::info!(target: "start", "schema {id} is new: {subject}");
-                    self.note(wanted, &subject, id, &written)?;
-                    (id, written)
-                }
+            let (id, written, is_said) = match standing {
+                Standing::Known(id, written) => (id, written, true),
+                Standing::Cached(id, written) => (id, written, false),
+                Standing::New(written) => (self.register(wanted, &written)?, written, true),
             };
+            if is_said {
+                said.push((wanted, id, written.clone()));
+            }
+            settled.push((wanted, id, written));
+        }
+        self.note(&said)?;
+        let mut writers = BTreeMap::new();
+        for (wanted, id, written) in settled {
             let why = |why: String| Unsettled::Refused(vec![wanted.refusal(&why)]);
             let schema = self.store.take_up(id, &written).map_err(why)?;
             let writer = Writer { topic: wanted.topic.clone(), id, schema };
@@ -143,13 +143,27 @@ impl Schemas {
         Ok(Bound { store: self.store.clone(), writers })
     }
 
+    /// Gives a schema that is new its id.
+    fn register(&self, wanted: &Wanted, written: &Written) -> Result<u32, Unsettled> {
+        let subject = wanted.subject();
+        let id = match (&self.store.registry, &self.store.shelf) {
+            (Some(registry), _) => registry.register(&subject, written).map_err(|t| wanted.unsettled(t))?,
+            (None, Some(shelf)) => shelf.add(&subject, written).map_err(Unsettled::Failed)?,
+            (None, None) => return Err(Unsettled::Refused(vec![wanted.refusal("there is no registry")])),
+        };
+        tracing::info!(target: "start", "schema {id} is new: {subject}");
+        Ok(id)
+    }
+
     /// The same for those who write nothing: one that is new has no id yet.
     pub fn known(&self) -> Result<Bound, Unsettled> {
         let mut writers = BTreeMap::new();
         for (wanted, standing) in self.wanted.iter().zip(self.look()?) {
             let why = |why: String| Unsettled::Refused(vec![wanted.refusal(&why)]);
             let (id, schema) = match standing {
-                Standing::Known(id, written) => (id, self.store.take_up(id, &written).map_err(why)?),
+                Standing::Known(id, written) | Standing::Cached(id, written) => {
+                    (id, self.store.take_up(id, &written).map_err(why)?)
+                }
                 Standing::New(written) => (0, Arc::new(Schema::read(&written).map_err(why)?)),
             };
             let writer = Writer { topic: wanted.topic.clone(), id, schema };
@@ -202,7 +216,7 @@ impl Schemas {
                     SchemaSource::Text(written) => written.clone(),
                     SchemaSource::Subject(_) => shelf.get(id).ok()??,
                 };
-                Some(Standing::Known(id, written))
+                Some(Standing::Cached(id, written))
             });
             match found {
                 Some(found) => {
@@ -237,11 +251,8 @@ impl Schemas {
             },
         };
         match found {
-            Ok((id, written)) => {
-                self.note(wanted, subject, id, &written)?;
-                Ok(Standing::Known(id, written))
-            }
-            Err(Trouble::Unavailable(why)) => cached(why),
+            Ok((id, written)) => Ok(Standing::Known(id, written)),
+            Err(Trouble::Unavailable(why) | Trouble::Failing(why)) => cached(why),
             Err(trouble) => Err(wanted.unsettled(trouble)),
         }
     }
@@ -284,11 +295,26 @@ impl Schemas {
         Ok(Standing::New(written))
     }
 
-    /// Keeps an answer for a time when there is none.
-    fn note(&self, wanted: &Wanted, subject: &str, id: u32, written: &Written) -> Result<(), Unsettled> {
-        let (Some(_), Some(shelf)) = (&self.store.registry, &self.store.shelf) else { return Ok(()) };
-        let kept = shelf.keep(id, written).and_then(|()| shelf.remember(subject, wanted.text(), id));
-        kept.map_err(Unsettled::Failed)
+    /// Keeps what the registry said for a time when it says nothing. Where an id was another schema's before, it has lost
+    /// its schemas and gives their ids again, so nothing that was cached of it is true.
+    fn note(&self, said: &[(&Wanted, u32, Written)]) -> Result<(), Unsettled> {
+        let (Some(registry), Some(shelf)) = (&self.store.registry, &self.store.shelf) else { return Ok(()) };
+        let is_other = |(_, id, written): &&(&Wanted, u32, Written)| {
+            shelf.get(*id).is_ok_and(|kept| kept.is_some_and(|kept| !is_equal(&kept, written)))
+        };
+        if let Some((_, id, _)) = said.iter().find(is_other) {
+            tracing::warn!(
+                "the schema registry at {} was made anew, schema {id} is another one than before: what was cached of it \
+                 is thrown away",
+                registry.url()
+            );
+            self.store.forget().map_err(Unsettled::Failed)?;
+        }
+        for (wanted, id, written) in said {
+            let (subject, text) = (wanted.subject(), wanted.text());
+            self.store.keep(|shelf| shelf.keep(*id, written).and_then(|()| shelf.remember(&subject, text, *id)));
+        }
+        Ok(())
     }
 }
 
@@ -303,7 +329,7 @@ impl Wanted {
 
     fn unsettled(&self, trouble: Trouble) -> Unsettled {
         match trouble {
-            Trouble::Unavailable(why) => Unsettled::Unavailable(why),
+            Trouble::Unavailable(why) | Trouble::Failing(why) => Unsettled::Unavailable(why),
             Trouble::Denied(why) => Unsettled::Denied(why),
             Trouble::Refused(why) => Unsettled::Refused(vec![self.refusal(&why)]),
         }
@@ -328,3 +354,16 @@ fn is_same(known: &Written, written: &Written) -> bool {
     known.language == written.language
         && (known.text == written.text || parsed(&known.text).is_some_and(|known| Some(known) == parsed(&written.text)))
 }
+
+/// The same to a registry, which may give a text back in other words than it was given.
+fn is_equal(known: &Written, written: &Written) -> bool {
+    let parsed = |written: &Written| apache_avro::Schema::parse_str(&written.text).ok();
+    is_same(known, written)
+        || known.language == written.language
+            && known.language == Language::Avro
+            && parsed(known).is_some_and(|known| Some(known) == parsed(written))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

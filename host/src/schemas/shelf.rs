@@ -95,6 +95,16 @@ impl Shelf {
         self.put(&self.subject(subject), &Named { id, of: digest(text) }, true).map(drop)
     }
 
+    /// Throws away all that is kept.
+    pub(super) fn clear(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| self.folder.display().to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn file(&self, id: u32) -> PathBuf {
         self.folder.join(format!("{id}.json"))
     }

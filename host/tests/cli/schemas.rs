@@ -6,7 +6,10 @@ use crate::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 const ORDER: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[
     {"name":"id","type":"long"},
@@ -186,6 +189,7 @@ fn a_registry_gives_the_ids_and_is_not_missed_where_they_are_cached() {
     let said = folder.says("check pipeline.yaml");
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.err.contains("note: schema orders-value is not there: `run` registers it\n"), "{said:?}");
+    assert!(!folder.path(".millstream/schemas").exists());
     done(folder.given("{\"id\":1,\"price\":\"1\"}\n", "produce orders"));
     // Another client writes with another schema.
     let id = registry.put("orders-value", LATER) as u8;
@@ -238,6 +242,43 @@ fn what_is_not_cached_waits_until_the_registry_is_back() {
     assert_eq!(ids, [1, 2, 3, 4]);
     let letters = consume(&folder, "shop.price.dead-letter");
     assert_eq!(letters, "");
+}
+
+#[test]
+fn who_waits_for_a_schema_may_leave() {
+    let registry = Registry::start(Manners::default());
+    let folder = shop(&with_registry(&format!("http://{}", registry.address()), ""));
+    topics(&folder);
+    done(folder.given("{\"id\":1,\"price\":\"1\"}\n", "produce orders"));
+    let id = registry.put("orders-value", LATER) as u8;
+    let back = registry.stop();
+    let line =
+        format!("{}\n", json!({ "value": { "base64": BASE64_STANDARD.encode([0, 0, 0, 0, id, 4, 2, 2, 0, 0]) } }));
+    done(folder.given(line, "produce orders --format json --raw"));
+    let host = folder.start("consume orders --from-beginning --group g");
+    thread::sleep(Duration::from_millis(2500));
+    let ended = Instant::now();
+    host.signal("INT");
+    let said = host.end();
+    assert!(ended.elapsed() < Duration::from_secs(3), "{said:?}");
+    // What was there is printed, and only that is the group's progress.
+    let first = "{\"id\":1,\"price\":\"1.00\",\"note\":null}\n";
+    assert_eq!((said.code, &*said.out), (0, first), "{said:?}");
+    assert_eq!(said.err.matches("orders/0@1 waits for its schema\n").count(), 1, "{said:?}");
+    assert_eq!(said.err.matches("records whose schema is not cached wait").count(), 1, "{said:?}");
+    let _registry = back();
+    let second = "{\"id\":2,\"price\":\"0.02\",\"note\":null,\"at\":\"1970-01-01T00:00:00.000Z\"}\n";
+    assert_eq!(done(folder.says("consume orders --group g --until-end")), second);
+}
+
+#[test]
+fn a_password_in_a_url_is_refused_and_not_shown() {
+    let folder = shop(MANIFEST);
+    topics(&folder);
+    let said = folder.says("consume raw --schema-registry http://me:hunter2@localhost:8081");
+    let line = "error: a name and a password do not belong into the URL of a schema registry: name a manifest whose \
+                `schema-registry` has a `user` and a `password`\n";
+    assert_eq!((said.code, &*said.err), (2, line), "{said:?}");
 }
 
 #[test]
