@@ -87,6 +87,10 @@ impl From<Register> for checked::Register {
 impl Surroundings<'_> {
     pub(super) fn schema_registry(&self, written: Option<&Spanned<SchemaRegistry>>) -> Option<checked::SchemaRegistry> {
         let SchemaRegistry { url, user, password, token, ca, certificate, key, register } = &written?.value;
+        // A variable that is not set: there is none, as with a pipeline that runs on an embedded log today.
+        if url.value.is_empty() {
+            return None;
+        }
         let is_url = ["http://", "https://"].iter().any(|scheme| {
             url.value.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':']))
         });
