@@ -4,13 +4,14 @@ mod bench;
 mod elsewhere;
 mod scratch;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use scratch::Scratch;
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    thread::{self, available_parallelism},
 };
-use xtask::{guests, kafka, mongodb, postgres};
+use xtask::{guests, kafka, mongodb, postgres, registry};
 
 const HELP: &str = "cargo xtask COMMAND
 
@@ -62,26 +63,35 @@ fn test(filter: &[&str]) -> Result<()> {
     if filter.is_empty() {
         cargo(&["fmt", "--all", "--check"])?;
     }
-    fetch()?;
-    if filter.is_empty() {
-        cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
-        for folder in ["guests/rust", "guests/rust/fetch", "compose/pipeline/steps", "bench/native", "bench/plain"]
-            .map(PathBuf::from)
-            .into_iter()
-            .chain(examples()?)
-        {
-            cargo_in(&root().join(folder), &["fmt", "--all", "--check"])?;
+    // What is fetched comes while the compiler is busy.
+    thread::scope(|scope| {
+        let fetching = scope.spawn(fetch);
+        if filter.is_empty() {
+            check()?;
         }
-        cargo_beside("guests/rust", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-        cargo_beside("guests/rust", &["test", "--locked", "--workspace"])?;
-        // It names the tables of the host's log. The other yardstick would build OpenSSL and librdkafka for minutes.
-        cargo_beside("bench/plain", &["check", "--locked"])?;
-        check_elsewhere()?;
-    }
+        fetching.join().map_err(|_| anyhow!("what the tests need could not be fetched"))?
+    })?;
     // One failure should not hide the others.
     let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     arguments.extend(filter);
     cargo_with_kafka(&arguments, &[])
+}
+
+/// Lints, and all that stands beside the workspace.
+fn check() -> Result<()> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
+    for folder in ["guests/rust", "guests/rust/fetch", "compose/pipeline/steps", "bench/native", "bench/plain"]
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(examples()?)
+    {
+        cargo_in(&root().join(folder), &["fmt", "--all", "--check"])?;
+    }
+    cargo_beside("guests/rust", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    cargo_beside("guests/rust", &["test", "--locked", "--workspace"])?;
+    // It names the tables of the host's log. The other yardstick would build OpenSSL and librdkafka for minutes.
+    cargo_beside("bench/plain", &["check", "--locked"])?;
+    check_elsewhere()
 }
 
 /// The examples in Rust.
@@ -95,6 +105,7 @@ fn fetch() -> Result<()> {
     guests::build()?;
     kafka::fetch()?;
     mongodb::fetch()?;
+    registry::fetch_all()?;
     postgres::programs().map(drop)
 }
 
@@ -111,6 +122,8 @@ fn cargo_with_kafka(arguments: &[&str], environment: &[(&str, &str)]) -> Result<
         .args(arguments)
         .current_dir(root())
         .env("MILLSTREAM_TEST_KAFKA", cluster.address())
+        // Most of them wait for others most of the time.
+        .env("RUST_TEST_THREADS", (available_parallelism()?.get() + 1).to_string())
         .env("MILLSTREAM_BROKEN_HOST", target_folder().join("debug/millstream-broken"))
         .envs(environment.iter().copied());
     run_cargo(&mut command)

@@ -104,6 +104,14 @@ fn answers(port: u16) -> bool {
     ask().unwrap_or(false)
 }
 
+/// Everything that tests need of it.
+pub fn fetch_all() -> Result<()> {
+    fetch()?;
+    fetch_java()?;
+    python()?;
+    java_client().map(drop)
+}
+
 /// The registry's folder, fetched once for all checkouts of this machine.
 pub fn fetch() -> Result<PathBuf> {
     once("apicurio", APICURIO, |folder| {

@@ -4,6 +4,7 @@ use crate::wasm::{
     Limits, Setup,
     fixture::{One, Stage, lines, setup},
 };
+use std::time::Duration;
 
 const MARK: &str = "stage=trial topic=orders-prod partition=3 offset=42";
 
@@ -37,8 +38,10 @@ fn a_record_writes_twenty_lines_and_the_rest_is_counted() {
 #[test]
 fn the_manifest_says_how_many_lines_a_record_writes() {
     let limited = |log_lines, value: &str| {
-        let limits = Limits { log_lines, ..Limits::default() };
-        lines(|| Stage::with(Setup { limits, ..setup() }).unwrap().says(value)).1
+        // A slow machine is to write all of them in the time of one call.
+        let limits = Limits { log_lines, time: Duration::from_secs(20), ..Limits::default() };
+        let mut stage = Stage::with(Setup { limits, ..setup() }).unwrap();
+        lines(|| stage.says(value)).1
     };
     let dropped = "WARN 2 lines dropped: a call may write 3, an instance 30 a second stage=trial";
     assert_eq!(limited(3, "log 5")[3..], [dropped]);
