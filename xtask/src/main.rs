@@ -145,7 +145,15 @@ fn soak(filter: &[&str]) -> Result<()> {
     let suites = ["--test", "embedded", "--test", "kafka", "--test", "sinks"];
     let mut arguments = [&["test"], &suites[..], &["--", "--nocapture"]].concat();
     // The modules with tests that ask whether they soak.
-    let all = ["delivery::", "sources::", "sinks::", "postgres::every_record", "mongodb::every_record", "acls::"];
+    let all = [
+        "delivery::",
+        "sources::",
+        "sinks::",
+        "schemas::the",
+        "postgres::every_record",
+        "mongodb::every_record",
+        "acls::",
+    ];
     arguments.extend(if filter.is_empty() { &all[..] } else { filter });
     cargo_with_kafka(&arguments, &[("MILLSTREAM_SOAK", "1")])
 }

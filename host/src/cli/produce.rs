@@ -40,8 +40,8 @@ use std::{
   millstream consume a --from-beginning --until-end --format json |
     millstream produce b --format json
 
-Where the manifest gives the topic a schema, a value is JSON, and is written with
-that schema.
+Where the manifest gives the topic a schema, a value is JSON, and is written
+with that schema.
 
 A record in JSON is a line such as {\"key\":\"k\",\"value\":\"v\"}; it may have
 `headers`, `timestamp` and `partition` as well. The `topic` and `offset` that
