@@ -4,7 +4,7 @@
 //! whoever looks from outside. A step is compared and set, so one who goes on from what is not true any more (a member
 //! that lost the partition and does not know it, a host that was taken for dead) changes nothing.
 
-use crate::transport::{Assignment, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken};
+use crate::transport::{Assignment, Births, Fault, Link, NextOffset, Outgoing, Partition, Progress, Taken};
 use std::{
     cell::RefCell,
     rc::Rc,
@@ -26,9 +26,10 @@ pub struct Step {
 pub trait Ledger {
     /// Connects, where it is not connected.
     fn connect(&mut self) -> Result<(), Fault>;
-    /// How far the sink is in these partitions. Where that is not known yet, it is here from now on. Whoever is about to
-    /// take a step there is waited for: afterwards what is found cannot be changed by what began before.
-    fn claim(&mut self, starts: &Progress) -> Result<Progress, Fault>;
+    /// How far the sink is in these partitions. Where that is not known yet, or of a partition of another birth, it is here
+    /// from now on. Whoever is about to take a step there is waited for: afterwards what is found cannot be changed by what
+    /// began before.
+    fn claim(&mut self, starts: &Progress, births: &Births) -> Result<Progress, Fault>;
     /// Ends the transaction that what was put is in, and takes these steps in it.
     fn commit(&mut self, steps: &[Step]) -> Result<(), Fault>;
 }
@@ -101,7 +102,8 @@ impl<L: Link, K: Ledger> LedgerLink<L, K> {
         if assignment.starts.is_empty() {
             return Ok(assignment);
         }
-        self.at = self.ledger.borrow_mut().claim(&assignment.starts)?;
+        let births = self.link.births(&assignment.starts)?;
+        self.at = self.ledger.borrow_mut().claim(&assignment.starts, &births)?;
         #[cfg(any(test, feature = "mutants"))]
         if let Some((Mutant::TrustsTheGroup, _)) = self.mutant {
             return Ok(assignment);
@@ -149,13 +151,8 @@ impl<L: Link, K: Ledger> LedgerLink<L, K> {
             self.link.begin()?;
         }
         self.ledger.borrow_mut().commit(&steps)?;
-        self.took(progress);
+        self.at.replace(progress);
         Ok(())
-    }
-
-    fn took(&mut self, progress: &Progress) {
-        let others: Vec<_> = self.at.iter().filter(|(partition, _)| progress.get(*partition).is_none()).collect();
-        self.at = others.into_iter().chain(progress.iter()).collect();
     }
 
     #[cfg(any(test, feature = "mutants"))]
@@ -170,7 +167,7 @@ impl<L: Link, K: Ledger> LedgerLink<L, K> {
             std::thread::sleep(pause);
         }
         self.ledger.borrow_mut().commit(steps)?;
-        self.took(progress);
+        self.at.replace(progress);
         std::thread::sleep(pause);
         Ok(())
     }
@@ -188,6 +185,10 @@ impl<L: Link, K: Ledger> Link for LedgerLink<L, K> {
         self.heard()?;
         let assignment = self.link.rebalance()?;
         self.follow(assignment)
+    }
+
+    fn births(&mut self, partitions: &Progress) -> Result<Births, Fault> {
+        self.link.births(partitions)
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {

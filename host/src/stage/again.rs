@@ -7,7 +7,8 @@ use super::letter::{Choice, Letter};
 use crate::{
     record::Header,
     transport::{
-        Assignment, Batch, Fault, Incoming, Link, NextOffset, Offset, Outgoing, Partition, Progress, Role, Taken,
+        Assignment, Batch, Births, Fault, Incoming, Link, NextOffset, Offset, Outgoing, Partition, Progress, Role,
+        Taken,
     },
 };
 use std::{
@@ -241,6 +242,10 @@ impl<L: Link> Link for LetterLink<L> {
     fn rebalance(&mut self) -> Result<Assignment, Fault> {
         let assignment = self.link.rebalance()?;
         self.go_on(assignment)
+    }
+
+    fn births(&mut self, partitions: &Progress) -> Result<Births, Fault> {
+        self.link.births(partitions)
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {

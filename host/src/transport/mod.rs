@@ -73,6 +73,11 @@ impl Progress {
         other.iter().for_each(|(partition, next)| self.reach(partition, next));
     }
 
+    /// Takes over what another progress says, also where that is behind this one.
+    pub fn replace(&mut self, other: &Progress) {
+        self.0.extend(other.iter());
+    }
+
     /// True when nothing was reached.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -278,6 +283,9 @@ impl LinkSettings {
     }
 }
 
+/// What tells partitions from others of the same name: a topic that is deleted and made anew is another one.
+pub type Births = BTreeMap<Partition, String>;
+
 /// One worker's connection to a log: it is one member of a group, and one writer.
 ///
 /// After a [`Fault`] nothing but [`Link::finish_commit`], [`Link::recover`] or [`Link::close`] may be called.
@@ -289,6 +297,11 @@ pub trait Link {
     fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<Self::Batch>, Fault>;
     /// Lets the partitions come or go that [`Taken::Rebalance`] announced.
     fn rebalance(&mut self) -> Result<Assignment, Fault>;
+    /// What tells these partitions from others of the same name, that were there before or will be: nothing of those of
+    /// which the log does not know.
+    fn births(&mut self, _partitions: &Progress) -> Result<Births, Fault> {
+        Ok(Births::new())
+    }
     /// Stops taking from a partition, until [`Link::release`].
     fn hold(&mut self, partition: Partition) -> Result<(), Fault>;
     /// Takes from a held partition again, from there on.

@@ -3,7 +3,7 @@
 //! A mutant wraps any link and breaks the order of delivery in one way that somebody could have written. Never in a
 //! release.
 
-use super::{Assignment, Batch, Fault, Incoming, Link, NextOffset, Outgoing, Partition, Progress, Taken};
+use super::{Assignment, Batch, Births, Fault, Incoming, Link, NextOffset, Outgoing, Partition, Progress, Taken};
 use crate::record::Header;
 use std::{
     collections::BTreeMap,
@@ -253,6 +253,10 @@ impl<L: Link> Link for Broken<L> {
         let assignment = self.link.rebalance()?;
         self.begins(&assignment);
         Ok(assignment)
+    }
+
+    fn births(&mut self, partitions: &Progress) -> Result<Births, Fault> {
+        self.link.births(partitions)
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {

@@ -3,7 +3,7 @@
 
 use crate::{
     delivery::send_json_slowly,
-    support::{Host, Kafka, Pipeline, broken_host, soak},
+    support::{Host, Kafka, Pipeline, Sent, broken_host, soak},
 };
 use std::{thread, time::Duration};
 use xtask::postgres::Postgres;
@@ -62,4 +62,32 @@ fn rows_of_a_broken_host_are_found_wrong() {
     let broken =
         |pipeline: &Pipeline| pipeline.run_as(&broken_host(), &[], &[("MILLSTREAM_LEDGER_MUTANT", "StepsOutside")]);
     assert!((0..4).any(|_| !harm(8_000, 6, 0, broken).is_empty()), "the broken host was not found out");
+}
+
+/// The table knows how far it was in the topic that is gone: of the new one it has nothing.
+#[test]
+fn a_topic_that_is_made_anew_is_written_from_its_beginning() {
+    let (kafka, folder) = (Kafka::shared(), tempfile::tempdir().unwrap());
+    let server = Postgres::start(folder.path()).unwrap();
+    server.sql("CREATE TABLE rows (id bigint, name text)").unwrap();
+    let pipeline = Pipeline::new(&kafka, &ROWS.replace("{url}", &server.url()));
+    let input = pipeline.topic("in");
+    let rows = || server.sql("SELECT count(*), count(DISTINCT id) FROM rows").unwrap().join(" ");
+    let send = |numbers: std::ops::Range<u32>| {
+        let values: Vec<_> = numbers.map(|n| format!("{{\"id\":{n}}}")).collect();
+        kafka.send(&input, values.iter().map(|value| Sent { value: Some(value.as_bytes()), ..Sent::default() }));
+    };
+    kafka.make(&input, 1, &[]);
+    send(0..5);
+    pipeline.drain();
+    assert_eq!(rows(), "5|5");
+    kafka.topics().delete(&input).unwrap();
+    crate::support::until("it is gone", Duration::from_secs(60), || {
+        kafka.topics().find(&[&input]).is_ok_and(|found| found.is_empty())
+    });
+    kafka.make(&input, 1, &[]);
+    send(5..15);
+    let said = pipeline.drain();
+    assert_eq!(rows(), "15|15", "{said}");
+    assert!(said.contains("is not the one of which the database has 5: it begins at 0"), "{said}");
 }

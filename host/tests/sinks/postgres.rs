@@ -326,6 +326,28 @@ fn a_host_ends_in_time_with_its_server_stuck() {
     assert_eq!(scene.one("SELECT count(*), count(DISTINCT id) FROM rows"), "20|20");
 }
 
+/// One that is deleted and made anew is another one, and so is that of another log: their first records are not those that the
+/// table has already.
+#[test]
+fn a_topic_that_is_made_anew_is_written_from_its_beginning() {
+    let manifest = ROWS.replace("workers: 2", "workers: 2, on-lost-offset: earliest");
+    let scene = Scene::new("CREATE TABLE rows (id bigint, name text)", &manifest);
+    let write = |numbers: std::ops::Range<u64>| {
+        scene.pipeline.says("topics create in --partitions 4");
+        scene.pipeline.produce("in", &lines(numbers));
+        scene.pipeline.drain()
+    };
+    scene.pipeline.produce("in", &lines(0..10));
+    scene.pipeline.drain();
+    scene.pipeline.says("topics delete in");
+    let said = write(10..30);
+    assert!(said.contains("is not the one of which the database has"), "{said}");
+    assert_eq!(scene.one("SELECT count(*), count(DISTINCT id) FROM rows"), "30|30");
+    std::fs::remove_dir_all(scene.pipeline.path(".millstream")).unwrap();
+    let said = write(30..35);
+    assert_eq!(scene.one("SELECT count(*), count(DISTINCT id) FROM rows"), "35|35", "{said}");
+}
+
 #[test]
 fn what_the_database_says_stands_over_the_group() {
     let scene = Scene::new("CREATE TABLE rows (id bigint, name text)", ROWS);

@@ -111,7 +111,7 @@ fn can_be_id(id: &Bson) -> bool {
 }
 
 /// What tells ids apart as the server does: numbers by what they are worth.
-fn name(id: &Bson) -> String {
+pub(super) fn name(id: &Bson) -> String {
     match id {
         Bson::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => (*number as i64).to_string(),
         other => other.to_string(),

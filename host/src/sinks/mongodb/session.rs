@@ -2,7 +2,7 @@
 
 use super::{
     Settings,
-    change::{Change, What},
+    change::{Change, What, name},
 };
 use crate::{
     sinks::{
@@ -20,7 +20,7 @@ use mongodb::{
     options::{ClientOptions, ConnectionString, HostInfo, ReadPreference, SelectionCriteria, Tls},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -223,10 +223,12 @@ impl Session {
                 _ => refused.push(refusal),
             }
         }
-        let known = self.find(there.keys().map(|place| changes[*place].id.clone()).collect())?;
+        let found = self.find(there.keys().map(|place| changes[*place].id.clone()).collect())?;
+        let known: HashMap<_, _> =
+            found.iter().filter_map(|document| Some((name(document.get("_id")?), document))).collect();
         for (place, refusal) in there {
             let What::Write(own) = &changes[place].what else { continue };
-            match known.iter().find(|document| document.get("_id") == Some(&changes[place].id)) {
+            match known.get(&changes[place].name) {
                 Some(document) if same(document, own) => {}
                 Some(_) => refused.push(Refused {
                     place,

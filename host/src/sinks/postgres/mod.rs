@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     stage::guest::{Failed, InHand},
-    transport::{Fault, NextOffset, Partition, Progress},
+    transport::{Births, Fault, NextOffset, Partition, Progress},
     worker::control::Control,
 };
 use change::Change;
@@ -231,12 +231,24 @@ impl Ledger for Postgres {
         Ok(())
     }
 
-    fn claim(&mut self, starts: &Progress) -> Result<Progress, Fault> {
+    fn claim(&mut self, starts: &Progress, births: &Births) -> Result<Progress, Fault> {
         self.connect()?;
         self.session.begin()?;
-        self.session.note_starts(&self.who, starts)?;
+        self.session.note_starts(&self.who, starts, births)?;
         let partitions = starts.iter().map(|(partition, _)| partition).collect();
         self.at = self.session.lock(&self.who, &partitions)?;
+        let mut begun = Progress::default();
+        for partition in self.session.adopt(&self.who, starts, births)? {
+            if let (Some(start), Some(was)) = (starts.get(partition), self.at.get(partition)) {
+                tracing::warn!(
+                    "{}: {} is not the one of which the database has {was}: it begins at {start}",
+                    self.who.name,
+                    self.place(partition)
+                );
+                begun.reach(partition, start);
+            }
+        }
+        self.at.replace(&begun);
         self.session.commit()?;
         for (partition, start) in starts.iter() {
             let known = self.at.get(partition);
@@ -262,9 +274,7 @@ impl Ledger for Postgres {
             return Err(overtaken(self.place(steps[0].partition), None));
         }
         self.session.commit()?;
-        let taken: Progress = steps.iter().map(|step| (step.partition, step.to)).collect();
-        let others: Vec<_> = self.at.iter().filter(|(partition, _)| taken.get(*partition).is_none()).collect();
-        self.at = others.into_iter().chain(taken.iter()).collect();
+        self.at.replace(&steps.iter().map(|step| (step.partition, step.to)).collect());
         Ok(())
     }
 }

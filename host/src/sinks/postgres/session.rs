@@ -12,7 +12,7 @@ use crate::{
         ledger::Step,
     },
     stage::guest::Failed,
-    transport::{Fault, NextOffset, Partition, Progress},
+    transport::{Births, Fault, NextOffset, Partition, Progress},
     worker::control::Control,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -159,21 +159,47 @@ impl Session {
     }
 
     /// Where nothing is known of a partition, this is where it begins.
-    pub(super) fn note_starts(&mut self, who: &Who, starts: &Progress) -> Result<(), Fault> {
+    pub(super) fn note_starts(&mut self, who: &Who, starts: &Progress, births: &Births) -> Result<(), Fault> {
         let (topics, numbers): (Vec<_>, Vec<_>) = starts.iter().map(|(partition, _)| named(who, partition)).unzip();
         let at: Vec<_> = starts.iter().map(|(_, next)| number(next)).collect();
         let statement = format!(
-            "INSERT INTO {} (sink_group, topic, partition, next_offset) \
-             SELECT $1, s.* FROM unnest($2, $3, $4) AS s ON CONFLICT DO NOTHING",
+            "INSERT INTO {} (sink_group, topic, partition, next_offset, birth) \
+             SELECT $1, s.* FROM unnest($2, $3, $4, $5) AS s ON CONFLICT DO NOTHING",
             self.progress.sql()
         );
-        let parameters: [Parameter<'_>; 4] = [
+        let births: Vec<_> = starts.iter().map(|(partition, _)| births.get(&partition)).collect();
+        let parameters: [Parameter<'_>; 5] = [
             (&who.group, Type::TEXT),
             (&topics, Type::TEXT_ARRAY),
             (&numbers, Type::INT4_ARRAY),
             (&at, Type::INT8_ARRAY),
+            (&births, Type::TEXT_ARRAY),
         ];
         self.ask(&statement, &parameters).map(drop)
+    }
+
+    /// Begins anew in those partitions that have another birth than is known; which they are.
+    pub(super) fn adopt(&mut self, who: &Who, starts: &Progress, births: &Births) -> Result<Vec<Partition>, Fault> {
+        let born = births.keys().filter_map(|partition| Some((*partition, starts.get(*partition)?)));
+        let (partitions, at): (Vec<_>, Vec<_>) = born.map(|(partition, next)| (partition, number(next))).unzip();
+        let (topics, numbers): (Vec<_>, Vec<_>) = partitions.iter().map(|partition| named(who, *partition)).unzip();
+        let births: Vec<_> = partitions.iter().map(|partition| &births[partition]).collect();
+        let statement = format!(
+            "UPDATE {} AS p SET next_offset = s.at, birth = s.birth, updated_at = now() \
+             FROM unnest($2, $3, $4, $5) AS s(t, n, at, birth) \
+             WHERE p.sink_group = $1 AND p.topic = s.t AND p.partition = s.n AND p.birth <> s.birth \
+             RETURNING p.topic, p.partition",
+            self.progress.sql()
+        );
+        let parameters: [Parameter<'_>; 5] = [
+            (&who.group, Type::TEXT),
+            (&topics, Type::TEXT_ARRAY),
+            (&numbers, Type::INT4_ARRAY),
+            (&at, Type::INT8_ARRAY),
+            (&births, Type::TEXT_ARRAY),
+        ];
+        let rows = self.ask(&statement, &parameters)?;
+        Ok(rows.iter().filter_map(|row| partition(who, row.get(0), row.get(1))).collect())
     }
 
     /// How far the sink is in these partitions. Until the transaction ends, nobody changes it.
@@ -188,10 +214,8 @@ impl Session {
             [(&who.group, Type::TEXT), (&topics, Type::TEXT_ARRAY), (&numbers, Type::INT4_ARRAY)];
         let rows = self.ask(&statement, &parameters)?;
         let found = rows.iter().filter_map(|row| {
-            let (topic, partition, next): (&str, i32, i64) = (row.get(0), row.get(1), row.get(2));
-            let input = who.inputs.iter().position(|input| input == topic)?;
-            let partition = Partition { input, number: u32::try_from(partition).ok()? };
-            Some((partition, NextOffset(u64::try_from(next).ok()?)))
+            let next: i64 = row.get(2);
+            Some((partition(who, row.get(0), row.get(1))?, NextOffset(u64::try_from(next).ok()?)))
         });
         Ok(found.collect())
     }
@@ -254,6 +278,12 @@ impl Session {
 /// A partition as the database knows it.
 fn named(who: &Who, partition: Partition) -> (&str, i32) {
     (&who.inputs[partition.input], i32::try_from(partition.number).unwrap_or(i32::MAX))
+}
+
+/// A partition that the database tells of.
+fn partition(who: &Who, topic: &str, number: i32) -> Option<Partition> {
+    let input = who.inputs.iter().position(|input| input == topic)?;
+    Some(Partition { input, number: u32::try_from(number).ok()? })
 }
 
 fn number(next: NextOffset) -> i64 {

@@ -153,7 +153,7 @@ pub(super) fn create(name: &TableName, columns: &[(String, String)], key: &[Stri
 pub(super) fn create_progress(name: &TableName) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {} (sink_group text, topic text, partition integer, next_offset bigint NOT NULL, \
-         updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (sink_group, topic, partition))",
+         birth text, updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (sink_group, topic, partition))",
         name.sql()
     )
 }

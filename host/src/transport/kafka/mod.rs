@@ -31,7 +31,7 @@ pub use sender::KafkaSender;
 pub use settings::Cluster;
 pub use topics::KafkaTopics;
 
-use super::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken};
+use super::{Assignment, Births, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken};
 use crate::manifest::Delivery;
 use commit::Undone;
 use reader::Reader;
@@ -104,6 +104,17 @@ impl Link for KafkaLink {
             None => self.reader()?.start(),
         });
         begun.map_err(|fault| judge(&self.health, fault))
+    }
+
+    fn births(&mut self, partitions: &Progress) -> Result<Births, Fault> {
+        let inputs: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition.input).collect();
+        let settings = self.settings.clone();
+        let names: Vec<_> = inputs.iter().map(|input| &*settings.inputs[*input]).collect();
+        let ids = self.reader()?.topic_ids(&names)?;
+        let births = partitions
+            .iter()
+            .filter_map(|(partition, _)| Some((partition, ids.get(&settings.inputs[partition.input])?.clone())));
+        Ok(births.collect())
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {

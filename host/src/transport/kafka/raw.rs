@@ -13,6 +13,7 @@ use rdkafka::{
     producer::{BaseProducer, Producer, ProducerContext},
 };
 use std::{
+    collections::BTreeMap,
     ffi::{CStr, CString, c_int, c_void},
     ptr,
     sync::Arc,
@@ -110,6 +111,69 @@ pub(super) fn serve<C: ProducerContext>(producer: &BaseProducer<C>) {
             producer.poll(Duration::ZERO);
         }
         rd::rd_kafka_queue_destroy(queue);
+    }
+}
+
+/// The ids of topics: one that is made anew has another. There are none for a topic that is not there, or that a broker has
+/// which knows of none (before Kafka 2.8). Nothing at all, when there is no answer in this time.
+pub(super) fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    within: Duration,
+) -> Option<BTreeMap<String, String>> {
+    let names: Vec<_> = topics.iter().map(|topic| CString::new(*topic)).collect::<Result<_, _>>().ok()?;
+    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    let client = client.native_ptr();
+    // SAFETY: the client lives as long as its reference, and the names until the call has copied them. Queue, options,
+    // collection and event are ours and are given back here, after the last use of what lies in them.
+    unsafe {
+        let queue = rd::rd_kafka_queue_new(client);
+        let options = rd::rd_kafka_AdminOptions_new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(within), ptr::null_mut(), 0);
+        let collection = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        rd::rd_kafka_DescribeTopics(client, collection, options, queue);
+        rd::rd_kafka_TopicCollection_destroy(collection);
+        rd::rd_kafka_AdminOptions_destroy(options);
+        // It ends by itself; this is for a library that does not.
+        let event = rd::rd_kafka_queue_poll(queue, millis(within + Duration::from_secs(1)));
+        let ids = (!event.is_null()).then(|| ids_of(event)).flatten();
+        if !event.is_null() {
+            rd::rd_kafka_event_destroy(event);
+        }
+        rd::rd_kafka_queue_destroy(queue);
+        ids
+    }
+}
+
+/// Those that an answer tells of.
+///
+/// # Safety
+/// The event is one of the library's, and outlives this.
+unsafe fn ids_of(event: *mut rd::rd_kafka_event_t) -> Option<BTreeMap<String, String>> {
+    // SAFETY: as the caller promises; what an event holds lives as long as that.
+    unsafe {
+        let result = rd::rd_kafka_event_DescribeTopics_result(event);
+        let failure: RDKafkaErrorCode = rd::rd_kafka_event_error(event).into();
+        if result.is_null() || failure != RDKafkaErrorCode::NoError {
+            return None;
+        }
+        let mut count = 0;
+        let topics = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        let mut ids = BTreeMap::new();
+        for place in 0..count {
+            let topic = *topics.add(place);
+            let id = rd::rd_kafka_TopicDescription_topic_id(topic);
+            if id.is_null() {
+                continue;
+            }
+            let (most, least) =
+                (rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id));
+            if (most, least) != (0, 0) {
+                let name = CStr::from_ptr(rd::rd_kafka_TopicDescription_name(topic)).to_string_lossy().into_owned();
+                ids.insert(name, format!("{most:016x}{least:016x}"));
+            }
+        }
+        Some(ids)
     }
 }
 

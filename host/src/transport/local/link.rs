@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     manifest::Delivery,
-    transport::{Assignment, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken},
+    transport::{Assignment, Births, Fault, Link, LinkSettings, NextOffset, Outgoing, Partition, Progress, Taken},
 };
 use std::{
     sync::{
@@ -70,6 +70,11 @@ impl Link for LocalLink {
         let assignment = reader.start()?;
         reader.say_gone();
         Ok(assignment)
+    }
+
+    fn births(&mut self, partitions: &Progress) -> Result<Births, Fault> {
+        let reader = &self.parts()?.reader;
+        Ok(partitions.iter().filter_map(|(partition, _)| Some((partition, reader.birth(partition)?))).collect())
     }
 
     fn hold(&mut self, partition: Partition) -> Result<(), Fault> {

@@ -115,6 +115,11 @@ impl Reader {
         &self.topics
     }
 
+    /// A partition's own id.
+    pub(super) fn birth(&self, partition: Partition) -> Option<String> {
+        Some(self.cursors.get(&partition)?.part.to_string())
+    }
+
     /// Says, once, which inputs are waited for.
     pub(super) fn say_gone(&mut self) {
         let inputs = self.settings.inputs.iter().zip(&self.topics);

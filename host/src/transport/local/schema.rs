@@ -19,8 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// `part.topic` is null when its topic was deleted; its batches are then removed step by step. An id is never used
-/// twice, so a partition of a topic that was made anew is another one. `progress` keeps the names beside the id: a
-/// group is to notice that what it read is gone.
+/// twice, so a partition of a topic that was made anew is another one. They begin somewhere, so that those of another log
+/// are others, too: a database may know them longer than this file is there. `progress` keeps the names beside the id: a group
+/// is to notice that what it read is gone.
 const TABLES: &str = "
     CREATE TABLE topic (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, config TEXT NOT NULL);
     CREATE TABLE part (
@@ -40,6 +41,7 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
     CREATE TABLE version (topics INTEGER NOT NULL);
     INSERT INTO version VALUES (1);
+    INSERT INTO sqlite_sequence (name, seq) VALUES ('part', abs(random() % 1000000000000));
 ";
 
 /// What a connection is for.

@@ -27,7 +27,7 @@ use crate::{
         Stage, StageSettings, Tally,
         guest::{Failed, Guest, InHand},
     },
-    transport::{Fault, NextOffset, Partition, Progress},
+    transport::{Births, Fault, NextOffset, Partition, Progress},
     worker::WorkerSettings,
 };
 use fastrand::Rng;
@@ -288,7 +288,7 @@ impl Ledger for Client {
         }
     }
 
-    fn claim(&mut self, starts: &Progress) -> Result<Progress, Fault> {
+    fn claim(&mut self, starts: &Progress, _: &Births) -> Result<Progress, Fault> {
         let partitions: BTreeSet<_> = starts.iter().map(|(partition, _)| partition).collect();
         self.lock(&partitions)?;
         if self.call(Moment::Starts)?.is_some() {

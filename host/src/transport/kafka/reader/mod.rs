@@ -25,7 +25,7 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -149,6 +149,12 @@ impl Reader {
             started: false,
             scratch: Vec::new(),
         })
+    }
+
+    /// What tells topics from others of their names.
+    pub(super) fn topic_ids(&self, topics: &[&str]) -> Result<BTreeMap<String, String>, Fault> {
+        let found = raw::topic_ids(self.consumer.client(), topics, PATIENCE);
+        found.ok_or_else(|| Fault::Unavailable("Kafka does not say which topics it has".into()))
     }
 
     pub(super) fn take(&mut self, limit: usize, wait: Duration) -> Result<Taken<KafkaBatch>, Fault> {
