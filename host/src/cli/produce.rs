@@ -85,7 +85,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit> {
     // What is sent is written with the topic's schemas, as anybody there expects.
     let codec = match manifest.filter(|_| !arguments.raw) {
         Some(manifest) if manifest.topics.get(&arguments.topic).is_some_and(Topic::has_schema) => {
-            schemas::settle_now(&manifest)?.codec(&[], std::slice::from_ref(&arguments.topic))
+            schemas::settle_topic(&manifest, &arguments.topic)?.codec(&[], std::slice::from_ref(&arguments.topic))
         }
         _ => Codec::default(),
     };

@@ -58,16 +58,21 @@ pub(super) fn settle(manifest: &Manifest, state: &Path, is_scratch: bool, contro
 
 /// The same, for a command that somebody waits for.
 pub(super) fn settle_now(manifest: &Manifest) -> Result<Bound> {
-    wait_for(manifest, Schemas::settle)
+    wait_for(of(manifest, &manifest.state, false)?, Schemas::settle)
+}
+
+/// The same for one topic: what is there of others is not this command's.
+pub(super) fn settle_topic(manifest: &Manifest, topic: &str) -> Result<Bound> {
+    wait_for(of(manifest, &manifest.state, false)?.only(topic), Schemas::settle)
 }
 
 /// The schemas as they are, for those who write nothing.
 pub(super) fn known(manifest: &Manifest) -> Result<Bound> {
-    wait_for(manifest, Schemas::known)
+    wait_for(of(manifest, &manifest.state, false)?, Schemas::known)
 }
 
-fn wait_for(manifest: &Manifest, question: Question) -> Result<Bound> {
-    let answer = ask(of(manifest, &manifest.state, false)?, question)?;
+fn wait_for(schemas: Schemas, question: Question) -> Result<Bound> {
+    let answer = ask(schemas, question)?;
     let known = match answer.recv_timeout(SILENCE) {
         Ok(known) => known,
         Err(RecvTimeoutError::Timeout) => {

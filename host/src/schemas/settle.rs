@@ -99,6 +99,12 @@ impl Schemas {
         Ok(Schemas { store, wanted: parts.collect(), lends })
     }
 
+    /// Those of one topic alone.
+    pub fn only(mut self, topic: &str) -> Schemas {
+        self.wanted.retain(|wanted| wanted.topic == topic);
+        self
+    }
+
     /// True when no topic has a schema.
     pub fn is_empty(&self) -> bool {
         self.wanted.is_empty()
@@ -245,7 +251,8 @@ impl Schemas {
                     Ok(Some(why)) => {
                         return Err(refuse(format!("it is not compatible with the latest schema of {subject}: {why}")));
                     }
-                    Err(trouble) => Err(trouble),
+                    // It has just said that the schema is not there: what is cached of it is not true any more.
+                    Err(trouble) => return Err(wanted.unsettled(trouble)),
                 },
                 Err(trouble) => Err(trouble),
             },
@@ -309,6 +316,12 @@ impl Schemas {
                 registry.url()
             );
             self.store.forget().map_err(Unsettled::Failed)?;
+            if said.len() < self.wanted.len() {
+                let url = registry.url();
+                return Err(Unsettled::Unavailable(format!(
+                    "the schema registry at {url} did not answer for all schemas"
+                )));
+            }
         }
         for (wanted, id, written) in said {
             let (subject, text) = (wanted.subject(), wanted.text());

@@ -31,6 +31,8 @@ pub struct Batched<T> {
     target: Rc<RefCell<T>>,
     taken: Vec<Taken>,
     bytes: usize,
+    /// How many records came since they were handed over last, those included for which there was nothing to be done.
+    count: u64,
 }
 
 /// A record that was taken.
@@ -38,6 +40,8 @@ struct Taken {
     batch: Rc<dyn Batch>,
     index: usize,
     attempt: u32,
+    /// How many came in front of it.
+    before: u64,
     /// Why it is not in the target's batch. It is given back with those that the target refuses, so that what fails keeps
     /// its order.
     failed: Option<Failed>,
@@ -46,12 +50,14 @@ struct Taken {
 impl<T: Target> Batched<T> {
     /// A guest that hands its records over there.
     pub fn new(target: Rc<RefCell<T>>) -> Batched<T> {
-        Batched { target, taken: Vec::new(), bytes: 0 }
+        Batched { target, taken: Vec::new(), bytes: 0, count: 0 }
     }
 }
 
 impl<T: Target> Guest for Batched<T> {
     fn transform(&mut self, record: InHand<'_>) -> Result<Vec<Record>, Failed> {
+        let before = self.count;
+        self.count += 1;
         let failed = match self.target.borrow_mut().take(&record) {
             Ok(true) => None,
             Ok(false) => return Ok(Vec::new()),
@@ -59,20 +65,22 @@ impl<T: Target> Guest for Batched<T> {
         };
         let InHand { record, batch, index, attempt } = record;
         self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        self.taken.push(Taken { batch, index, attempt, failed });
+        self.taken.push(Taken { batch, index, attempt, before, failed });
         Ok(Vec::new())
     }
 
     fn settle(&mut self) -> Result<Vec<Returned>, Fault> {
         let mut wrong = self.target.borrow_mut().put()?.into_iter().peekable();
         let (mut place, mut returned) = (0, Vec::new());
+        let count = std::mem::take(&mut self.count);
         self.bytes = 0;
-        for Taken { batch, index, attempt, failed } in self.taken.drain(..) {
+        for Taken { batch, index, attempt, before, failed } in self.taken.drain(..) {
             let failed = failed.or_else(|| {
                 place += 1;
                 wrong.next_if(|(wrong, _)| wrong + 1 == place).map(|(_, failed)| failed)
             });
-            returned.extend(failed.map(|failed| Returned { batch, index, attempt, failed }));
+            let behind = count - before - 1;
+            returned.extend(failed.map(|failed| Returned { batch, index, attempt, behind, failed }));
         }
         Ok(returned)
     }
@@ -83,7 +91,7 @@ impl<T: Target> Guest for Batched<T> {
 
     fn withdraw(&mut self) {
         self.taken.clear();
-        self.bytes = 0;
+        (self.bytes, self.count) = (0, 0);
         self.target.borrow_mut().withdraw();
     }
 }
@@ -141,10 +149,11 @@ mod tests {
             let record = InHand { record: batch.get(index), batch: batch.clone(), index, attempt: 1 };
             assert!(guest.transform(record).unwrap().is_empty());
         }
-        let code = |returned: &Returned| (returned.index, returned.failed.reason().code.clone().unwrap());
+        let code =
+            |returned: &Returned| (returned.index, returned.behind, returned.failed.reason().code.clone().unwrap());
         let returned: Vec<_> = guest.settle().unwrap().iter().map(code).collect();
-        let due = [(1, "put"), (3, "at-once"), (4, "put"), (6, "at-once")];
-        assert_eq!(returned, due.map(|(index, code)| (index, code.to_owned())));
+        let due = [(1, 5, "put"), (3, 3, "at-once"), (4, 2, "put"), (6, 0, "at-once")];
+        assert_eq!(returned, due.map(|(index, behind, code)| (index, behind, code.to_owned())));
         assert!(guest.settle().unwrap().is_empty());
     }
 }

@@ -26,9 +26,10 @@ struct Committed {
 pub(super) struct Died(Vec<u64>);
 
 impl Died {
-    /// The record behind so many died.
+    /// The record behind so many died. What a guest gives back late is told of behind others.
     pub(super) fn note(&mut self, taken: u64) {
-        self.0.push(taken + 1);
+        let place = self.0.partition_point(|died| *died <= taken);
+        self.0.insert(place, taken + 1);
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Returned {
     pub index: usize,
     /// Which attempt it was.
     pub attempt: u32,
+    /// How many records the guest took behind it.
+    pub behind: u64,
     /// Why it failed. It is not tried again.
     pub failed: Failed,
 }

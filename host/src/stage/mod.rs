@@ -125,6 +125,8 @@ pub struct Stage {
     router: Router,
     /// Reads records for the guest.
     reader: Reader,
+    /// Where a record waits for its schema, and how long before it is looked at the next time.
+    waits: BTreeMap<Partition, Duration>,
     /// Which output each record of the call in hand goes to.
     routes: Vec<usize>,
     notices: Notices,
@@ -143,6 +145,8 @@ const LOOKING: Duration = Duration::from_secs(2);
 /// often as it takes: others may go on meanwhile.
 const SCHEMA_PATIENCE: Duration = Duration::from_millis(250);
 const SCHEMA_DELAY: Duration = Duration::from_millis(250);
+/// Each further time twice as long, up to this: what was read ahead behind it is thrown away each time.
+const LONGEST_SCHEMA_DELAY: Duration = Duration::from_secs(4);
 /// So long where nothing else is waiting for it.
 const SCHEMA_PATIENCE_ALONE: Duration = Duration::from_secs(15);
 
@@ -174,6 +178,7 @@ impl Stage {
         let retries = Retries::new(settings.on_error.retry.clone());
         Stage {
             reader: Reader::new(settings.codec.clone()),
+            waits: BTreeMap::new(),
             settings,
             runner,
             router: Router::new(clock.clone()),
@@ -219,8 +224,14 @@ impl Stage {
         let wrong = match self.reader.read(batch, index, SCHEMA_PATIENCE) {
             Read::Ready => None,
             Read::Wrong(reason) => Some(reason),
-            Read::Waiting => return Ok(Fate::Later(self.clock.now() + SCHEMA_DELAY)),
+            Read::Waiting => {
+                let delay = self.waits.entry(record.partition).or_insert(SCHEMA_DELAY);
+                let due = self.clock.now() + *delay;
+                *delay = (*delay * 2).min(LONGEST_SCHEMA_DELAY);
+                return Ok(Fate::Later(due));
+            }
         };
+        self.waits.remove(&record.partition);
         let attempts = before.saturating_add(self.retries.attempt(at));
         let since = self.runner.shadow().is_some().then(|| self.clock.now());
         let outcome = match (wrong, self.condemned.get(&at)) {
@@ -234,7 +245,8 @@ impl Stage {
                 Some(due) => Fate::Later(due),
                 None => {
                     let is_stricter = self.compare(batch, index, attempts, failed)?;
-                    self.give_up(batch, index, failed, attempts, is_stricter, send)?
+                    let before = self.open.counts.taken;
+                    self.give_up(batch, index, failed, attempts, is_stricter, before, send)?
                 }
             },
         };
@@ -578,7 +590,8 @@ impl Stage {
         Some(due)
     }
 
-    /// What the manifest says becomes of a record that failed for good.
+    /// What the manifest says becomes of a record that failed for good, behind so many others of its transaction.
+    #[allow(clippy::too_many_arguments, reason = "what a record is told by, and what is known of its failure")]
     fn give_up<B: Batch>(
         &mut self,
         batch: &Rc<B>,
@@ -586,6 +599,7 @@ impl Stage {
         failed: &Failed,
         attempts: u32,
         is_stricter: bool,
+        before: u64,
         send: &mut dyn FnMut(&Outgoing<'_>) -> Result<(), Fault>,
     ) -> Result<Fate, Fault> {
         let place = self.place(batch.origin(index));
@@ -599,7 +613,7 @@ impl Stage {
             }
             _ => format!("{place}: {failed}"),
         };
-        if let Some(too_many) = counts.then(|| self.too_many()).flatten() {
+        if let Some(too_many) = counts.then(|| self.too_many(before)).flatten() {
             return Ok(Fate::Stop(stopped(&too_many, &place, failed)));
         }
         match policy {
@@ -632,7 +646,7 @@ impl Stage {
             }
         }
         if counts {
-            self.open.died.note(self.open.counts.taken);
+            self.open.died.note(before);
         }
         Ok(Fate::Done)
     }
@@ -649,9 +663,9 @@ impl Stage {
         (policy, counts)
     }
 
-    /// Whether so many of the last records died that not even one more may.
-    fn too_many(&self) -> Option<TooMany> {
-        let under_way = [&self.begun, &self.open].map(|transaction| (&transaction.died, transaction.counts.taken));
+    /// Whether so many of the last records died that the one behind so many of the open transaction may not.
+    fn too_many(&self, before: u64) -> Option<TooMany> {
+        let under_way = [(&self.begun.died, self.begun.counts.taken), (&self.open.died, before)];
         self.tally.breaker.trips(self.settings.on_error.stop_when?, under_way)
     }
 
@@ -670,12 +684,13 @@ impl Stage {
     /// The progress of the records so far is about to be committed. What of them fails only now, has its consequence.
     pub fn settle<B: Batch>(&mut self, send: &mut SendOf<'_, B>) -> Result<(), Fault> {
         let mut known = Vec::new();
-        for Returned { batch, index, attempt, failed } in self.runner.guest().settle()? {
+        for Returned { batch, index, attempt, behind, failed } in self.runner.guest().settle()? {
             let batch = seen::raw::<B>(batch);
             // It was taken for done.
             self.open.counts.filtered -= 1;
             let mut send = |out: &Outgoing<'_>| send(out, &batch, index);
-            let fate = self.give_up(&batch, index, &failed, attempt, false, &mut send)?;
+            let before = self.open.counts.taken.saturating_sub(behind + 1);
+            let fate = self.give_up(&batch, index, &failed, attempt, false, before, &mut send)?;
             let Incoming { partition, offset, .. } = batch.get(index);
             known.push(((partition, offset), failed));
             if let Fate::Stop(why) = fate {

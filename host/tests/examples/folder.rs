@@ -6,6 +6,7 @@ use crate::{
 };
 use serde_json::Value;
 use std::{
+    cell::Cell,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 pub(crate) struct Example {
     folder: TempDir,
     environment: Vec<(&'static str, String)>,
+    runs: Cell<u32>,
 }
 
 impl Example {
@@ -26,7 +28,7 @@ impl Example {
         let folder = tempfile::tempdir().unwrap();
         let kafka = std::env::var("MILLSTREAM_TEST_KAFKA");
         let kafka = kafka.expect("run `cargo xtask test`: it starts the broker that this test needs");
-        let example = Example { folder, environment: vec![("MILLSTREAM_KAFKA", kafka)] };
+        let example = Example { folder, environment: vec![("MILLSTREAM_KAFKA", kafka)], runs: Cell::new(0) };
         if from.join("Cargo.toml").exists() {
             let built = example.command("build").current_dir(&from).output().unwrap();
             assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
@@ -69,7 +71,9 @@ impl Example {
 
     /// Starts its manifest.
     pub(crate) fn run(&self, words: &str) -> Host {
-        Host::start(self.command(&format!("run {words}")).stdout(Stdio::null()), self.path("said"))
+        self.runs.set(self.runs.get() + 1);
+        let log = self.path(&format!("said-{}", self.runs.get()));
+        Host::start(self.command(&format!("run {words}")).stdout(Stdio::null()), log)
     }
 
     /// How a command ended that was given this to read.

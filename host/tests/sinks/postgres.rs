@@ -188,7 +188,7 @@ fn what_does_not_fit_is_a_dead_letter_and_the_rest_of_its_batch_is_in() {
 #[test]
 fn rules_of_the_table_itself_are_a_records_failure() {
     let table = "
-        CREATE ROLE clerk LOGIN;
+        CREATE ROLE clerk LOGIN PASSWORD 'clerk';
         CREATE TABLE picky (id bigint PRIMARY KEY, name text, amount int);
         CREATE FUNCTION rule() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
           IF NEW.name = 'state' THEN RAISE 'not today' USING ERRCODE = '45000'; END IF;
@@ -205,7 +205,7 @@ fn rules_of_the_table_itself_are_a_records_failure() {
     let url = scene.server.url();
     let (user, rest) = url.strip_prefix("postgres://").and_then(|rest| rest.split_once('@')).unwrap();
     let manifest = PICKY.replace("ON_ERROR", "{stop-when: never}");
-    scene.pipeline.write(&manifest.replace("{url}", &format!("postgres://clerk@{rest}")));
+    scene.pipeline.write(&manifest.replace("{url}", &format!("postgres://clerk:clerk@{rest}")));
     assert_ne!(user, "clerk");
     let names = ["fine", "state", "assert", "hidden", "fine"];
     let row = |(n, name): (usize, &&str)| {

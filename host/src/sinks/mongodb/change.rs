@@ -67,7 +67,8 @@ pub(super) fn of(in_hand: &InHand<'_>, settings: &Settings, inputs: &[String]) -
     let mut whole = doc! { "_id": id.clone() };
     whole.extend(document.into_iter().filter(|(name, _)| name != "_id"));
     // JSON says nothing of that: a digit of it may become 12 bytes.
-    let size = RawDocumentBuf::try_from(&whole).map_or(usize::MAX, |raw| raw.as_bytes().len());
+    let size =
+        size(&whole).map_err(|why| reject("not-a-document", format!("the value is no document of MongoDB: {why}")))?;
     if size > LARGEST {
         return Err(reject("too-large", "the document is larger than the 16 MiB that MongoDB takes"));
     }
@@ -97,8 +98,15 @@ fn of_tombstone(key: Option<&[u8]>, id: &Id) -> Result<Change, Failed> {
         }
         Id::Key | Id::Position => Bson::String(text.to_owned()),
     };
+    size(&doc! { "_id": id.clone() })
+        .map_err(|why| reject("no-id", format!("the record's key can be no `_id`: {why}")))?;
     let name = name(&id);
     Ok(Change { size: 2 * name.len() + AROUND, name, id, what: What::Delete })
+}
+
+/// How many bytes a document takes, or why it cannot be one: a name has a zero in it.
+fn size(document: &Document) -> Result<usize, String> {
+    RawDocumentBuf::try_from(document).map(|raw| raw.as_bytes().len()).map_err(|error| error.to_string())
 }
 
 /// What the server takes for an `_id`.
@@ -194,7 +202,11 @@ mod tests {
     #[test]
     fn a_key_cannot_mean_another_document() {
         let id = Id::Field(vec!["id".to_owned()]);
-        for key in [r#"{"id": {"$gt": ""}}"#, r#"{"id": {"$regularExpression": {"pattern": "", "options": ""}}}"#] {
+        for key in [
+            r#"{"id": {"$gt": ""}}"#,
+            r#"{"id": {"a\u0000b": 1}}"#,
+            r#"{"id": {"$regularExpression": {"pattern": "", "options": ""}}}"#,
+        ] {
             let why = of_tombstone(Some(key.as_bytes()), &id).err().map(|failed| failed.reason().code.clone().unwrap());
             assert_eq!(why.as_deref(), Some("no-id"), "{key}");
         }

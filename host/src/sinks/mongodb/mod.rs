@@ -129,8 +129,19 @@ impl Target for Mongodb {
         self.bytes = 0;
         let mut wrong = Vec::new();
         for part in parts(&batch, self.settings.mode) {
-            self.put_part(&batch, &part.writes, &mut wrong)?;
+            let mut refused = Vec::new();
+            self.put_part(&batch, &part.writes, &mut refused)?;
             self.put_part(&batch, &part.deletes, &mut wrong)?;
+            // What a unique index had against it may be one that was to go before.
+            let again: Vec<_> = match part.deletes.is_empty() {
+                true => Vec::new(),
+                false => refused
+                    .extract_if(.., |(place, failed)| part.is_last(&batch, *place) && is_double(failed))
+                    .collect(),
+            };
+            wrong.append(&mut refused);
+            let again: Vec<_> = again.into_iter().map(|(place, _)| place).collect();
+            self.put_part(&batch, &again, &mut wrong)?;
         }
         wrong.sort_by_key(|(place, _)| *place);
         Ok(wrong)
@@ -165,6 +176,18 @@ fn commands(sizes: &[usize]) -> Vec<Range<usize>> {
 struct Part {
     writes: Vec<usize>,
     deletes: Vec<usize>,
+}
+
+impl Part {
+    /// Whether nothing is written behind it to the same document.
+    fn is_last(&self, batch: &[Change], place: usize) -> bool {
+        !self.writes.iter().any(|other| *other > place && batch[*other].name == batch[place].name)
+    }
+}
+
+/// Whether the server says that there is such a one already.
+fn is_double(failed: &Failed) -> bool {
+    failed.reason().code.as_deref() == Some("11000")
 }
 
 /// Cuts a batch where the order of what is done to one document would be lost. Replacements of one document stay together,

@@ -160,11 +160,22 @@ impl Postgres {
 
     /// Records may have fields that the table did not have when it was looked at.
     fn look_again(&mut self) {
-        if self.table.as_ref().is_some_and(|(_, since)| since.elapsed() > LOOK_EVERY)
-            && let Err(fault) = self.look_at_table()
-        {
-            // The batch's own transaction meets it as well, and says so.
-            tracing::debug!("{}: {fault}", self.who.name);
+        let Some((known, since)) = self.table.take() else { return };
+        if since.elapsed() <= LOOK_EVERY {
+            self.table = Some((known, since));
+            return;
+        }
+        match self.look_at_table() {
+            // What is in the batch goes by the places of its columns.
+            Ok(()) if !self.batch.is_empty() && !self.table.as_ref().is_some_and(|(now, _)| now.goes_on(&known)) => {
+                self.table = None;
+            }
+            Ok(()) => {}
+            Err(fault) => {
+                // The batch's own transaction meets it as well, and says so.
+                tracing::debug!("{}: {fault}", self.who.name);
+                self.table = Some((known, since));
+            }
         }
     }
 
@@ -224,7 +235,8 @@ impl Ledger for Postgres {
         if self.session.connect()? || self.table.is_none() {
             self.look_at_table()?;
             let progress = self.settings.table.progress();
-            if self.session.columns(&progress)?.is_empty() {
+            let columns = self.session.columns(&progress)?;
+            if !columns.iter().any(|column| column.name == "birth") {
                 self.session.make(&progress.to_string(), &table::create_progress(&progress))?;
             }
         }

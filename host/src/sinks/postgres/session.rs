@@ -184,9 +184,12 @@ impl Session {
         let (partitions, at): (Vec<_>, Vec<_>) = born.map(|(partition, next)| (partition, number(next))).unzip();
         let (topics, numbers): (Vec<_>, Vec<_>) = partitions.iter().map(|partition| named(who, *partition)).unzip();
         let births: Vec<_> = partitions.iter().map(|partition| &births[partition]).collect();
+        // Where none is known yet, the log did not know it either.
         let statement = format!(
-            "UPDATE {} AS p SET next_offset = s.at, birth = s.birth, updated_at = now() \
-             FROM unnest($2, $3, $4, $5) AS s(t, n, at, birth) \
+            "WITH s AS (SELECT * FROM unnest($2, $3, $4, $5) AS s(t, n, at, birth)), \
+             known AS (UPDATE {0} AS p SET birth = s.birth FROM s \
+             WHERE p.sink_group = $1 AND p.topic = s.t AND p.partition = s.n AND p.birth IS NULL) \
+             UPDATE {0} AS p SET next_offset = s.at, birth = s.birth, updated_at = now() FROM s \
              WHERE p.sink_group = $1 AND p.topic = s.t AND p.partition = s.n AND p.birth <> s.birth \
              RETURNING p.topic, p.partition",
             self.progress.sql()

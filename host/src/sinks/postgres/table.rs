@@ -74,6 +74,11 @@ impl Table {
         self.columns == columns
     }
 
+    /// Whether it has all columns of another one in the same places.
+    pub(super) fn goes_on(&self, other: &Table) -> bool {
+        self.columns.starts_with(&other.columns)
+    }
+
     /// The place of a column.
     pub(super) fn place(&self, column: &str) -> Option<usize> {
         self.places.get(column).copied()
@@ -151,9 +156,10 @@ pub(super) fn create(name: &TableName, columns: &[(String, String)], key: &[Stri
 
 /// Makes the table that keeps how far sinks are.
 pub(super) fn create_progress(name: &TableName) -> String {
+    let name = name.sql();
     format!(
-        "CREATE TABLE IF NOT EXISTS {} (sink_group text, topic text, partition integer, next_offset bigint NOT NULL, \
-         birth text, updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (sink_group, topic, partition))",
-        name.sql()
+        "CREATE TABLE IF NOT EXISTS {name} (sink_group text, topic text, partition integer, next_offset bigint NOT NULL, \
+         updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (sink_group, topic, partition)); \
+         ALTER TABLE {name} ADD COLUMN IF NOT EXISTS birth text"
     )
 }
