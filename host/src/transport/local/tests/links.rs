@@ -28,7 +28,7 @@ fn a_group_that_was_moved_meanwhile_lets_nothing_be_written() {
     scene.come("in", 0, &["a", "b"]);
     let (mut link, _) = scene.link(settings());
     let (group, topic, from) = ("g".to_owned(), "in".to_owned(), Expected::Anything);
-    let moved = rows::Step { group, topic, number: 0, part: 1, from, next: 2 };
+    let moved = rows::Step { group, topic, number: 0, part: scene.part("in"), from, next: 2 };
     scene.log.desk().write(|tx| rows::advance(tx, &moved)).unwrap();
     let fault = deliver(&mut link, "A", &progress(&[(0, 0, 1)])).unwrap_err();
     assert!(matches!(&fault, Fault::Aborted(why) if why.contains("moved its offset in in/0")), "{fault:?}");

@@ -206,7 +206,8 @@ fn records_that_are_too_many_go_in_small_steps() {
     }
     scene.tidy();
     let facts = &scene.log.partitions("t").unwrap().unwrap()[0];
-    let kept = scene.log.desk().read(|tx| rows::size(tx, 1)).unwrap().unwrap();
+    let part = scene.part("t");
+    let kept = scene.log.desk().read(|tx| rows::size(tx, part)).unwrap().unwrap();
     assert!((50_000..90_000).contains(&kept), "{kept}");
     assert_eq!(facts.end, Some(100_000));
     let left: u64 =
@@ -221,12 +222,12 @@ fn a_step_of_removal_has_a_bound_in_bytes() {
     for _ in 0..10 {
         scene.come("t", 0, &[large.as_str()]);
     }
-    let (mut desk, mut tidy) = (scene.log.desk(), Tidy::default());
+    let (mut desk, mut tidy, part) = (scene.log.desk(), Tidy::default(), scene.part("t"));
     tidy.begin();
     let mut sizes = vec![10 << 20];
     while tidy.is_at_it() {
         tidy.step(&mut desk).unwrap();
-        sizes.push(desk.read(|tx| rows::size(tx, 1)).unwrap().unwrap());
+        sizes.push(desk.read(|tx| rows::size(tx, part)).unwrap().unwrap());
     }
     assert!(sizes.windows(2).all(|sizes| sizes[0] <= sizes[1] + STEP_BYTES + (1 << 20)), "{sizes:?}");
     assert_eq!(sizes.last(), Some(&0));
@@ -268,7 +269,8 @@ fn of_each_key_the_last_record_stays_where_it_was() {
     put(&[keyed("d", "11"), keyed("c", "12")]);
     scene.tidy();
     assert_eq!(shown(), "4=- 8=8 11=11 12=12");
-    let size = scene.log.desk().read(|tx| rows::size(tx, 1)).unwrap().unwrap();
+    let part = scene.part("t");
+    let size = scene.log.desk().read(|tx| rows::size(tx, part)).unwrap().unwrap();
     let left: u64 =
         scene.log.desk().read(|tx| Ok(tx.query_row("SELECT sum(size) FROM batch", [], |r| r.get(0))?)).unwrap();
     assert_eq!(left, size);

@@ -50,6 +50,11 @@ pub(super) fn lost(on_lost_offset: OnLostOffset) -> LinkSettings {
 }
 
 impl Scene {
+    /// The id of a topic's first partition.
+    pub(super) fn part(&self, topic: &str) -> i64 {
+        self.log.desk().read(|tx| Ok(rows::topic(tx, topic)?.unwrap().parts[0].id)).unwrap()
+    }
+
     /// A log with these topics.
     pub(super) fn with(topics: &[&str]) -> Scene {
         let folder = tempfile::tempdir().unwrap();
