@@ -143,7 +143,7 @@ fn a_record_is_read_with_the_schema_that_it_was_written_with() {
     for words in ["check pipeline.yaml", "run pipeline.yaml --until-idle=300ms", "produce orders"] {
         let said = folder.given("", words);
         assert_eq!(said.code, 2, "{said:?}");
-        let line = "topics.orders.value: it does not read what was written with schema 3 of orders-value: ";
+        let line = "topics.orders.value: it does not read what was written with schema 2 of orders-value: ";
         assert!(said.err.contains(line), "{said:?}");
     }
 }
