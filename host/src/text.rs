@@ -1,6 +1,9 @@
 //! How numbers, lists and the words of others are written for people.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write};
+
+/// The longest line of somebody else's words, before it is escaped.
+pub const LINE_BYTES: usize = 1024;
 
 /// A number with its thousands apart: `12,345,678`.
 pub fn grouped(number: u64) -> String {
@@ -38,6 +41,30 @@ pub fn inert(words: &str) -> Cow<'_, str> {
         }
     }
     text.into()
+}
+
+/// Somebody else's words as one line of a log or of a terminal: cut where they are too long, and with what would move a
+/// cursor or look like another line written out.
+pub fn escaped(words: &str) -> String {
+    let end = words.floor_char_boundary(LINE_BYTES);
+    let mut line = String::with_capacity(end);
+    for c in words[..end].chars() {
+        match c {
+            c if c.is_control() || reorders(c) => {
+                let _ = write!(line, "{}", c.escape_default());
+            }
+            c => line.push(c),
+        }
+    }
+    if end < words.len() {
+        line.push('…');
+    }
+    line
+}
+
+/// Characters that break a line or turn its direction without being control characters.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The one of `known` that somebody who wrote `word` probably meant.

@@ -5,7 +5,7 @@ use super::{
     schema::Schema,
     store::{Found, Store},
 };
-use crate::record::Reason;
+use crate::{record::Reason, text::escaped};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// A part of a record that may have a schema.
@@ -87,7 +87,8 @@ impl Codec {
     pub fn decode(&self, input: usize, part: Part, bytes: &[u8], patience: Duration, to: &mut Vec<u8>) -> Decoded {
         let has_schema = |ports: &&Arc<Ports>| ports.inputs.get(input).is_some_and(|parts| parts[part as usize]);
         let Some(ports) = self.0.as_ref().filter(has_schema) else { return Decoded::Raw };
-        let wrong = |code: &str, why: String| Decoded::Wrong(reason(code, format!("the {part} cannot be read: {why}")));
+        let wrong =
+            |code: &str, why: String| Decoded::Wrong(reason(code, &format!("the {part} cannot be read: {why}")));
         let (id, body) = match framing::open(bytes) {
             Ok(opened) => opened,
             Err(misfit) => return wrong("no-schema", misfit.to_string()),
@@ -126,12 +127,33 @@ fn write(part: Part, writer: Option<&Writer>, bytes: &mut Option<Vec<u8>>) -> Re
     let mut framed = Vec::with_capacity(text.len());
     framing::begin(*id, &mut framed);
     schema.encode(text, &mut framed).map_err(|misfit| {
-        reason("misfit", format!("the {part} does not fit the schema of {topic}: {misfit} (schema {id})"))
+        reason("misfit", &format!("the {part} does not fit the schema of {topic}: {misfit} (schema {id})"))
     })?;
     *text = framed;
     Ok(())
 }
 
-fn reason(code: &str, message: String) -> Reason {
-    Reason { code: Some(code.to_owned()), message }
+/// What is told of a record may hold its own words, such as the keys of a map.
+fn reason(code: &str, message: &str) -> Reason {
+    Reason { code: Some(code.to_owned()), message: escaped(message) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{
+        super::schema::{Language, Written},
+        *,
+    };
+
+    #[test]
+    fn what_is_told_of_a_record_is_one_short_line() {
+        let text = r#"{"type":"map","values":"int"}"#;
+        let schema = Arc::new(Schema::read(&Written::new(Language::Avro, text)).unwrap());
+        let writer = Writer { topic: "orders".into(), id: 1, schema };
+        let record = format!("{{\"\u{9b}2J{}\":null}}", "k".repeat(300_000));
+        let said = write(Part::Value, Some(&writer), &mut Some(record.into())).unwrap_err().message;
+        assert!(said.starts_with(r#"the value does not fit the schema of orders: $["\u{9b}2Jkkk"#), "{said}");
+        assert!(said.len() < 1100 && said.ends_with("k…"), "{said}");
+    }
 }

@@ -114,36 +114,43 @@ impl Registry {
             }
         };
         let mut others = Vec::new();
-        self.follow(answer, &mut BTreeSet::new(), &mut others)?;
+        self.follow(answer, &mut Followed::default(), &mut others)?;
         Ok(Written { language, text, others })
     }
 
-    /// Fetches what a schema refers to, and what that refers to.
-    fn follow(
-        &self,
-        answer: &Value,
-        known: &mut BTreeSet<(String, u64)>,
-        others: &mut Vec<String>,
-    ) -> Result<(), Trouble> {
+    /// Fetches what a schema refers to, and what that refers to. Of a name that several refer to, each in another version,
+    /// the first that is met is taken, as other clients do.
+    fn follow(&self, answer: &Value, followed: &mut Followed, others: &mut Vec<String>) -> Result<(), Trouble> {
         for reference in answer["references"].as_array().into_iter().flatten() {
-            let (subject, version) = (reference["subject"].as_str(), reference["version"].as_u64());
-            let (Some(subject), Some(version)) = (subject, version) else { return Err(self.odd()) };
-            if !known.insert((subject.to_owned(), version)) {
+            let (name, subject) = (reference["name"].as_str(), reference["subject"].as_str());
+            let (Some(name), Some(subject), Some(version)) = (name, subject, reference["version"].as_u64()) else {
+                return Err(self.odd());
+            };
+            if !followed.names.insert(name.to_owned()) || !followed.texts.insert((subject.to_owned(), version)) {
                 continue;
             }
-            if known.len() > MOST_REFERENCES {
+            if followed.texts.len() > MOST_REFERENCES {
                 let words = format!("a schema refers to more than {MOST_REFERENCES} others");
                 return Err(Trouble::Refused(words));
             }
-            let path = format!("/subjects/{}/versions/{version}", escaped(subject));
+            // What is deleted is still referred to.
+            let path = format!("/subjects/{}/versions/{version}?deleted=true", escaped(subject));
             let gone =
                 || Trouble::Refused(format!("version {version} of {subject}, which is referred to, is not there"));
             let other = self.ask(Method::GET, &path, None)?.ok_or_else(gone)?;
-            self.follow(&other, known, others)?;
+            self.follow(&other, followed, others)?;
             others.push(other["schema"].as_str().ok_or_else(|| self.odd())?.to_owned());
         }
         Ok(())
     }
+}
+
+/// What was met on the way through references.
+#[derive(Default)]
+struct Followed {
+    names: BTreeSet<String>,
+    /// By subject and version. One may define several names.
+    texts: BTreeSet<(String, u64)>,
 }
 
 fn body(written: &Written) -> Value {
@@ -170,4 +177,40 @@ fn escaped(name: &str) -> String {
 fn one_line(words: &str) -> String {
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     words.chars().filter(|c| !c.is_control()).take(MOST_SHOWN).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{
+        super::{schema::Schema, served::serve},
+        *,
+    };
+
+    /// A record with one field, and what it refers to: by name, a name being a subject as well.
+    fn record(name: &str, field: &str, references: &[(&str, u64)]) -> Value {
+        let schema = json!({"type": "record", "name": name, "fields": [{"name": "a", "type": field}]});
+        let reference = |(name, version): &(&str, u64)| json!({"name": name, "subject": name, "version": version});
+        let references: Vec<_> = references.iter().map(reference).collect();
+        json!({"id": 1, "schema": schema.to_string(), "references": references})
+    }
+
+    #[test]
+    fn a_name_that_is_referred_to_twice_is_what_it_is_first() {
+        let url = serve(|question, _| {
+            let answer = match question {
+                "GET /schemas/ids/1" => record("Order", "Customer", &[("Customer", 1), ("Address", 2)]),
+                "GET /subjects/Customer/versions/1?deleted=true" => record("Customer", "Address", &[("Address", 1)]),
+                "GET /subjects/Address/versions/1?deleted=true" => record("Address", "int", &[]),
+                // As it does of one that was deleted, unless it is asked for that.
+                _ => return (404, r#"{"error_code":40402}"#.to_owned()),
+            };
+            (200, answer.to_string())
+        });
+        let written = Registry::new(&SchemaRegistry::at(&url)).unwrap().by_id(1).unwrap().unwrap();
+        assert_eq!(written.others.len(), 2);
+        let mut bytes = Vec::new();
+        Schema::read(&written).unwrap().encode(br#"{"a":{"a":{"a":1}}}"#, &mut bytes).unwrap();
+        assert_eq!(bytes, [2]);
+    }
 }

@@ -1,6 +1,10 @@
 //! A schema of any kind: as it is written, and made ready.
 
-use super::{Misfit, avro::Avro, json_schema::JsonSchema};
+use super::{
+    Misfit,
+    avro::{self, Avro},
+    json_schema::JsonSchema,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -61,6 +65,13 @@ impl Written {
             (Language::Json, Language::Json) => Ok(()),
             (new, old) => Err(format!("it is {new}, and was {old}")),
         }
+    }
+
+    /// Whether both are the same Avro, as far as values go, in whatever words. Of JSON Schema nobody here can tell.
+    pub(super) fn means(&self, other: &Written) -> bool {
+        let is_avro = self.language == Language::Avro && other.language == Language::Avro;
+        let is_alike = || avro::is_alike((&self.text, &self.others), (&other.text, &other.others));
+        is_avro && guarded(is_alike).unwrap_or(false)
     }
 }
 

@@ -6,12 +6,13 @@ use super::{
     failure::{Spoilt, clean, failed},
     imports::{Hand, Host, Shared},
     limits::{Limits, Memory},
-    log::{GuestLog, escaped},
+    log::GuestLog,
     wasi::Allowed,
 };
 use crate::{
     record::{Reason, Record},
     stage::Histogram,
+    text::escaped,
 };
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 use wasmtime::{Store, UpdateDeadline, component};

@@ -1,14 +1,14 @@
 //! A guest's lines on the host's log: marked with the record in hand, if there is one, escaped, and never a flood.
 
-use crate::{record::log::Level, text::count};
+use crate::{
+    record::log::Level,
+    text::{count, escaped},
+};
 use std::{
-    fmt::Write,
     ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
-/// The longest line, before it is escaped.
-pub(super) const LINE_BYTES: usize = 1024;
 /// How many times the lines of a call an instance may write in a second.
 const CALLS_A_SECOND: u32 = 10;
 
@@ -156,28 +156,4 @@ fn event(stage: &str, place: Option<Place<'_>>, level: Level, line: &str) {
         };
     }
     each_level!(level, event);
-}
-
-/// The line with its control characters written out, and cut where it is too long: a guest's text must not move the
-/// cursor of a terminal or look like lines of the host's.
-pub(super) fn escaped(message: &str) -> String {
-    let end = message.floor_char_boundary(LINE_BYTES);
-    let mut line = String::with_capacity(end);
-    for c in message[..end].chars() {
-        match c {
-            c if c.is_control() || reorders(c) => {
-                let _ = write!(line, "{}", c.escape_default());
-            }
-            c => line.push(c),
-        }
-    }
-    if end < message.len() {
-        line.push('…');
-    }
-    line
-}
-
-/// Characters that break a line or turn its direction without being control characters.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

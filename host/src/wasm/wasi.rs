@@ -5,10 +5,10 @@
 use super::{
     http::{Http, Sites},
     imports::Host,
-    log::{LINE_BYTES, enabled},
+    log::enabled,
     waits,
 };
-use crate::record::log::Level;
+use crate::{record::log::Level, text::LINE_BYTES};
 use bytes::Bytes;
 use std::{
     io, mem,

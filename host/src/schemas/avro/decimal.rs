@@ -11,14 +11,19 @@ pub(super) const MOST_DIGITS: usize = 10_000;
 
 /// `12.30`, with all digits that the scale has.
 pub(super) fn text(unscaled: &[u8], precision: usize, scale: usize) -> Result<String, Misfit> {
-    // A digit takes less than five twelfths of a byte. Those that say nothing but the sign may be any number.
+    let too_many = || Misfit::new(format!("it has more than {precision} digits"));
+    // What is far too long is not made digits of. One takes less than five twelfths of a byte; bytes that say nothing but
+    // the sign may be any number.
     let most = precision * 5 / 12 + 1;
     let sign = unscaled.first().map_or(0, |first| if *first < 0x80 { 0 } else { 0xff });
     if unscaled.iter().skip_while(|byte| **byte == sign).count() > most {
-        return Err(Misfit::new(format!("it has more than {precision} digits")));
+        return Err(too_many());
     }
     let number = BigInt::from_signed_bytes_be(unscaled);
     let digits = number.magnitude().to_string();
+    if digits.len() > precision {
+        return Err(too_many());
+    }
     let sign = if number.sign() == num_bigint::Sign::Minus { "-" } else { "" };
     if scale == 0 {
         return Ok(format!("{sign}{digits}"));

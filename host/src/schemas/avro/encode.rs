@@ -58,7 +58,8 @@ impl Avro {
                 }
                 to.extend_from_slice(&bytes);
             }
-            Shape::String => put_bytes(text(json)?.as_bytes(), to),
+            // Whatever it says: others that write one do not look whether it is a UUID.
+            Shape::String | Shape::Uuid(Uuid::Text) => put_bytes(text(json)?.as_bytes(), to),
             Shape::Enum { symbols, .. } => {
                 let symbol = text(json)?;
                 let index = symbols.iter().position(|known| known == symbol);
@@ -71,13 +72,8 @@ impl Avro {
                     None => put_bytes(&bytes, to),
                 }
             }
-            Shape::Uuid(how) => {
-                let uuid = uuid::Uuid::try_parse(text(json)?).map_err(|_| no("no UUID"))?;
-                match how {
-                    // As it is written, whatever its letters are.
-                    Uuid::Text => put_bytes(text(json)?.as_bytes(), to),
-                    Uuid::Fixed => to.extend_from_slice(uuid.as_bytes()),
-                }
+            Shape::Uuid(Uuid::Fixed) => {
+                to.extend_from_slice(uuid(text(json)?).ok_or_else(|| no("no UUID"))?.as_bytes());
             }
             Shape::Date => put_long(time::days(json)?.into(), to),
             Shape::Time(unit) => {
@@ -163,7 +159,7 @@ impl Avro {
     /// is told with its path.
     fn union(&self, branches: &[usize], json: &Json<'_>, to: &mut Vec<u8>) -> Result<(), Misfit> {
         // A number is first looked for among its own: whole ones in an int or a long, those with a point in a float or a
-        // double.
+        // double. A text is first looked for where any is not at home.
         let is_of_kind = |branch: &usize| {
             let shape = &self.node(*branch).shape;
             match json {
@@ -171,6 +167,7 @@ impl Avro {
                 Json::Float(_) => {
                     !matches!(shape, Shape::Int | Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. })
                 }
+                Json::Text(text) => !matches!(shape, Shape::Uuid(Uuid::Text)) || uuid(text).is_some(),
                 _ => true,
             }
         };
@@ -270,12 +267,16 @@ fn float(json: &Json<'_>) -> Result<f32, Misfit> {
             false => Err(Misfit::new(format!("{json} would be rounded in a float"))),
         };
     }
-    let number = double(json)?;
-    let narrow = number as f32;
-    match narrow.is_infinite() && number.is_finite() {
-        true => Err(Misfit::new(format!("{json} is too large for a float"))),
-        false => Ok(narrow),
+    narrow(double(json)?).ok_or_else(|| Misfit::new(format!("{json} is too large for a float")))
+}
+
+/// The float that is nearest to what a double was read from, which is taken to be its shortest text: to go by the double
+/// itself would be to round a second time. Nothing when it is too large.
+pub(super) fn narrow(number: f64) -> Option<f32> {
+    if !number.is_finite() {
+        return Some(number as f32);
     }
+    format!("{number:e}").parse().ok().filter(|narrow: &f32| narrow.is_finite())
 }
 
 fn double(json: &Json<'_>) -> Result<f64, Misfit> {
@@ -299,6 +300,10 @@ fn double(json: &Json<'_>) -> Result<f64, Misfit> {
 /// may have done it.
 fn survives(number: i128, near: f64, digits: impl Display) -> bool {
     near as i128 == number || digits.to_string() == number.to_string()
+}
+
+fn uuid(text: &str) -> Option<uuid::Uuid> {
+    uuid::Uuid::try_parse(text).ok()
 }
 
 fn text<'a>(json: &'a Json<'_>) -> Result<&'a str, Misfit> {

@@ -24,6 +24,13 @@ const DEEPEST: usize = 120;
 /// items.
 const LARGEST: usize = 64 << 20;
 
+/// Whether two schemas, each with those that it refers to, are the same but for what says nothing of a value's bytes.
+pub(super) fn is_alike(one: (&str, &[String]), other: (&str, &[String])) -> bool {
+    // The last one is the schema itself.
+    let parsed = |(text, known)| shape::parse(text, known).ok()?.pop();
+    parsed(one).is_some_and(|one| Some(one) == parsed(other))
+}
+
 /// A schema.
 #[derive(Debug)]
 pub(super) struct Avro {

@@ -229,10 +229,11 @@ impl Builder {
                 avro.nodes[id].kinds = kinds;
             }
         }
+        let mut budget = defaults::Budget::default();
         for (id, at, default) in self.defaults {
             let Shape::Record(record) = &avro.nodes[id].shape else { continue };
             let mut bytes = Vec::new();
-            let fits = defaults::write(&avro, record.fields[at].node, &default, &mut bytes);
+            let fits = defaults::write(&avro, record.fields[at].node, &default, &mut budget, &mut bytes);
             if let Shape::Record(record) = &mut avro.nodes[id].shape {
                 record.fields[at].default = fits.map(|()| bytes);
             }

@@ -1,9 +1,13 @@
 //! What is kept of what a registry says, and what is not.
 
-use super::{super::served::serve, *};
+use super::{
+    super::{schema::Language, served::serve, store::Found},
+    *,
+};
 use std::{
     fs,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 const ORDER: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[{"name":"id","type":"long"}]}"#;
@@ -67,12 +71,28 @@ fn nothing_is_kept_of_a_registry_that_was_made_anew() {
     // It is still the same when it says the same in other words.
     shelf.keep(3, &Written::new(Language::Avro, SAME)).unwrap();
     schemas.settle().unwrap();
-    assert!(shelf.get(4).unwrap().is_some());
+    assert!(matches!(schemas.store.find(4, Duration::ZERO), Found::Schema(_)), "a string, so far");
     id.store(4, Ordering::SeqCst);
     assert_eq!(writes_with(&schemas.settle().unwrap()), 4);
     assert_eq!(shelf.get(3).unwrap(), None);
     assert_eq!(shelf.get(4).unwrap().unwrap().text, ORDER);
     assert_eq!(shelf.remembered("orders-value", ORDER).unwrap(), Some(4));
     // What is read with that id from now on is read with that schema.
-    assert!(matches!(schemas.store.find(4, std::time::Duration::ZERO), super::super::store::Found::Schema(_)));
+    let Found::Schema(schema) = schemas.store.find(4, Duration::ZERO) else { panic!("it was just settled") };
+    assert_eq!(schema.encode(br#"{"id":1}"#, &mut Vec::new()), Ok(()));
+}
+
+#[test]
+fn a_schema_with_a_default_that_does_not_fit_is_still_itself() {
+    let written = |text: &str| Written::new(Language::Avro, text);
+    let field = r#"{"type":"record","name":"shop.Order","fields":[{"name":"id","type":"long","default":"none"}]}"#;
+    let moved = r#"{"type":"record","namespace":"shop","name":"Order","fields":[{"name":"id","type":{"type":"long"},"default":"none"}]}"#;
+    assert!(is_equal(&written(field), &written(moved)));
+    assert!(!is_equal(&written(field), &written(&moved.replace("long", "int"))));
+    assert!(!is_equal(&written(field), &Written::new(Language::Json, moved)));
+    // What another defines is known by its name.
+    let refers = |text: &str| Written { others: vec![ORDER.to_owned()], ..written(text) };
+    let (one, same) = (r#"["null","shop.Order"]"#, r#"[{"type":"null"},"shop.Order"]"#);
+    assert!(is_equal(&refers(one), &refers(same)));
+    assert!(!is_equal(&written("{"), &written("[")), "neither is a schema");
 }

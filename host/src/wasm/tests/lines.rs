@@ -10,25 +10,29 @@ const MARK: &str = "stage=trial topic=orders-prod partition=3 offset=42";
 
 #[test]
 fn a_line_is_marked_with_the_record_and_escaped() {
-    let (_, lines) = lines(|| Stage::trial().says("log 1"));
+    let mut trial = Stage::trial();
+    let (_, lines) = lines(|| trial.says("log 1"));
     assert_eq!(lines, [format!(r"INFO line 1\n\u{{1b}}[31mred\u{{7}} {MARK}")]);
 }
 
 #[test]
 fn what_turns_the_line_around_is_escaped_and_umlauts_are_not() {
-    let (_, lines) = lines(|| Stage::trial().says("say Grüße \u{202e}evil"));
+    let mut trial = Stage::trial();
+    let (_, lines) = lines(|| trial.says("say Grüße \u{202e}evil"));
     assert_eq!(lines, [format!(r"INFO Grüße \u{{202e}}evil {MARK}")]);
 }
 
 #[test]
 fn a_long_line_is_cut() {
-    let (_, lines) = lines(|| Stage::trial().says("shout 2000"));
+    let mut trial = Stage::trial();
+    let (_, lines) = lines(|| trial.says("shout 2000"));
     assert_eq!(lines, [format!("INFO {}… {MARK}", "x".repeat(1024))]);
 }
 
 #[test]
 fn a_record_writes_twenty_lines_and_the_rest_is_counted() {
-    let (_, lines) = lines(|| Stage::trial().says("log 100000"));
+    let mut trial = Stage::trial();
+    let (_, lines) = lines(|| trial.says("log 100000"));
     assert_eq!(lines.len(), 21);
     assert!(lines[19].starts_with("INFO line 20"), "{}", lines[19]);
     let dropped = "WARN 99,980 lines dropped: a call may write 20, an instance 200 a second stage=trial";
@@ -52,8 +56,8 @@ fn the_manifest_says_how_many_lines_a_record_writes() {
 
 #[test]
 fn an_instance_writes_two_hundred_lines_a_second() {
+    let mut trial = Stage::trial();
     let ((), lines) = lines(|| {
-        let mut trial = Stage::trial();
         (0..30).for_each(|offset| drop(trial.takes(One { offset, ..One::of("log 20") })));
     });
     let written = lines.iter().filter(|line| line.starts_with("INFO")).count();

@@ -78,6 +78,7 @@ fn each_type_is_what_the_guide_says() {
         (&logical("long", "local-timestamp-millis"), "\"2026-01-31T12:34:56.789\""),
         (&logical("long", "local-timestamp-micros"), "\"2026-01-31T12:34:56.000789\""),
         (&logical("string", "uuid"), "\"67e55044-10b1-426f-9247-bb680e5fe0c8\""),
+        (&logical("string", "uuid"), "\"none yet\""),
         (r#"{"type":"fixed","name":"U","size":16,"logicalType":"uuid"}"#, "\"67e55044-10b1-426f-9247-bb680e5fe0c8\""),
         (
             r#"{"type":"fixed","name":"D","size":12,"logicalType":"duration"}"#,
@@ -219,6 +220,8 @@ fn a_union_is_its_value_and_the_branch_is_the_first_that_looks_like_it() {
         {"type":"map","values":"int"}]"#;
     let numbers =
         r#"["double","long","int","string",{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}]"#;
+    let uuid_or_symbol =
+        r#"[{"type":"string","logicalType":"uuid"},{"type":"enum","name":"State","symbols":["NEW","OLD"]}]"#;
     for (kind, json, branch) in [
         (records, "null", 0),
         (records, r#"{"x":1}"#, 1),
@@ -237,6 +240,9 @@ fn a_union_is_its_value_and_the_branch_is_the_first_that_looks_like_it() {
         (numbers, "1.5", 0),
         (numbers, "1.0", 0),
         (numbers, "\"1.50\"", 3),
+        (uuid_or_symbol, "\"67e55044-10b1-426f-9247-bb680e5fe0c8\"", 0),
+        (uuid_or_symbol, "\"NEW\"", 1),
+        (uuid_or_symbol, "\"none yet\"", 0),
     ] {
         let written = encoded(&avro(kind), json).unwrap();
         assert_eq!(written[0] / 2, branch, "{json}");
@@ -277,7 +283,9 @@ fn bytes_that_are_no_value_are_refused_with_their_path() {
         assert_eq!(said.replace(char::is_numeric, "#"), why.replace(char::is_numeric, "#"), "{kind}");
     }
     let decimal = avro(r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#);
-    assert_eq!(decoded(&decimal, &[6, 1, 0, 0]).unwrap_err(), "$: it has more than 4 digits");
+    for more in [&[6, 1, 0, 0][..], &[4, 0x30, 0x39]] {
+        assert_eq!(decoded(&decimal, more).unwrap_err(), "$: it has more than 4 digits");
+    }
     assert_eq!(decoded(&decimal, &[8, 0xff, 0xff, 0xd8, 0xf1]).unwrap(), "\"-99.99\"", "bytes of the sign alone");
     let list = avro(r#"{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]}]}"#);
     let deep = [vec![2; 5000], vec![0]].concat();
@@ -337,6 +345,32 @@ fn a_default_does_not_grow_for_ever() {
         );
     }
     assert_eq!(encoded(&avro(&schema), "{}").unwrap_err(), "$.a: it is missing, and has no default");
+}
+
+#[test]
+fn a_default_that_fits_nowhere_is_given_up() {
+    let branches = r#"["int","A","B"]"#;
+    let schema = format!(
+        r#"{{"type":"record","name":"R","fields":[
+            {{"name":"a","type":["int",
+                {{"type":"record","name":"A","fields":[{{"name":"x","type":["int","A",
+                    {{"type":"record","name":"B","fields":[{{"name":"x","type":{branches}}}]}}]}}]}},"B"],
+              "default":{}"none"{}}}]}}"#,
+        "{\"x\":".repeat(60),
+        "}".repeat(60)
+    );
+    assert_eq!(encoded(&avro(&schema), "{}").unwrap_err(), "$.a: it is missing, and has no default");
+}
+
+#[test]
+fn a_float_is_rounded_once() {
+    let float = avro("\"float\"");
+    // Its text lies between two floats, and the double that is nearest to it lies just in the middle of them.
+    let odd = [0xfd, 0x43, 0xae, 0x15];
+    let text = decoded(&float, &odd).unwrap();
+    assert_eq!((text.as_str(), encoded(&float, &text)), ("7.038531e-26", Ok(odd.to_vec())));
+    let schema = of("\"float\"").replace("}]}", ",\"default\":7.038531e-26}]}");
+    assert_eq!(encoded(&avro(&schema), "{}"), Ok(odd.to_vec()));
 }
 
 #[test]
