@@ -34,7 +34,7 @@ impl Mongodb {
         let jars = fetch()?;
         let (port, log) = (free_ports(1)?[0], folder.join("mongodb.log"));
         let process = Command::new("java")
-            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .args(["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
             .arg(format!("{}/*", jars.display()))
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("mongodb/Server.java"))
             .arg(port.to_string())
