@@ -20,7 +20,7 @@ const NAMES_SHOWN: usize = 3;
 /// The library's reason without what only its authors know:
 /// `host:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)`.
 pub(super) fn plain(cluster: &Cluster, said: &str) -> String {
-    let (said, _) = said.split_once(" (after ").unwrap_or((said, ""));
+    let (said, state) = said.split_once(" (after ").unwrap_or((said, ""));
     let said = said.replace("/bootstrap", "").replace("ipv4#", "").replace("ipv6#", "");
     if let Some((address, why)) = said.split_once(": Connect to ").and_then(|(_, rest)| rest.split_once(" failed: ")) {
         return format!("cannot connect to {address}: {why}");
@@ -49,7 +49,9 @@ pub(super) fn plain(cluster: &Cluster, said: &str) -> String {
             ),
         };
     }
-    if holds(&["PLAINTEXT broker listener?", "wrong version number", "packet length too long"]) {
+    // Whoever hangs up amid the handshake does not know what it is; the library guesses so in one of three cases alone.
+    let hung_up = why.starts_with("Disconnected") && state.contains("in state SSL_HANDSHAKE");
+    if hung_up || holds(&["PLAINTEXT broker listener?", "wrong version number", "packet length too long"]) {
         return format!("{address} does not speak TLS there: is `security.protocol` right?");
     }
     if holds(&["broker might require SASL"]) {
@@ -153,6 +155,10 @@ mod tests {
             (
                 "ssl://a:1/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener? (after \
                  2ms in state SSL_HANDSHAKE)",
+                "a:1 does not speak TLS there: is `security.protocol` right?",
+            ),
+            (
+                "ssl://a:1/bootstrap: Disconnected: SSL connection closed by peer (after 312ms in state SSL_HANDSHAKE)",
                 "a:1 does not speak TLS there: is `security.protocol` right?",
             ),
             (
