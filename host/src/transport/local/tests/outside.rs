@@ -222,7 +222,9 @@ fn a_step_of_removal_has_a_bound_in_bytes() {
     for _ in 0..10 {
         scene.come("t", 0, &[large.as_str()]);
     }
-    let (mut desk, mut tidy, part) = (scene.log.desk(), Tidy::default(), scene.part("t"));
+    // Before the desk is taken: there is one.
+    let part = scene.part("t");
+    let (mut desk, mut tidy) = (scene.log.desk(), Tidy::default());
     tidy.begin();
     let mut sizes = vec![10 << 20];
     while tidy.is_at_it() {
