@@ -279,16 +279,6 @@ impl Surroundings<'_> {
                 (what, "tell documents apart by `id: key`, or by a field of the value".to_owned())
             });
         }
-        if let Some(written) = written
-            .on_tombstone
-            .as_ref()
-            .filter(|_| mode == Mode::Insert && !by_position && on_tombstone == OnTombstone::Delete)
-        {
-            self.findings.mistake(&written.at, || {
-                let what = "after a crash a document that was deleted since could come again".to_owned();
-                (what, "write `mode: upsert`, with which a repeat changes nothing".to_owned())
-            });
-        }
         Some(mongodb::Settings {
             uri: uri?.into(),
             database: written.database.value.clone(),
