@@ -11,10 +11,12 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+# Without it the client asks for associations, which this registry does not know, and does not always answer.
+NAMES = {"subject.name.strategy": topic_subject_name_strategy}
 SINCE = datetime(2026, 1, 31, tzinfo=timezone.utc)
 
 
@@ -38,11 +40,15 @@ def order(number, fields):
     return {name: value[name] for name in fields}
 
 
+def client(registry):
+    return SchemaRegistryClient({"url": registry, "timeout": 30})
+
+
 def write(brokers, registry, topic, schema, first, last):
     with open(schema, encoding="utf-8") as file:
         text = file.read()
     fields = [field["name"] for field in json.loads(text)["fields"]]
-    serialize = AvroSerializer(SchemaRegistryClient({"url": registry}), text)
+    serialize = AvroSerializer(client(registry), text, conf=NAMES)
     producer = Producer({"bootstrap.servers": brokers, "linger.ms": 5})
     context = SerializationContext(topic, MessageField.VALUE)
     for number in range(int(first), int(last)):
@@ -69,9 +75,9 @@ def read(brokers, topic, count):
 
 
 def compare(brokers, registry, before, behind, count):
-    client = SchemaRegistryClient({"url": registry})
+    known = client(registry)
     values = [read(brokers, topic, int(count)) for topic in (before, behind)]
-    deserializers = [AvroDeserializer(client) for _ in values]
+    deserializers = [AvroDeserializer(known, conf=NAMES) for _ in values]
     contexts = [SerializationContext(topic, MessageField.VALUE) for topic in (before, behind)]
     same_bytes = 0
     for key, value in values[0].items():
