@@ -153,7 +153,7 @@ impl Store {
         if let Some(schema) = self.known(id) {
             return Ok(schema);
         }
-        let schema = Arc::new(guarded(|| Schema::read(written)).flatten()?);
+        let schema = Arc::new(Schema::read(written)?);
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(id, schema.clone());
         Ok(schema)
     }

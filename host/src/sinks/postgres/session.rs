@@ -160,30 +160,16 @@ impl Session {
 
     /// Where nothing is known of a partition, this is where it begins.
     pub(super) fn note_starts(&mut self, who: &Who, starts: &Progress, births: &Births) -> Result<(), Fault> {
-        let (topics, numbers): (Vec<_>, Vec<_>) = starts.iter().map(|(partition, _)| named(who, partition)).unzip();
-        let at: Vec<_> = starts.iter().map(|(_, next)| number(next)).collect();
         let statement = format!(
             "INSERT INTO {} (sink_group, topic, partition, next_offset, birth) \
              SELECT $1, s.* FROM unnest($2, $3, $4, $5) AS s ON CONFLICT DO NOTHING",
             self.progress.sql()
         );
-        let births: Vec<_> = starts.iter().map(|(partition, _)| births.get(&partition)).collect();
-        let parameters: [Parameter<'_>; 5] = [
-            (&who.group, Type::TEXT),
-            (&topics, Type::TEXT_ARRAY),
-            (&numbers, Type::INT4_ARRAY),
-            (&at, Type::INT8_ARRAY),
-            (&births, Type::TEXT_ARRAY),
-        ];
-        self.ask(&statement, &parameters).map(drop)
+        self.ask_of_starts(&statement, who, starts, births).map(drop)
     }
 
     /// Begins anew in those partitions that have another birth than is known; which they are.
     pub(super) fn adopt(&mut self, who: &Who, starts: &Progress, births: &Births) -> Result<Vec<Partition>, Fault> {
-        let born = births.keys().filter_map(|partition| Some((*partition, starts.get(*partition)?)));
-        let (partitions, at): (Vec<_>, Vec<_>) = born.map(|(partition, next)| (partition, number(next))).unzip();
-        let (topics, numbers): (Vec<_>, Vec<_>) = partitions.iter().map(|partition| named(who, *partition)).unzip();
-        let births: Vec<_> = partitions.iter().map(|partition| &births[partition]).collect();
         // Where none is known yet, the log did not know it either.
         let statement = format!(
             "WITH s AS (SELECT * FROM unnest($2, $3, $4, $5) AS s(t, n, at, birth)), \
@@ -194,6 +180,21 @@ impl Session {
              RETURNING p.topic, p.partition",
             self.progress.sql()
         );
+        let rows = self.ask_of_starts(&statement, who, starts, births)?;
+        Ok(rows.iter().filter_map(|row| partition(who, row.get(0), row.get(1))).collect())
+    }
+
+    /// Asks this of the group's partitions: their topics, numbers, starts and births.
+    fn ask_of_starts(
+        &mut self,
+        statement: &str,
+        who: &Who,
+        starts: &Progress,
+        births: &Births,
+    ) -> Result<Vec<Row>, Fault> {
+        let (topics, numbers): (Vec<_>, Vec<_>) = starts.iter().map(|(partition, _)| named(who, partition)).unzip();
+        let at: Vec<_> = starts.iter().map(|(_, next)| number(next)).collect();
+        let births: Vec<_> = starts.iter().map(|(partition, _)| births.get(&partition)).collect();
         let parameters: [Parameter<'_>; 5] = [
             (&who.group, Type::TEXT),
             (&topics, Type::TEXT_ARRAY),
@@ -201,8 +202,7 @@ impl Session {
             (&at, Type::INT8_ARRAY),
             (&births, Type::TEXT_ARRAY),
         ];
-        let rows = self.ask(&statement, &parameters)?;
-        Ok(rows.iter().filter_map(|row| partition(who, row.get(0), row.get(1))).collect())
+        self.ask(statement, &parameters)
     }
 
     /// How far the sink is in these partitions. Until the transaction ends, nobody changes it.
