@@ -43,7 +43,7 @@ const HELP: &str = "cargo xtask bench COMMAND
   hostile      an endless loop beside a stage at work, and memory over a long backlog with hostile records in it
       --records N   of that backlog (5000000)
   sharing      a second process joins the first: what both copy, beside one alone
-      --records N   of 100 bytes (4000000)
+      --records N   of 100 bytes (16000000)
       --rounds N    (3)
   sinks        into PostgreSQL and what stands in for a MongoDB, beside a plain script in Python with the same batches
       --records N   (300000)
@@ -74,7 +74,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             sinks::run(records, rounds)
         }
         Some(&"sharing") => {
-            let Options { records, rounds, .. } = options(Options { records: 4_000_000, rounds: 3, quick: false })?;
+            let Options { records, rounds, .. } = options(Options { records: 16_000_000, rounds: 3, quick: false })?;
             sharing::run(records, rounds)
         }
         Some(&"swap") => swap::run(usize::try_from(number("--swaps", &words[1..], 10)?)?),

@@ -23,13 +23,7 @@ const HELP: &str = "cargo xtask COMMAND
   elsewhere          what lies in compose/, read by the parsers of Compose, Docker, Kubernetes, Prometheus and systemd
   guests             build the guests of this repository
   kafka [PORT]       run a Kafka from Maven Central (9092), with its data in the target folder, until Ctrl-C
-  bench passthrough  the host beside native code on one broker; `bench` alone says how
-  bench recovery     the same, killed and started again
-  bench embedded     the host on the embedded log, beside plain loops on SQLite
-  bench guests       a small stage in each language
-  bench sharing      a second process of a manifest, beside one alone
-  bench sinks        sinks into databases, beside a plain script in Python
-  bench renewal      memory over very many records, in Python and in JavaScript
+  bench NAME         what is measured beside something else; `bench` alone lists it
 ";
 
 fn main() -> ExitCode {

@@ -31,6 +31,15 @@ pub struct Mongodb {
 impl Mongodb {
     /// Starts one; what it says goes to a file in `folder`.
     pub fn start(folder: &Path) -> Result<Mongodb> {
+        Mongodb::with(folder, None)
+    }
+
+    /// The same with the key and the certificate in this file: it speaks TLS alone.
+    pub fn with_tls(folder: &Path, own: &Path) -> Result<Mongodb> {
+        Mongodb::with(folder, Some(own))
+    }
+
+    fn with(folder: &Path, own: Option<&Path>) -> Result<Mongodb> {
         let jars = fetch()?;
         let (port, log) = (free_ports(1)?[0], folder.join("mongodb.log"));
         let process = Command::new("java")
@@ -38,6 +47,7 @@ impl Mongodb {
             .arg(format!("{}/*", jars.display()))
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("mongodb/Server.java"))
             .arg(port.to_string())
+            .args(own)
             .stdin(Stdio::null())
             .stdout(File::create(&log)?)
             .stderr(File::options().append(true).open(&log)?)

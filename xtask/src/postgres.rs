@@ -3,7 +3,8 @@
 use crate::kafka::{free_ports, signal};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -74,6 +75,26 @@ impl Postgres {
                 Err(_) => sleep(Duration::from_millis(200)),
             }
         }
+    }
+
+    /// From now on it speaks TLS alone, with the key and the certificate in this file. The user `bearer` is let in by a
+    /// certificate of these authorities and nothing else, all others by their passwords.
+    pub fn require_tls(&self, own: &Path, authorities: &Path) -> Result<()> {
+        self.sql("CREATE ROLE bearer LOGIN SUPERUSER")?;
+        for (from, to) in [(own, "own.pem"), (authorities, "authorities.pem")] {
+            let to = self.data().join(to);
+            fs::copy(from, &to)?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600))?;
+            if is_root()? {
+                run(Command::new("chown").arg(SYSTEM_USER).arg(&to))?;
+            }
+        }
+        let settings =
+            "ssl = on\nssl_cert_file = 'own.pem'\nssl_key_file = 'own.pem'\nssl_ca_file = 'authorities.pem'\n";
+        File::options().append(true).open(self.data().join("postgresql.conf"))?.write_all(settings.as_bytes())?;
+        let who = "hostssl all bearer all cert\nhostssl all all all scram-sha-256\n";
+        fs::write(self.data().join("pg_hba.conf"), who)?;
+        self.sql("SELECT pg_reload_conf()").map(drop)
     }
 
     /// kill -9.

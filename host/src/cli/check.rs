@@ -15,6 +15,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     path::PathBuf,
 };
 
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
     /// Print the rights that it needs of its cluster, and nothing else
     #[arg(long, env = "MILLSTREAM_ACLS")]
     acls: bool,
-    /// Who is to have them; the user of sasl.username when not given
+    /// Who is to have them, but for parts with a user of their own; the user of sasl.username when not given
     #[arg(long, value_name = "TYPE:NAME", value_parser = principal, requires = "acls", env = "MILLSTREAM_PRINCIPAL")]
     principal: Option<String>,
 }
@@ -105,16 +106,22 @@ fn acls(manifest: &Manifest, arguments: &Arguments) -> Result<String> {
     let Some(kafka) = &manifest.kafka else {
         return Err(wrong("an embedded log asks for no rights: name a cluster by `kafka:`, `--kafka` or `--cluster`"));
     };
-    let user = kafka.properties.get("sasl.username").map(|user| format!("User:{}", user.reveal()));
+    let named = |user: &str| format!("User:{user}");
+    let user = kafka.properties.get("sasl.username").map(|user| named(user.reveal()));
     let Some(principal) = arguments.principal.clone().or(user) else {
         return Err(wrong(
             "who is to have the rights? There is no `sasl.username`: add `--principal User:NAME`, with the name that the \
              cluster knows it by",
         ));
     };
-    let mut text = format!("# What {principal} needs to run {}.\n", manifest.name);
+    let rights = rights(manifest);
+    let others: BTreeSet<_> = rights.iter().filter_map(|right| right.user.as_deref()).map(named).collect();
+    let all: Vec<_> = iter::once(principal.clone()).chain(others).collect();
+    let needs = if all.len() == 1 { "needs" } else { "need" };
+    let mut text = format!("# What {} {needs} to run {}.\n", all.join(" and "), manifest.name);
     let line = format!("kafka-acls --bootstrap-server {} --add", quoted(&kafka.brokers.join(",")));
-    for right in rights(manifest) {
+    for right in rights {
+        let principal = right.user.as_deref().map_or_else(|| principal.clone(), named);
         let only = right.when.words().map_or_else(String::new, |words| format!(" ({words})"));
         text += &format!("# {}{only}\n", right.what_for.join("; "));
         text += &format!("{line} --allow-principal {} {right}\n", quoted(&principal));

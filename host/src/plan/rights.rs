@@ -3,7 +3,7 @@
 //! To read, to write or to delete something lets one describe it, too: no line says so again.
 
 use super::owned::{Owned, retry_group};
-use crate::manifest::{Delivery, Manifest};
+use crate::manifest::{Delivery, Manifest, Properties};
 use std::{collections::BTreeMap, fmt};
 
 /// What a right is to.
@@ -50,6 +50,8 @@ impl When {
 /// A right, or one to several of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Right {
+    /// Who needs it, by `sasl.username`, where a part has a user of its own; none for the pipeline's.
+    pub user: Option<String>,
     /// What is allowed.
     pub operation: &'static str,
     /// To what kind of thing.
@@ -64,27 +66,39 @@ pub struct Right {
     pub when: When,
 }
 
-/// What tells rights apart: what is allowed, to what.
-type Key = (When, Resource, String, &'static str, bool);
+/// What tells rights apart: what is allowed, to what, to whom.
+type Key = (When, Resource, String, &'static str, bool, Option<String>);
 
 /// Rights as they come together.
 #[derive(Default)]
-struct Rights(BTreeMap<Key, Vec<String>>);
+struct Rights {
+    found: BTreeMap<Key, Vec<String>>,
+    /// Whose rights are added.
+    user: Option<String>,
+}
 
 impl Rights {
+    /// From now on those of a part with these properties.
+    fn are_of(&mut self, properties: &Properties, manifest: &Manifest) {
+        let user = |properties: &Properties| properties.get("sasl.username").map(|user| user.reveal().to_owned());
+        let usual = manifest.kafka.as_ref().and_then(|kafka| user(&kafka.properties));
+        self.user = user(properties).filter(|own| Some(own) != usual.as_ref());
+    }
+
     fn add(&mut self, when: When, operation: &'static str, (resource, name): (Resource, &str), what_for: String) {
-        self.put((when, resource, name.to_owned(), operation, false), what_for);
+        self.put((when, resource, name.to_owned(), operation, false, self.user.clone()), what_for);
     }
 
     fn put(&mut self, key: Key, what_for: String) {
         // What is needed to run is needed by nothing else.
-        let (_, resource, name, operation, is_prefix) = &key;
-        if self.0.contains_key(&(When::Running, *resource, name.clone(), *operation, *is_prefix))
-            && key.0 != When::Running
-        {
-            return;
+        if key.0 != When::Running {
+            let mut running = key.clone();
+            running.0 = When::Running;
+            if self.found.contains_key(&running) {
+                return;
+            }
         }
-        let known = self.0.entry(key).or_default();
+        let known = self.found.entry(key).or_default();
         if !known.contains(&what_for) {
             known.push(what_for);
         }
@@ -96,6 +110,7 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
     use Resource::{Cluster, Group, Topic, TransactionalId};
     let (mut rights, owned, pipeline) = (Rights::default(), Owned::of(manifest), &manifest.name);
     for source in &manifest.sources {
+        rights.are_of(&source.properties, manifest);
         let (name, own) = (&source.name, format!("{pipeline}.{}", source.name));
         for port in &source.outputs {
             rights.add(When::Running, "Write", (Topic, &port.topic), format!("{name} writes it"));
@@ -106,6 +121,7 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
         rights.add(When::Running, "Write", (TransactionalId, &own), format!("transactions of {name}"));
     }
     for stage in &manifest.stages {
+        rights.are_of(&stage.properties, manifest);
         let name = &stage.name;
         for port in &stage.inputs {
             rights.add(When::Running, "Read", (Topic, &port.topic), format!("{name} reads it"));
@@ -116,7 +132,8 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
         rights.add(When::Running, "Read", (Group, &stage.group), format!("how far {name} is"));
         match stage.delivery {
             Delivery::ExactlyOnce => {
-                let all = (When::Running, TransactionalId, format!("{pipeline}.{name}."), "Write", true);
+                let prefix = format!("{pipeline}.{name}.");
+                let all = (When::Running, TransactionalId, prefix, "Write", true, rights.user.clone());
                 rights.put(all, format!("transactions of {name}: each worker has a name of its own"));
             }
             Delivery::AtLeastOnce => {
@@ -129,19 +146,24 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
         }
     }
     for sink in &manifest.sinks {
+        rights.are_of(&sink.properties, manifest);
         let name = &sink.name;
         for port in &sink.inputs {
             rights.add(When::Running, "Read", (Topic, &port.topic), format!("{name} reads it"));
         }
         rights.add(When::Running, "Read", (Group, &sink.group), format!("how far {name} is"));
         if sink.on_error.has_dead_letters() {
-            let (letters, retry) = (&sink.dead_letter, retry_group(pipeline, name));
-            rights.add(When::Running, "Write", (Topic, letters), format!("dead letters of {name}"));
+            rights.add(When::Running, "Write", (Topic, &sink.dead_letter), format!("dead letters of {name}"));
             let what_for = format!("{name} writes what may be sent again");
             rights.add(When::OldBrokers, "IdempotentWrite", (Cluster, ""), what_for);
-            rights.add(When::Retrying, "Read", (Topic, letters), format!("dead letters of {name}"));
-            rights.add(When::Retrying, "Read", (Group, &retry), format!("how far it is with those of {name}"));
         }
+    }
+    // What is left is the pipeline's own to do.
+    rights.user = None;
+    for sink in manifest.sinks.iter().filter(|sink| sink.on_error.has_dead_letters()) {
+        let (name, retry) = (&sink.name, retry_group(pipeline, &sink.name));
+        rights.add(When::Retrying, "Read", (Topic, &sink.dead_letter), format!("dead letters of {name}"));
+        rights.add(When::Retrying, "Read", (Group, &retry), format!("how far it is with those of {name}"));
     }
     // One that is only declared has to be seen, or it would be made again and again.
     for (topic, _) in owned.topics.iter().filter(|(_, roles)| !roles.is_read && !roles.is_written) {
@@ -165,8 +187,9 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
         let role = roles.roles.first().map_or("it is declared", String::as_str);
         rights.add(When::Making, "Create", (Topic, topic), role.to_owned());
     }
-    let mut rights: Vec<_> = rights.0.into_iter().map(right).collect();
+    let mut rights: Vec<_> = rights.found.into_iter().map(right).collect();
     rights.push(Right {
+        user: None,
         operation: "DescribeConfigs",
         resource: Topic,
         names: owned.topics.keys().filter(|topic| !notes.contains(topic)).cloned().collect(),
@@ -178,9 +201,9 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
     rights
 }
 
-fn right(((when, resource, name, operation, is_prefix), what_for): (Key, Vec<String>)) -> Right {
+fn right(((when, resource, name, operation, is_prefix, user), what_for): (Key, Vec<String>)) -> Right {
     let names = if resource == Resource::Cluster { Vec::new() } else { vec![name] };
-    Right { operation, resource, names, is_prefix, what_for, when }
+    Right { user, operation, resource, names, is_prefix, what_for, when }
 }
 
 /// As Kafka's `kafka-acls` takes it, behind whom it is for.
@@ -261,6 +284,23 @@ mod tests {
             lines
         };
         assert_eq!(sorted(found), sorted(expected.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn a_part_with_a_user_of_its_own_needs_its_rights_itself() {
+        let text = "name: p\nkafka: {brokers: a:1, properties: {sasl.username: all}}\nstages:\n  a: {module: a.wasm, input: i, output: o, \
+                    on-error: skip, properties: {sasl.username: own}}\n  b: {module: a.wasm, input: i, output: p, \
+                    on-error: skip, properties: {sasl.username: all}}\n";
+        let (manifest, _) = crate::manifest::read(Path::new("p.yaml"), text, &|_| None, None).finish().unwrap();
+        let whose = |line: &str| -> Vec<_> {
+            let rights = rights(&manifest).into_iter().filter(|right| right.to_string() == line);
+            rights.map(|right| right.user.unwrap_or_default()).collect()
+        };
+        assert_eq!(whose("--operation Read --topic i"), ["", "own"]);
+        assert_eq!(whose("--operation Write --topic o"), ["own"]);
+        assert_eq!(whose("--operation Write --topic p"), [""]);
+        assert_eq!(whose("--operation Create --topic o"), [""]);
+        assert_eq!(whose("--operation Write --resource-pattern-type prefixed --transactional-id p.a."), ["own"]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/command.rs"]
 mod command;
 mod mongodb;

@@ -1,7 +1,7 @@
 //! Into MongoDB: at least once, under ids that make a repeat change nothing. What stands in for the server here keeps
 //! everything in memory, so it is the host that is killed, and the line that is cut.
 
-use crate::{lines, process::soak, proxy::Proxy, support::Pipeline};
+use crate::{authority::Authority, lines, process::soak, proxy::Proxy, support::Pipeline};
 use ::mongodb::bson::{Document, doc};
 use std::{thread, time::Duration};
 use tempfile::TempDir;
@@ -136,4 +136,40 @@ fn a_server_that_is_not_there_is_one_clear_line_and_ends_in_time() {
     let said = host.said();
     assert_eq!(said.lines().filter(|line| line.contains("cannot go on: MongoDB at")).count(), 1, "{said}");
     assert!(said.contains("MongoDB at 127.0.0.1:1 does not answer") && !said.contains("geheim"), "{said}");
+}
+
+#[test]
+fn a_server_is_believed_by_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, other) = (Authority::new("ours"), Authority::new("another"));
+    let file = |name: &str| folder.path().join(name);
+    ours.publish(&file("ours.pem"));
+    other.publish(&file("other.pem"));
+    ours.issue("a database", &["localhost"], None, &file("server.pem"));
+    let server = Mongodb::with_tls(folder.path(), &file("server.pem")).unwrap();
+    let uri = |host: &str, authority: &str| {
+        format!("mongodb://{host}:{}/?tls=true&tlsCAFile={}", server.port(), file(authority).display())
+    };
+    let pipeline = Pipeline::new(&BY_POSITION.replace("{uri}", &uri("localhost", "ours.pem")));
+    pipeline.says("topics create in --partitions 4");
+    pipeline.produce("in", &lines(0..10));
+    pipeline.drain();
+    let plain = format!("mongodb://localhost:{}", server.port());
+    for (uri, expected) in [
+        (uri("localhost", "other.pem"), "has a certificate that cannot be trusted"),
+        (uri("127.0.0.1", "ours.pem"), "has a certificate that cannot be trusted"),
+        (plain, "does not answer"),
+    ] {
+        pipeline.write(&BY_POSITION.replace("workers: 2, ", "").replace("{uri}", &uri));
+        pipeline.produce("in", &lines(0..1));
+        let mut host = pipeline.run("");
+        host.wait_until_said("MongoDB at");
+        thread::sleep(Duration::from_secs(2));
+        host.signal("TERM");
+        host.wait(Duration::from_secs(10));
+        let said = host.said();
+        let about: Vec<_> =
+            said.lines().filter(|line| line.contains("warning") && line.contains("MongoDB at")).collect();
+        assert!(matches!(about[..], [line] if line.contains(expected)), "{uri}: {expected}: {said}");
+    }
 }

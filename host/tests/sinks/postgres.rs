@@ -1,6 +1,7 @@
 //! Into PostgreSQL: exactly once, whatever is killed; what does not fit is a dead letter, and the rest is in.
 
 use crate::{
+    authority::Authority,
     lines,
     process::{Host, soak},
     support::Pipeline,
@@ -306,6 +307,65 @@ fn a_wrong_password_is_one_clear_line_without_it() {
     let checked = scene.pipeline.given("", "check pipeline.yaml");
     assert_eq!(checked.code, 0, "{checked:?}");
     assert!(!format!("{checked:?}").contains("wrong-and-secret"), "{checked:?}");
+}
+
+#[test]
+fn a_server_is_believed_by_its_certificate_and_lets_one_in_by_ones_own() {
+    let scene = Scene::new("CREATE TABLE rows (id bigint, name text)", ROWS);
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, other) = (Authority::new("ours"), Authority::new("another"));
+    let file = |name: &str| folder.path().join(name);
+    ours.publish(&file("ours.pem"));
+    other.publish(&file("other.pem"));
+    ours.issue("a database", &["localhost"], None, &file("server.pem"));
+    ours.issue("bearer", &[], None, &file("bearer.pem"));
+    other.issue("bearer", &[], None, &file("stranger.pem"));
+    scene.server.require_tls(&file("server.pem"), &file("ours.pem")).unwrap();
+    let password = scene.server.url();
+    let here = format!("localhost:{}", scene.server.port());
+    let by_name = password.replace("127.0.0.1", "localhost");
+    let bearer = format!("postgres://bearer@{here}/postgres");
+    let full = format!("?sslmode=verify-full&sslrootcert={}", file("ours.pem").display());
+    let own = |name: &str| format!("&sslcert={0}&sslkey={0}", file(name).display());
+    let manifest = ROWS.replace("workers: 2, ", "");
+    let mut next = 0;
+    for url in [
+        format!("{by_name}{full}"),
+        format!("{password}{}", full.replace("full", "ca")),
+        password.clone(),
+        format!("{bearer}{full}{}", own("bearer.pem")),
+    ] {
+        scene.pipeline.write(&manifest.replace("{url}", &url));
+        scene.pipeline.produce("in", &lines(next..next + 10));
+        next += 10;
+        scene.pipeline.drain();
+        assert_eq!(scene.one("SELECT count(*), count(DISTINCT id) FROM rows"), format!("{next}|{next}"), "{url}");
+    }
+    let trust = "name the file of who vouches for it by `sslrootcert`, or correct the host";
+    for (url, expected) in [
+        (
+            format!("{by_name}?sslmode=verify-full&sslrootcert={}", file("other.pem").display()),
+            format!("has a certificate that cannot be trusted: self-signed certificate in certificate chain: {trust}"),
+        ),
+        (
+            format!("{password}{full}"),
+            format!("has a certificate that cannot be trusted: IP address mismatch: {trust}"),
+        ),
+        (format!("{by_name}?sslmode=disable"), "no encryption".to_owned()),
+        (format!("{bearer}{full}"), "connection requires a valid client certificate".to_owned()),
+        (format!("{bearer}{full}{}", own("stranger.pem")), "unknown ca".to_owned()),
+    ] {
+        scene.pipeline.write(&manifest.replace("{url}", &url));
+        let mut host = scene.pipeline.run("");
+        host.wait_until_said("PostgreSQL at");
+        thread::sleep(Duration::from_secs(2));
+        host.signal("TERM");
+        assert!(host.wait(Duration::from_secs(10)).success(), "{}", host.said());
+        let said = host.said();
+        let about: Vec<_> = said.lines().filter(|line| line.contains("PostgreSQL at")).collect();
+        assert!(matches!(about[..], [line] if line.contains(&expected)), "{url}: {expected}: {said}");
+        assert!(!said.contains(scene.server.password()), "{said}");
+    }
 }
 
 #[test]

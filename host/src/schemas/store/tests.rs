@@ -60,9 +60,17 @@ fn missing(found: Found) -> String {
 
 #[test]
 fn an_id_that_is_never_answered_holds_up_no_other() {
-    let server = Server::start(&[(1, &[(500, "{}")]), (2, &[STRING]), (3, &[(500, "{}"), (500, "{}"), STRING])]);
+    let server = Server::start(&[
+        (1, &[(500, "{}")]),
+        (2, &[STRING]),
+        (3, &[(500, "{}"), (500, "{}"), STRING]),
+        (4, &[(403, "{}")]),
+    ]);
     let store = server.store();
-    assert!(matches!(store.find(1, Duration::from_secs(5)), Found::Waiting));
+    for never in [1, 4] {
+        assert!(matches!(store.find(never, Duration::from_secs(5)), Found::Waiting));
+        assert!(!store.lock().is_away);
+    }
     for _ in 0..2 {
         assert!(matches!(find_within(&store, 2, 5), Found::Schema(_)));
     }

@@ -19,15 +19,37 @@ pub(super) struct Change {
     pub(super) id: Bson,
     /// The same as text, to be compared.
     pub(super) name: String,
+    /// What asks the server for the document of this very `_id`: `can_be_id` lets nothing by that would mean more.
+    pub(super) by_id: RawDocumentBuf,
     pub(super) what: What,
+}
+
+impl Change {
+    /// The document of this id is to be this one, or to be gone.
+    fn new(id: Bson, document: Option<Document>) -> Result<Change, Failed> {
+        let by_id = RawDocumentBuf::try_from(&doc! { "_id": &id });
+        let by_id = by_id.map_err(|why| reject("no-id", format!("{id} can be no `_id`: {why}")))?;
+        let what = match document {
+            Some(document) => What::Write(whole(&by_id, document)?),
+            None => What::Delete,
+        };
+        Ok(Change { name: name(&id), id, by_id, what })
+    }
+
     /// How many bytes it takes in a command.
-    pub(super) size: usize,
+    pub(super) fn size(&self) -> usize {
+        let document = match &self.what {
+            What::Write(document) => document.as_bytes().len(),
+            What::Delete => 0,
+        };
+        document + self.by_id.as_bytes().len() + AROUND
+    }
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// It is to be this, its `_id` included.
-    Write(Document),
+    Write(RawDocumentBuf),
     /// It is to be gone.
     Delete,
 }
@@ -63,17 +85,28 @@ pub(super) fn of(in_hand: &InHand<'_>, settings: &Settings, inputs: &[String]) -
             "the value has an `_id` of its own: write `id: value._id` where that is meant",
         ));
     }
-    // The server keeps it in the first place.
-    let mut whole = doc! { "_id": id.clone() };
-    whole.extend(document.into_iter().filter(|(name, _)| name != "_id"));
+    Change::new(id, Some(document)).map(Some)
+}
+
+/// A document behind its `_id`: the server keeps that in the first place.
+fn whole(by_id: &RawDocumentBuf, mut document: Document) -> Result<RawDocumentBuf, Failed> {
+    document.remove("_id");
+    // A name with a zero in it cannot be.
+    let joined = RawDocumentBuf::try_from(&document).and_then(|document| {
+        let mut whole = by_id.clone();
+        for field in &document {
+            let (name, value) = field?;
+            whole.append(name, value);
+        }
+        Ok(whole)
+    });
+    let whole =
+        joined.map_err(|why| reject("not-a-document", format!("the value is no document of MongoDB: {why}")))?;
     // JSON says nothing of that: a digit of it may become 12 bytes.
-    let size =
-        size(&whole).map_err(|why| reject("not-a-document", format!("the value is no document of MongoDB: {why}")))?;
-    if size > LARGEST {
-        return Err(reject("too-large", "the document is larger than the 16 MiB that MongoDB takes"));
+    match whole.as_bytes().len() > LARGEST {
+        true => Err(reject("too-large", "the document is larger than the 16 MiB that MongoDB takes")),
+        false => Ok(whole),
     }
-    let name = name(&id);
-    Ok(Some(Change { size: size + 2 * name.len() + AROUND, name, id, what: What::Write(whole) }))
 }
 
 /// The document that a tombstone removes: its key is all there is to tell it by.
@@ -98,15 +131,7 @@ fn of_tombstone(key: Option<&[u8]>, id: &Id) -> Result<Change, Failed> {
         }
         Id::Key | Id::Position => Bson::String(text.to_owned()),
     };
-    size(&doc! { "_id": id.clone() })
-        .map_err(|why| reject("no-id", format!("the record's key can be no `_id`: {why}")))?;
-    let name = name(&id);
-    Ok(Change { size: 2 * name.len() + AROUND, name, id, what: What::Delete })
-}
-
-/// How many bytes a document takes, or why it cannot be one: a name has a zero in it.
-fn size(document: &Document) -> Result<usize, String> {
-    RawDocumentBuf::try_from(document).map(|raw| raw.as_bytes().len()).map_err(|error| error.to_string())
+    Change::new(id, None)
 }
 
 /// What the server takes for an `_id`.
@@ -193,7 +218,7 @@ mod tests {
                 on_tombstone: OnTombstone::Skip,
             };
             let in_hand = InHand { record: batch.get(0), batch: batch.clone(), index: 0, attempt: 1 };
-            of(&in_hand, &settings, &["t".to_owned()]).map(|change| change.unwrap().size)
+            of(&in_hand, &settings, &["t".to_owned()]).map(|change| change.unwrap().size())
         };
         assert!((5_000_000..7_000_000).contains(&change(500_000).ok().unwrap()));
         assert_eq!(change(1_500_000).err().unwrap().reason().code.as_deref(), Some("too-large"));

@@ -93,7 +93,7 @@ impl Mongodb {
 
     /// Makes the changes of one kind, which are at these places of the batch, in their order.
     fn put_part(&mut self, batch: &[Change], places: &[usize], wrong: &mut Vec<(usize, Failed)>) -> Result<(), Fault> {
-        let sizes: Vec<_> = places.iter().map(|place| batch[*place].size).collect();
+        let sizes: Vec<_> = places.iter().map(|place| batch[*place].size()).collect();
         commands(&sizes).into_iter().try_for_each(|range| self.put_command(batch, &places[range], wrong))
     }
 
@@ -119,7 +119,7 @@ impl Mongodb {
 impl Target for Mongodb {
     fn take(&mut self, record: &InHand<'_>) -> Result<bool, Failed> {
         let Some(change) = change::of(record, &self.settings, &self.origins)? else { return Ok(false) };
-        self.bytes += change.size;
+        self.bytes += change.size();
         self.batch.push(change);
         Ok(true)
     }
@@ -213,15 +213,15 @@ fn parts(batch: &[Change], mode: Mode) -> Vec<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::mongodb::bson::{Bson, Document};
+    use ::mongodb::bson::{Bson, RawDocumentBuf};
 
     /// `+a` writes the document a, `-a` removes it.
     fn cut(changes: &str, mode: Mode) -> String {
         let change = |word: &str| Change {
             id: Bson::Null,
             name: word[1..].to_owned(),
-            what: if word.starts_with('-') { What::Delete } else { What::Write(Document::new()) },
-            size: 0,
+            what: if word.starts_with('-') { What::Delete } else { What::Write(RawDocumentBuf::new()) },
+            by_id: RawDocumentBuf::new(),
         };
         let batch: Vec<_> = changes.split(' ').map(change).collect();
         let word = |place: &usize| changes.split(' ').nth(*place).unwrap_or_default().to_owned();

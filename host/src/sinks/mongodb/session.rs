@@ -15,7 +15,7 @@ use crate::{
 };
 use mongodb::{
     Client, Database,
-    bson::{Bson, Document, doc},
+    bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, cstr, doc, rawdoc},
     error::{Error, ErrorKind},
     options::{ClientOptions, ConnectionString, HostInfo, ReadPreference, SelectionCriteria, Tls},
 };
@@ -118,7 +118,13 @@ impl Session {
             )),
             ErrorKind::Command(said) => self.said(said.code, &said.message),
             ErrorKind::Io(why) => self.no_answer(&why.to_string()),
-            ErrorKind::ServerSelection { message, .. } => self.no_answer(&last_reason(message)),
+            ErrorKind::ServerSelection { message, .. } => match last_reason(message) {
+                reason if reason == "certificate verify failed" => Fault::Forbidden(format!(
+                    "MongoDB at {hosts} has a certificate that cannot be trusted: name the file of who vouches for it \
+                     by `tlsCAFile` in its `uri`, or correct the host"
+                )),
+                reason => self.no_answer(&reason),
+            },
             ErrorKind::ConnectionPoolCleared { .. } => self.no_answer("the connection was lost"),
             other => self.no_answer(&line(&other.to_string())),
         }
@@ -140,14 +146,14 @@ impl Session {
     }
 
     /// One command; the answer, when the server took it.
-    fn run(&mut self, mut command: Document) -> Result<Document, Fault> {
-        command.insert("maxTimeMS", WORK_MS);
+    fn run(&mut self, mut command: RawDocumentBuf) -> Result<Document, Fault> {
+        command.append(cstr!("maxTimeMS"), WORK_MS);
         // What counts as written is not to be lost with one of several servers.
         if !self.has_concern {
-            command.insert("writeConcern", doc! { "w": "majority" });
+            command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
         }
         let database = self.database()?;
-        let answer = self.calls.wait(ANSWER, async { database.run_command(command).await });
+        let answer = self.calls.wait(ANSWER, async { database.run_raw_command(command).await });
         let answer = self.heard(answer)?;
         if let Ok(concern) = answer.get_document("writeConcernError") {
             let why = concern.get_str("errmsg").unwrap_or("not written by enough servers");
@@ -158,22 +164,32 @@ impl Session {
 
     /// Puts documents in the place of those with their ids, in this order.
     pub(super) fn replace(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
-        let update = |change: &&Change| match &change.what {
-            What::Write(document) => {
-                doc! { "q": by_id(change), "u": document.clone(), "upsert": true, "multi": false }
-            }
-            What::Delete => Document::new(),
-        };
         self.in_order(changes, |collection, changes| {
-            doc! { "update": collection, "updates": changes.iter().map(update).collect::<Vec<_>>() }
+            let mut updates = RawArrayBuf::new();
+            for change in changes {
+                if let What::Write(document) = &change.what {
+                    let mut update = RawDocumentBuf::new();
+                    update.append(cstr!("q"), &change.by_id);
+                    update.append(cstr!("u"), document);
+                    update.append(cstr!("upsert"), true);
+                    updates.push(update);
+                }
+            }
+            rawdoc! { "update": collection, "updates": updates }
         })
     }
 
     /// Removes documents; that one is not there is fine.
     pub(super) fn delete(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
-        let delete = |change: &&Change| doc! { "q": by_id(change), "limit": 1 };
         self.in_order(changes, |collection, changes| {
-            doc! { "delete": collection, "deletes": changes.iter().map(delete).collect::<Vec<_>>() }
+            let mut deletes = RawArrayBuf::new();
+            for change in changes {
+                let mut delete = RawDocumentBuf::new();
+                delete.append(cstr!("q"), &change.by_id);
+                delete.append(cstr!("limit"), 1);
+                deletes.push(delete);
+            }
+            rawdoc! { "delete": collection, "deletes": deletes }
         })
     }
 
@@ -182,15 +198,15 @@ impl Session {
     fn in_order(
         &mut self,
         changes: &[&Change],
-        command: impl Fn(&str, &[&Change]) -> Document,
+        command: impl Fn(&str, &[&Change]) -> RawDocumentBuf,
     ) -> Result<Vec<Refused>, Fault> {
         let mut names = BTreeSet::new();
         let is_ordered = !changes.iter().all(|change| names.insert(&change.name));
         let mut refused = Vec::new();
         let mut next = 0;
         while next < changes.len() {
-            let mut command = command(&self.settings.collection.clone(), &changes[next..]);
-            command.insert("ordered", is_ordered);
+            let mut command = command(&self.settings.collection, &changes[next..]);
+            command.append(cstr!("ordered"), is_ordered);
             let answer = self.run(command)?;
             let begin = next;
             next = changes.len();
@@ -208,13 +224,14 @@ impl Session {
 
     /// Adds documents. One whose id is there already is a repeat when the document is the same, and wrong when it is not.
     pub(super) fn insert(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
-        let document = |change: &&Change| match &change.what {
-            What::Write(document) => document.clone(),
-            What::Delete => Document::new(),
-        };
-        let documents: Vec<_> = changes.iter().map(document).collect();
-        let answer =
-            self.run(doc! { "insert": &self.settings.collection, "documents": documents, "ordered": false })?;
+        let mut documents = RawArrayBuf::new();
+        for change in changes {
+            if let What::Write(document) = &change.what {
+                documents.push(document);
+            }
+        }
+        let answer = self
+            .run(rawdoc! { "insert": self.settings.collection.as_str(), "documents": documents, "ordered": false })?;
         let (mut refused, mut there) = (Vec::new(), BTreeMap::new());
         for error in write_errors(&answer) {
             let refusal = self.judge(error, index(error))?;
@@ -276,11 +293,6 @@ impl Session {
     }
 }
 
-/// The document of this very id: what looks like an operator in it is none.
-fn by_id(change: &Change) -> Document {
-    doc! { "_id": { "$eq": change.id.clone() } }
-}
-
 /// What the server says of a document by such a code, and not of itself or of those around it.
 fn is_of_a_document(code: i32) -> bool {
     match code {
@@ -302,7 +314,8 @@ fn index(error: &Document) -> usize {
 }
 
 /// Two documents that say the same, in whatever order their fields are at the top.
-fn same(one: &Document, other: &Document) -> bool {
+fn same(one: &Document, other: &RawDocumentBuf) -> bool {
+    let Ok(other) = Document::try_from(other) else { return false };
     one.len() == other.len() && one.iter().all(|(name, value)| other.get(name) == Some(value))
 }
 
@@ -311,7 +324,12 @@ fn last_reason(message: &str) -> String {
     let reason = message.rsplit_once("Error: ").map_or("no server was found", |(_, reason)| reason);
     let reason = reason.split([',', '}']).next().unwrap_or(reason);
     // The driver says before it of what kind it is.
-    line(reason.rsplit(": ").next().unwrap_or(reason))
+    let reason = reason.rsplit(": ").next().unwrap_or(reason);
+    match reason.strip_prefix("error:") {
+        // OpenSSL's: its number, two places in its code, what it is, and where.
+        Some(parts) => line(parts.split(':').nth(3).unwrap_or(parts)),
+        None => line(reason),
+    }
 }
 
 fn line(text: &str) -> String {

@@ -1,7 +1,8 @@
 //! Whose fault an error is: a record's, somebody's who has to mend something, or nobody's that will not pass.
 
 use crate::{sinks::reject, stage::guest::Failed, transport::Fault};
-use std::error::Error as _;
+use openssl::ssl;
+use std::{error::Error as _, iter};
 use tokio_postgres::{Error, error::DbError};
 
 /// Whose fault it is that rows were not written.
@@ -60,8 +61,35 @@ pub(super) fn connecting(address: &str, error: &Error) -> Fault {
         Some(said) if said.code().code().starts_with("28") || said.code().code().starts_with("3D") => {
             Fault::Forbidden(format!("PostgreSQL at {address} lets nobody in by this `url`: {}", words(said)))
         }
-        _ => fault(address, error),
+        Some(_) => fault(address, error),
+        None => match distrust(error) {
+            Some(why) => Fault::Forbidden(format!("PostgreSQL at {address} {why}")),
+            None => fault(address, error),
+        },
     }
+}
+
+/// Why a server and this client do not trust one another; nothing when that is not what is wrong.
+fn distrust(error: &Error) -> Option<String> {
+    let reasons = iter::successors(error.source(), |reason| (*reason).source());
+    let said: Vec<_> = reasons.filter_map(|reason| reason.downcast_ref::<ssl::Error>()).collect();
+    let reason = said.iter().find_map(|said| said.ssl_error()?.errors().first()?.reason());
+    let whole = error.source()?.to_string();
+    Some(match reason {
+        // What exactly is wrong stands behind it.
+        Some("certificate verify failed") => {
+            let why = whole.rsplit(": ").next().unwrap_or(&whole);
+            format!(
+                "has a certificate that cannot be trusted: {why}: name the file of who vouches for it by `sslrootcert`, \
+                 or correct the host"
+            )
+        }
+        Some(reason) => format!("does not accept how this client speaks TLS: {reason}"),
+        None if whole == "server does not support TLS" => {
+            "speaks no TLS, which `sslmode` asks for: correct it, or let the server speak it".to_owned()
+        }
+        None => return None,
+    })
 }
 
 /// What an error means where a table is to be made.

@@ -1,5 +1,6 @@
 //! A broker, hosts, writers and readers for the tests.
 
+#[path = "../../support/authority.rs"]
 mod authority;
 mod host;
 #[path = "../../support/process.rs"]
