@@ -158,28 +158,33 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
             rights.add(When::OldBrokers, "IdempotentWrite", (Cluster, ""), what_for);
         }
     }
-    // What is left is the pipeline's own to do.
-    rights.user = None;
-    for sink in manifest.sinks.iter().filter(|sink| sink.on_error.has_dead_letters()) {
-        let (name, retry) = (&sink.name, retry_group(pipeline, &sink.name));
-        rights.add(When::Retrying, "Read", (Topic, &sink.dead_letter), format!("dead letters of {name}"));
-        rights.add(When::Retrying, "Read", (Group, &retry), format!("how far it is with those of {name}"));
-    }
-    // One that is only declared has to be seen, or it would be made again and again.
-    for (topic, _) in owned.topics.iter().filter(|(_, roles)| !roles.is_read && !roles.is_written) {
-        rights.add(When::Running, "Describe", (Topic, topic), "it is declared".to_owned());
-    }
     let mut notes = Vec::new();
-    for stage in manifest.stages.iter().filter(|stage| stage.on_error.has_dead_letters()) {
-        let (name, retry) = (&stage.name, retry_group(pipeline, &stage.name));
-        rights.add(When::Retrying, "Read", (Topic, &stage.dead_letter), format!("dead letters of {name}"));
-        rights.add(When::Retrying, "Read", (Group, &retry), format!("how far it is with those of {name}"));
-        if stage.delivery == Delivery::ExactlyOnce {
-            for operation in ["Create", "Read", "Write"] {
-                let what_for = format!("how far it is with those of {name}, for longer than the group knows");
-                rights.add(When::Retrying, operation, (Topic, &retry), what_for);
+    for retried in retried(manifest) {
+        rights.are_of(retried.properties, manifest);
+        retried.add(&mut rights);
+        if retried.has_notes {
+            rights.add(When::Retrying, "Write", (Topic, &retried.group), retried.what_for_notes());
+            // To look at them first, and to make what is missing, is the pipeline's own.
+            rights.user = None;
+            for operation in ["Create", "Read"] {
+                rights.add(When::Retrying, operation, (Topic, &retried.group), retried.what_for_notes());
             }
-            notes.push(retry);
+            notes.push(retried.group.clone());
+        }
+        rights.user = None;
+        retried.add(&mut rights);
+    }
+    // All topics are looked for at the start. What one may read or write one sees.
+    rights.user = None;
+    for (topic, roles) in owned.topics.iter().filter(|(topic, _)| !notes.contains(topic)) {
+        let has = |operation| {
+            let key = (When::Running, Topic, topic.clone(), operation, false, None);
+            rights.found.contains_key(&key)
+        };
+        if !has("Read") && !has("Write") {
+            let is_used = roles.is_read || roles.is_written;
+            let what_for = if is_used { "it is looked for at the start" } else { "it is declared" };
+            rights.add(When::Running, "Describe", (Topic, topic), what_for.to_owned());
         }
     }
     let own = owned.topics.iter().filter(|(topic, roles)| roles.is_own() && !notes.contains(topic));
@@ -199,6 +204,47 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
     });
     rights.sort_by_key(|right| right.when);
     rights
+}
+
+/// A part whose dead letters can be tried again.
+struct Retried<'a> {
+    name: &'a str,
+    letters: &'a str,
+    /// The group that tells how far that is, and the topic that knows it for longer.
+    group: String,
+    has_notes: bool,
+    properties: &'a Properties,
+}
+
+impl Retried<'_> {
+    fn add(&self, rights: &mut Rights) {
+        let name = self.name;
+        rights.add(When::Retrying, "Read", (Resource::Topic, self.letters), format!("dead letters of {name}"));
+        let how_far = format!("how far it is with those of {name}");
+        rights.add(When::Retrying, "Read", (Resource::Group, &self.group), how_far);
+    }
+
+    fn what_for_notes(&self) -> String {
+        format!("how far it is with those of {}, for longer than the group knows", self.name)
+    }
+}
+
+fn retried(manifest: &Manifest) -> impl Iterator<Item = Retried<'_>> {
+    let stages = manifest.stages.iter().filter(|stage| stage.on_error.has_dead_letters()).map(|stage| Retried {
+        name: &stage.name,
+        letters: &stage.dead_letter,
+        group: retry_group(&manifest.name, &stage.name),
+        has_notes: stage.delivery == Delivery::ExactlyOnce,
+        properties: &stage.properties,
+    });
+    let sinks = manifest.sinks.iter().filter(|sink| sink.on_error.has_dead_letters()).map(|sink| Retried {
+        name: &sink.name,
+        letters: &sink.dead_letter,
+        group: retry_group(&manifest.name, &sink.name),
+        has_notes: false,
+        properties: &sink.properties,
+    });
+    stages.chain(sinks)
 }
 
 fn right(((when, resource, name, operation, is_prefix, user), what_for): (Key, Vec<String>)) -> Right {
@@ -298,7 +344,9 @@ mod tests {
         };
         assert_eq!(whose("--operation Read --topic i"), ["", "own"]);
         assert_eq!(whose("--operation Write --topic o"), ["own"]);
+        assert_eq!(whose("--operation Describe --topic o"), [""]);
         assert_eq!(whose("--operation Write --topic p"), [""]);
+        assert_eq!(whose("--operation Describe --topic p").len(), 0);
         assert_eq!(whose("--operation Create --topic o"), [""]);
         assert_eq!(whose("--operation Write --resource-pattern-type prefixed --transactional-id p.a."), ["own"]);
     }

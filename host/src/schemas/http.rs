@@ -37,6 +37,9 @@ pub(super) enum Trouble {
     /// It answers, and cannot say this; it may later.
     #[error("{0}")]
     Failing(String),
+    /// It lets this one in, but not to this.
+    #[error("{0}")]
+    Withheld(String),
     /// It does not let this one in, or cannot be trusted.
     #[error("{0}")]
     Denied(String),
@@ -130,7 +133,8 @@ impl Client {
         let (head, body) = answer.map_err(|_| late())??;
         let status = head.status;
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Trouble::Denied(self.denied(status))),
+            StatusCode::UNAUTHORIZED => Err(Trouble::Denied(self.denied(status))),
+            StatusCode::FORBIDDEN => Err(Trouble::Withheld(self.denied(status))),
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::BAD_GATEWAY
@@ -156,6 +160,10 @@ impl Client {
     fn denied(&self, status: StatusCode) -> String {
         let (what, way_out) = match &self.authorization {
             None => ("lets nobody in unknown", "write `user` and `password`, or `token`,"),
+            Some(_) if status == StatusCode::FORBIDDEN => (
+                "does not allow this to who asks",
+                "give the right to it, or correct `user` and `password`, or `token`,",
+            ),
             Some(_) => ("refuses who asks", "correct `user` and `password`, or `token`,"),
         };
         format!("the schema registry at {} {what} ({status}): {way_out} under `schema-registry`", self.shown)

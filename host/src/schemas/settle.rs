@@ -343,7 +343,7 @@ impl Wanted {
     fn unsettled(&self, trouble: Trouble) -> Unsettled {
         match trouble {
             Trouble::Unavailable(why) | Trouble::Failing(why) => Unsettled::Unavailable(why),
-            Trouble::Denied(why) => Unsettled::Denied(why),
+            Trouble::Denied(why) | Trouble::Withheld(why) => Unsettled::Denied(why),
             Trouble::Refused(why) => Unsettled::Refused(vec![self.refusal(&why)]),
         }
     }

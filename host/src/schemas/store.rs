@@ -259,7 +259,7 @@ impl Asked {
     /// Notes what came of a question.
     fn note(&mut self, id: u32, answer: Answer, url: &str) {
         let was_away = self.is_away;
-        self.is_away = matches!(answer, Err(Trouble::Unavailable(_)));
+        self.is_away = matches!(answer, Err(Trouble::Unavailable(_) | Trouble::Denied(_)));
         if was_away && !self.is_away {
             tracing::info!("the schema registry at {url} answers again");
             // What was put off only because it was away, need not wait.
@@ -278,14 +278,14 @@ impl Asked {
             Ok(None) => Some(format!("the schema registry at {url} has no schema {id}")),
             Err(Trouble::Refused(why)) => Some(why),
             // There may be a right for each subject.
-            Err(Trouble::Failing(why) | Trouble::Denied(why)) => {
+            Err(Trouble::Failing(why) | Trouble::Withheld(why)) => {
                 if !std::mem::replace(&mut wanted.is_stuck, true) {
                     tracing::warn!("{why}: records with schema {id} wait");
                 }
                 wanted.put_off();
                 return;
             }
-            Err(Trouble::Unavailable(why)) => {
+            Err(Trouble::Unavailable(why) | Trouble::Denied(why)) => {
                 if !was_away {
                     tracing::warn!("{why}; records whose schema is not cached wait");
                 }

@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+};
 
 /// How long a database that does not answer is waited for when the worker is to end.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -30,6 +33,14 @@ impl Calls {
         // Where the client is called less often than its server, somebody has to answer that all the same.
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("sink").enable_all().build()?;
         Ok(Calls { runtime: Some(runtime), control })
+    }
+
+    /// Begins a call, which goes on while nobody waits for it.
+    pub(super) fn begin<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<JoinHandle<T>, NoAnswer> {
+        self.runtime.as_ref().map(|runtime| runtime.spawn(call)).ok_or(NoAnswer)
     }
 
     /// Waits for a call, but not for longer than `limit`. One that has no answer by then goes on nowhere.

@@ -74,11 +74,11 @@ impl Line {
 }
 
 impl Guarded {
-    fn start() -> Guarded {
+    fn start(manifest: &str) -> Guarded {
         let folder = tempfile::tempdir().unwrap();
         let door = kafka::free_ports(1).unwrap()[0];
         let users = "org.apache.kafka.common.security.plain.PlainLoginModule required user_orders=\"right\" \
-                     user_admin=\"admin\";";
+                     user_copier=\"right\" user_admin=\"admin\";";
         let properties = [
             ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,SECOND:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"),
             ("sasl.enabled.mechanisms", "PLAIN"),
@@ -93,7 +93,7 @@ impl Guarded {
         };
         let _cluster = Cluster::start(&folder.path().join("cluster"), &setup).unwrap();
         let kafka = Kafka { address: _cluster.address() };
-        let pipeline = Pipeline::new(&kafka, EVERYTHING);
+        let pipeline = Pipeline::new(&kafka, manifest);
         let path = pipeline.folder.path().join("pipeline.yaml");
         let brokers = format!(
             "\"127.0.0.1:{door}\", properties: {{security.protocol: SASL_PLAINTEXT, sasl.mechanism: PLAIN, sasl.username: \
@@ -174,6 +174,29 @@ impl Guarded {
         if is_there { read_all(&self.kafka, topic).len() } else { 0 }
     }
 
+    fn letters(&self) -> String {
+        format!("{}.copy.dead-letter", self.pipeline.name)
+    }
+
+    /// With all rights it does all that it can, and is never without one.
+    fn does_all(&self) {
+        let (output, letters, counted) = (self.pipeline.topic("out"), self.letters(), self.pipeline.topic("counted"));
+        let host = self.pipeline.run(&[]);
+        host.until("its topics are made", MINUTE, || {
+            self.kafka.topics().list().is_ok_and(|all| all.contains_key(&letters))
+        });
+        self.send("a record");
+        self.send("reject");
+        host.until("all parts work", MINUTE, || {
+            self.count(&output) == 2 && self.count(&letters) == 2 && self.count(&counted) > 2
+        });
+        let mut retry = self.retry(0);
+        assert!(retry.wait(MINUTE).success(), "{}", retry.said());
+        assert_eq!(self.count(&letters), 4, "they fail again");
+        assert!(troubles(&host).is_empty(), "{}", host.said());
+        self.end(host);
+    }
+
     fn end(&self, mut host: Host) {
         if host.is_running() {
             host.signal("TERM");
@@ -195,30 +218,26 @@ fn tells(host: &Host, name: &str) -> bool {
 }
 
 #[test]
+fn a_part_with_a_user_of_its_own_has_its_rights_and_the_pipeline_the_rest() {
+    let own = "properties: {sasl.username: copier}\n    input: '{name}-in'";
+    let guarded = Guarded::start(&EVERYTHING.replace("input: '{name}-in'", own));
+    let (text, lines) = guarded.printed();
+    let of = |user: &str| lines.iter().filter(|line| line.is(&format!("--allow-principal User:{user} "))).count();
+    assert!(of("copier") >= 5 && of("copier") + of("orders") == lines.len(), "{text}");
+    assert!(text.starts_with("# What User:orders and User:copier need to run "), "{text}");
+    guarded.shell(&text);
+    guarded.does_all();
+}
+
+#[test]
 fn the_rights_that_are_printed_are_those_that_are_needed() {
-    let guarded = Guarded::start();
+    let guarded = Guarded::start(EVERYTHING);
     let (text, lines) = guarded.printed();
     assert!(lines.len() > 25 && lines.iter().all(|line| line.command.starts_with("kafka-acls ")), "{text}");
     guarded.shell(&text);
     let pipeline = &guarded.pipeline;
-    let (output, letters) = (pipeline.topic("out"), format!("{}.copy.dead-letter", pipeline.name));
-    let counted = pipeline.topic("counted");
-
-    // With all of them it does all that it can, and is never without a right.
-    let host = pipeline.run(&[]);
-    host.until("its topics are made", MINUTE, || {
-        guarded.kafka.topics().list().is_ok_and(|all| all.contains_key(&letters))
-    });
-    guarded.send("a record");
-    guarded.send("reject");
-    host.until("all parts work", MINUTE, || {
-        guarded.count(&output) == 2 && guarded.count(&letters) == 2 && guarded.count(&counted) > 2
-    });
-    let mut retry = guarded.retry(0);
-    assert!(retry.wait(MINUTE).success(), "{}", retry.said());
-    assert_eq!(guarded.count(&letters), 4, "they fail again");
-    assert!(troubles(&host).is_empty(), "{}", host.said());
-    guarded.end(host);
+    let (output, letters) = (pipeline.topic("out"), guarded.letters());
+    guarded.does_all();
 
     let exists = |topic: &str| guarded.kafka.topics().list().is_ok_and(|all| all.contains_key(topic));
     let delete = |topic: &str| {

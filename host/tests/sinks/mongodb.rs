@@ -3,7 +3,7 @@
 
 use crate::{authority::Authority, lines, process::soak, proxy::Proxy, support::Pipeline};
 use ::mongodb::bson::{Document, doc};
-use std::{thread, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use xtask::mongodb::Mongodb;
@@ -122,6 +122,54 @@ fn an_insert_that_comes_again_changes_nothing_and_another_one_is_wrong() {
     assert_eq!(scene.pipeline.values("test.orders.dead-letter"), [r#"{"id":2,"a":2}"#]);
 }
 
+/// Batches that are so large that the server begins with them while they are collected, and a line that is cut meanwhile.
+#[test]
+fn large_batches_are_written_in_their_order_and_once() {
+    const RECORDS: u64 = 60_000;
+    for mode in ["upsert", "insert"] {
+        let scene = Scene::new(&BY_FIELD.replace("MODE", mode));
+        scene.pipeline.produce("in", &["k:{\"id\":-1}".to_owned()]);
+        let mut host = scene.pipeline.run("");
+        host.until("it is connected", Duration::from_secs(30), || scene.count() == 1);
+        let (mut due, mut refused, mut said) = (BTreeMap::from([(-1, None)]), Vec::new(), Vec::new());
+        for number in 0..RECORDS as i64 {
+            let id = match mode {
+                "upsert" => number % 7_000,
+                // A document that is there already, and another one.
+                _ if number % 500 == 499 && number > 15_000 => number - 14_750,
+                _ => number,
+            };
+            let value = format!("{{\"id\":{id},\"number\":{number}}}");
+            if number % 9_000 == 700 && mode == "upsert" {
+                said.push(format!("{{\"key\":\"{id}\",\"value\":null}}"));
+                due.remove(&id);
+                continue;
+            }
+            said.push(format!("{{\"key\":\"k\",\"value\":{value:?}}}"));
+            if mode == "insert" && due.contains_key(&id) {
+                refused.push(value);
+            } else {
+                due.insert(id, Some(number));
+            }
+        }
+        let produced = scene.pipeline.given(said.join("\n"), "produce in --format json");
+        assert_eq!(produced.code, 0, "{produced:?}");
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(250));
+            scene.proxy.cut();
+        }
+        host.kill();
+        scene.pipeline.drain();
+        let field = |document: &Document, name| document.contains_key(name).then(|| number(document, name));
+        let found: BTreeMap<_, _> =
+            scene.documents().iter().map(|document| (number(document, "_id"), field(document, "number"))).collect();
+        assert!(found == due, "{mode}: {} documents, due {}", found.len(), due.len());
+        if !refused.is_empty() {
+            assert_eq!(scene.pipeline.values("test.orders.dead-letter"), refused);
+        }
+    }
+}
+
 #[test]
 fn a_server_that_is_not_there_is_one_clear_line_and_ends_in_time() {
     let scene = Scene::new(BY_POSITION);
@@ -153,7 +201,7 @@ fn a_server_is_believed_by_its_certificate() {
     let pipeline = Pipeline::new(&BY_POSITION.replace("{uri}", &uri("localhost", "ours.pem")));
     pipeline.says("topics create in --partitions 4");
     pipeline.produce("in", &lines(0..10));
-    pipeline.drain();
+    assert!(pipeline.drain().contains("10 records written"));
     let plain = format!("mongodb://localhost:{}", server.port());
     for (uri, expected) in [
         (uri("localhost", "other.pem"), "has a certificate that cannot be trusted"),

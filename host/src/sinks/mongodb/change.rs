@@ -9,6 +9,8 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 
 /// No server takes a larger document: 16 MiB.
 const LARGEST: usize = 16 << 20;
+/// A command may be so much larger than a document, which is enough for one and its `_id` once more.
+const MORE: usize = 15 << 10;
 /// What stands in a command around a document and its `_id`, at most.
 const AROUND: usize = 128;
 
@@ -103,7 +105,8 @@ fn whole(by_id: &RawDocumentBuf, mut document: Document) -> Result<RawDocumentBu
     let whole =
         joined.map_err(|why| reject("not-a-document", format!("the value is no document of MongoDB: {why}")))?;
     // JSON says nothing of that: a digit of it may become 12 bytes.
-    match whole.as_bytes().len() > LARGEST {
+    let (size, id) = (whole.as_bytes().len(), by_id.as_bytes().len());
+    match size > LARGEST || size + id > LARGEST + MORE {
         true => Err(reject("too-large", "the document is larger than the 16 MiB that MongoDB takes")),
         false => Ok(whole),
     }
@@ -234,6 +237,15 @@ mod tests {
         ] {
             let why = of_tombstone(Some(key.as_bytes()), &id).err().map(|failed| failed.reason().code.clone().unwrap());
             assert_eq!(why.as_deref(), Some("no-id"), "{key}");
+        }
+        for value in [
+            r#"{"id": {"$gt": ""}}"#,
+            r#"{"id": {"$regularExpression": {"pattern": "", "options": ""}}}"#,
+            r#"{"id": [1]}"#,
+        ] {
+            let found =
+                read(value.as_bytes()).map(|document| find(&document, &["id".to_owned()]).is_some_and(can_be_id));
+            assert!(!found.unwrap_or_default(), "{value}");
         }
         let whole = of_tombstone(Some(br#"{"id": {"a": 1}}"#), &id).unwrap();
         assert_eq!(whole.id, Bson::Document(doc! { "a": 1 }));

@@ -14,14 +14,24 @@ use crate::{
     worker::control::Control,
 };
 use change::{Change, What};
-use session::{Refused, Session};
-use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
+use session::{Call, Job, Refused, Session};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    ops::Range,
+    sync::Arc,
+};
 
 pub use session::check_uri;
 
 /// How many bytes a batch holds when it is full, and a command at most, unless one document alone is larger. The server
 /// takes twice as many.
 const MOST_BYTES: usize = 8 << 20;
+
+/// From how many changes on, or bytes of them, the server begins with a batch while the rest of it is collected. A server
+/// needs some times as long for a change as it takes to make one of a record.
+const EARLY: usize = 2000;
+const EARLY_BYTES: usize = 2 << 20;
 
 /// What the manifest says of the sink.
 #[derive(Clone)]
@@ -77,6 +87,8 @@ pub struct Mongodb {
     session: Session,
     batch: Vec<Change>,
     bytes: usize,
+    /// The server is at work at so many of the batch, the first ones.
+    begun: Option<(usize, Call)>,
 }
 
 impl Mongodb {
@@ -88,7 +100,24 @@ impl Mongodb {
         control: Arc<Control>,
     ) -> Result<Mongodb, String> {
         let session = Session::new(&settings, name, control)?;
-        Ok(Mongodb { settings, origins, session, batch: Vec::new(), bytes: 0 })
+        Ok(Mongodb { settings, origins, session, batch: Vec::new(), bytes: 0, begun: None })
+    }
+
+    /// How documents are written.
+    fn writing(&self) -> Job {
+        match self.settings.mode {
+            Mode::Insert => Job::Insert,
+            Mode::Upsert => Job::Replace,
+        }
+    }
+
+    /// Lets the server begin with what there is of the batch, where one command writes most of it.
+    fn begin_early(&mut self) {
+        let changes: Vec<_> = self.batch[..head(&self.batch, self.settings.mode)].iter().collect();
+        // Where a connection is to be made first, or is lost, all of that is found when the batch is put.
+        if 2 * changes.len() >= self.batch.len() && self.session.is_connected() {
+            self.begun = self.session.begin(self.writing(), &changes).ok().map(|call| (changes.len(), call));
+        }
     }
 
     /// Makes the changes of one kind, which are at these places of the batch, in their order.
@@ -106,11 +135,12 @@ impl Mongodb {
     ) -> Result<(), Fault> {
         let changes: Vec<_> = places.iter().map(|place| &batch[*place]).collect();
         let Some(first) = changes.first() else { return Ok(()) };
-        let refused = match (&first.what, self.settings.mode) {
-            (What::Delete, _) => self.session.delete(&changes)?,
-            (What::Write(_), Mode::Upsert) => self.session.replace(&changes)?,
-            (What::Write(_), Mode::Insert) => self.session.insert(&changes)?,
+        let job = match first.what {
+            What::Delete => Job::Delete,
+            What::Write(_) => self.writing(),
         };
+        let call = self.session.begin(job, &changes)?;
+        let refused = self.session.end(job, &changes, call)?;
         wrong.extend(refused.into_iter().map(|Refused { place, failed }| (places[place], failed)));
         Ok(())
     }
@@ -119,8 +149,13 @@ impl Mongodb {
 impl Target for Mongodb {
     fn take(&mut self, record: &InHand<'_>) -> Result<bool, Failed> {
         let Some(change) = change::of(record, &self.settings, &self.origins)? else { return Ok(false) };
+        let before = self.bytes;
         self.bytes += change.size();
         self.batch.push(change);
+        let is_time = self.batch.len() == EARLY || (before < EARLY_BYTES && self.bytes >= EARLY_BYTES);
+        if is_time && self.begun.is_none() {
+            self.begin_early();
+        }
         Ok(true)
     }
 
@@ -128,7 +163,17 @@ impl Target for Mongodb {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
         let mut wrong = Vec::new();
-        for part in parts(&batch, self.settings.mode) {
+        let begun = self.begun.take();
+        let begun = match begun {
+            None => 0,
+            Some((count, call)) => {
+                let changes: Vec<_> = batch[..count].iter().collect();
+                let refused = self.session.end(self.writing(), &changes, call)?;
+                wrong.extend(refused.into_iter().map(|Refused { place, failed }| (place, failed)));
+                count
+            }
+        };
+        for part in parts(&batch, begun, self.settings.mode) {
             let mut refused = Vec::new();
             self.put_part(&batch, &part.writes, &mut refused)?;
             self.put_part(&batch, &part.deletes, &mut wrong)?;
@@ -150,11 +195,27 @@ impl Target for Mongodb {
     fn withdraw(&mut self) {
         self.batch.clear();
         self.bytes = 0;
+        if let Some((_, call)) = self.begun.take() {
+            self.session.leave(call);
+        }
     }
 
     fn is_full(&self) -> bool {
         self.bytes >= MOST_BYTES
     }
+}
+
+/// How many changes at the front of a batch one command can make.
+fn head(batch: &[Change], mode: Mode) -> usize {
+    let (mut names, mut bytes) = (HashSet::new(), 0);
+    for (place, change) in batch.iter().enumerate() {
+        bytes += change.size();
+        let is_alone = mode == Mode::Upsert || names.insert(&change.name);
+        if matches!(change.what, What::Delete) || !is_alone || bytes > MOST_BYTES {
+            return place;
+        }
+    }
+    batch.len()
 }
 
 /// Cuts changes of these sizes into commands that the server takes.
@@ -191,12 +252,12 @@ fn is_double(failed: &Failed) -> bool {
 }
 
 /// Cuts a batch where the order of what is done to one document would be lost. Replacements of one document stay together,
-/// as a command does them in their order; of additions each has to see the one before.
-fn parts(batch: &[Change], mode: Mode) -> Vec<Part> {
+/// as a command does them in their order; of additions each has to see the one before. What is in front of `from` is done.
+fn parts(batch: &[Change], from: usize, mode: Mode) -> Vec<Part> {
     let mut parts = vec![Part::default()];
     // What was done last to a document in the last part.
     let mut last: HashMap<&str, bool> = HashMap::new();
-    for (place, change) in batch.iter().enumerate() {
+    for (place, change) in batch.iter().enumerate().skip(from) {
         let deletes = matches!(change.what, What::Delete);
         let before = last.get(change.name.as_str());
         if before.is_some_and(|before| *before != deletes || (!deletes && mode == Mode::Insert)) {
@@ -225,7 +286,7 @@ mod tests {
         };
         let batch: Vec<_> = changes.split(' ').map(change).collect();
         let word = |place: &usize| changes.split(' ').nth(*place).unwrap_or_default().to_owned();
-        let parts = parts(&batch, mode);
+        let parts = parts(&batch, 0, mode);
         let words =
             parts.iter().map(|part| part.writes.iter().chain(&part.deletes).map(word).collect::<Vec<_>>().join(" "));
         words.collect::<Vec<_>>().join(" | ")
@@ -238,6 +299,25 @@ mod tests {
         assert_eq!(cut(&[MIB; 3]), [3]);
         assert_eq!(cut(&[7 * MIB, 2 * MIB, 16 * MIB, MIB]), [1, 1, 1, 1]);
         assert_eq!(cut(&[16 * MIB, MIB, 7 * MIB, 1]), [1, 2, 1]);
+    }
+
+    #[test]
+    fn what_the_server_begins_with_is_one_command() {
+        let change = |word: &str| Change {
+            id: Bson::Null,
+            name: word[1..].to_owned(),
+            what: if word.starts_with('-') { What::Delete } else { What::Write(RawDocumentBuf::new()) },
+            by_id: RawDocumentBuf::new(),
+        };
+        let head = |changes: &str, mode| head(&changes.split(' ').map(change).collect::<Vec<_>>(), mode);
+        assert_eq!((head("+a +b +a -c +d", Mode::Upsert), head("-c +a", Mode::Upsert)), (3, 0));
+        assert_eq!((head("+a +b +a", Mode::Insert), head("+a -a", Mode::Insert)), (2, 1));
+        let large = |bytes: usize| {
+            let mut document = RawDocumentBuf::new();
+            document.append(::mongodb::bson::cstr!("a"), "a".repeat(bytes));
+            Change { what: What::Write(document), ..change("+a") }
+        };
+        assert_eq!(super::head(&[large(2 << 20), large(7 << 20)], Mode::Upsert), 1);
     }
 
     #[test]

@@ -15,15 +15,16 @@ use crate::{
 };
 use mongodb::{
     Client, Database,
-    bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, cstr, doc, rawdoc},
+    bson::{self, Bson, Document, RawArrayBuf, RawDocumentBuf, cstr, doc, rawdoc},
     error::{Error, ErrorKind},
     options::{ClientOptions, ConnectionString, HostInfo, ReadPreference, SelectionCriteria, Tls},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
+use tokio::task::JoinHandle;
 
 /// How long a server is looked for, and how long an answer may take, unless the URI says otherwise.
 const FIND: Duration = Duration::from_secs(5);
@@ -36,6 +37,20 @@ pub(super) struct Refused {
     pub(super) place: usize,
     pub(super) failed: Failed,
 }
+
+/// What the server is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Job {
+    /// Add documents.
+    Insert,
+    /// Put documents in the place of those with their ids, in this order.
+    Replace,
+    /// Remove documents; that one is not there is fine.
+    Delete,
+}
+
+/// A command that the server works at.
+pub(super) struct Call(JoinHandle<Result<Document, Error>>);
 
 pub(super) struct Session {
     settings: Arc<Settings>,
@@ -51,6 +66,41 @@ pub(super) struct Session {
 /// What is wrong with a URI; it shows nothing of it.
 pub fn check_uri(uri: &str) -> Result<(), &'static str> {
     ConnectionString::parse(uri).map(drop).map_err(|_| "this is no connection string of MongoDB")
+}
+
+impl Job {
+    fn command(self, collection: &str, changes: &[&Change]) -> RawDocumentBuf {
+        let mut items = RawArrayBuf::new();
+        for change in changes {
+            match (self, &change.what) {
+                (Job::Insert, What::Write(document)) => items.push(document),
+                (Job::Replace, What::Write(document)) => {
+                    let mut update = RawDocumentBuf::new();
+                    update.append(cstr!("q"), &change.by_id);
+                    update.append(cstr!("u"), document);
+                    update.append(cstr!("upsert"), true);
+                    items.push(update);
+                }
+                _ => {
+                    let mut delete = RawDocumentBuf::new();
+                    delete.append(cstr!("q"), &change.by_id);
+                    delete.append(cstr!("limit"), 1);
+                    items.push(delete);
+                }
+            }
+        }
+        match self {
+            Job::Insert => rawdoc! { "insert": collection, "documents": items },
+            Job::Replace => rawdoc! { "update": collection, "updates": items },
+            Job::Delete => rawdoc! { "delete": collection, "deletes": items },
+        }
+    }
+}
+
+/// Whether each change is of another document.
+fn are_apart(changes: &[&Change]) -> bool {
+    let mut names = HashSet::new();
+    changes.iter().all(|change| names.insert(&change.name))
 }
 
 impl Session {
@@ -71,6 +121,11 @@ impl Session {
             database: None,
             has_concern: known.write_concern.is_some(),
         })
+    }
+
+    /// Whether servers were looked for.
+    pub(super) fn is_connected(&self) -> bool {
+        self.database.is_some()
     }
 
     fn database(&mut self) -> Result<Database, Fault> {
@@ -125,6 +180,10 @@ impl Session {
                 )),
                 reason => self.no_answer(&reason),
             },
+            ErrorKind::InvalidTlsConfig { message, .. } => Fault::Forbidden(format!(
+                "MongoDB at {hosts}: the files that its `uri` names for TLS cannot be used: {}",
+                line(message)
+            )),
             ErrorKind::ConnectionPoolCleared { .. } => self.no_answer("the connection was lost"),
             other => self.no_answer(&line(&other.to_string())),
         }
@@ -145,16 +204,43 @@ impl Session {
         }
     }
 
-    /// One command; the answer, when the server took it.
-    fn run(&mut self, mut command: RawDocumentBuf) -> Result<Document, Fault> {
+    /// Says to the server what is to be done, and does not wait for what it says.
+    pub(super) fn begin(&mut self, job: Job, changes: &[&Change]) -> Result<Call, Fault> {
+        let mut command = job.command(&self.settings.collection, changes);
+        command.append(cstr!("ordered"), job != Job::Insert && !are_apart(changes));
         command.append(cstr!("maxTimeMS"), WORK_MS);
         // What counts as written is not to be lost with one of several servers.
         if !self.has_concern {
             command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
         }
         let database = self.database()?;
-        let answer = self.calls.wait(ANSWER, async { database.run_raw_command(command).await });
-        let answer = self.heard(answer)?;
+        let call = self.calls.begin(async move { database.run_raw_command(command).await });
+        call.map(Call).map_err(|NoAnswer| self.no_answer("there is nobody to ask it"))
+    }
+
+    /// Waits for the end of what was begun with these changes.
+    pub(super) fn end(&mut self, job: Job, changes: &[&Change], call: Call) -> Result<Vec<Refused>, Fault> {
+        match job {
+            Job::Insert => self.inserted(changes, call),
+            Job::Replace | Job::Delete => self.done_in_order(job, changes, call),
+        }
+    }
+
+    /// Nobody wants to know what comes of it; but it is over before anything else is said.
+    pub(super) fn leave(&mut self, call: Call) {
+        self.answer(call).ok();
+    }
+
+    /// What the server says to a command that it took.
+    fn answer(&self, Call(mut call): Call) -> Result<Document, Fault> {
+        let answer = self.calls.wait(ANSWER, &mut call);
+        // What nobody waits for goes on nowhere.
+        call.abort();
+        let answer = match answer {
+            Ok(Ok(answer)) => self.heard(Ok(answer))?,
+            Ok(Err(panic)) => return Err(self.no_answer(&line(&panic.to_string()))),
+            Err(NoAnswer) => self.heard(Err(NoAnswer))?,
+        };
         if let Ok(concern) = answer.get_document("writeConcernError") {
             let why = concern.get_str("errmsg").unwrap_or("not written by enough servers");
             return Err(self.said(concern.get_i32("code").unwrap_or_default(), why));
@@ -162,76 +248,32 @@ impl Session {
         Ok(answer)
     }
 
-    /// Puts documents in the place of those with their ids, in this order.
-    pub(super) fn replace(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
-        self.in_order(changes, |collection, changes| {
-            let mut updates = RawArrayBuf::new();
-            for change in changes {
-                if let What::Write(document) = &change.what {
-                    let mut update = RawDocumentBuf::new();
-                    update.append(cstr!("q"), &change.by_id);
-                    update.append(cstr!("u"), document);
-                    update.append(cstr!("upsert"), true);
-                    updates.push(update);
-                }
-            }
-            rawdoc! { "update": collection, "updates": updates }
-        })
-    }
-
-    /// Removes documents; that one is not there is fine.
-    pub(super) fn delete(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
-        self.in_order(changes, |collection, changes| {
-            let mut deletes = RawArrayBuf::new();
-            for change in changes {
-                let mut delete = RawDocumentBuf::new();
-                delete.append(cstr!("q"), &change.by_id);
-                delete.append(cstr!("limit"), 1);
-                deletes.push(delete);
-            }
-            rawdoc! { "delete": collection, "deletes": deletes }
-        })
-    }
-
     /// Changes of one document are made in their order: the server stops at what it refuses, and is told to go on behind it.
     /// Where each is of another document, it may refuse as many as it likes in one go.
-    fn in_order(
-        &mut self,
-        changes: &[&Change],
-        command: impl Fn(&str, &[&Change]) -> RawDocumentBuf,
-    ) -> Result<Vec<Refused>, Fault> {
-        let mut names = BTreeSet::new();
-        let is_ordered = !changes.iter().all(|change| names.insert(&change.name));
-        let mut refused = Vec::new();
-        let mut next = 0;
-        while next < changes.len() {
-            let mut command = command(&self.settings.collection, &changes[next..]);
-            command.append(cstr!("ordered"), is_ordered);
-            let answer = self.run(command)?;
-            let begin = next;
-            next = changes.len();
+    fn done_in_order(&mut self, job: Job, changes: &[&Change], call: Call) -> Result<Vec<Refused>, Fault> {
+        let (mut call, mut begin, mut refused) = (Some(call), 0, Vec::new());
+        while let Some(begun) = call.take() {
+            let answer = self.answer(begun)?;
+            let mut last = None;
             for error in write_errors(&answer) {
                 let place = begin + index(error);
                 refused.push(self.judge(error, place)?);
-                if is_ordered {
-                    next = place + 1;
-                }
+                last = Some(place);
+            }
+            let rest = last.filter(|_| !are_apart(&changes[begin..])).map_or(changes.len(), |last| last + 1);
+            if rest < changes.len() {
+                begin = rest;
+                call = Some(self.begin(job, &changes[rest..])?);
             }
         }
         refused.sort_by_key(|refused| refused.place);
         Ok(refused)
     }
 
-    /// Adds documents. One whose id is there already is a repeat when the document is the same, and wrong when it is not.
-    pub(super) fn insert(&mut self, changes: &[&Change]) -> Result<Vec<Refused>, Fault> {
-        let mut documents = RawArrayBuf::new();
-        for change in changes {
-            if let What::Write(document) = &change.what {
-                documents.push(document);
-            }
-        }
-        let answer = self
-            .run(rawdoc! { "insert": self.settings.collection.as_str(), "documents": documents, "ordered": false })?;
+    /// Of documents that were added, one whose id was there already is a repeat when the document is the same, and wrong when
+    /// it is not.
+    fn inserted(&mut self, changes: &[&Change], call: Call) -> Result<Vec<Refused>, Fault> {
+        let answer = self.answer(call)?;
         let (mut refused, mut there) = (Vec::new(), BTreeMap::new());
         for error in write_errors(&answer) {
             let refusal = self.judge(error, index(error))?;
@@ -241,8 +283,8 @@ impl Session {
             }
         }
         let found = self.find(there.keys().map(|place| changes[*place].id.clone()).collect())?;
-        let known: HashMap<_, _> =
-            found.iter().filter_map(|document| Some((name(document.get("_id")?), document))).collect();
+        let id = |document: &RawDocumentBuf| document.get("_id").ok()??.try_into().ok().map(|id: Bson| name(&id));
+        let known: HashMap<_, _> = found.iter().filter_map(|document| Some((id(document)?, document))).collect();
         for (place, refusal) in there {
             let What::Write(own) = &changes[place].what else { continue };
             match known.get(&changes[place].name) {
@@ -260,11 +302,11 @@ impl Session {
     }
 
     /// The documents with these ids.
-    fn find(&mut self, ids: Vec<Bson>) -> Result<Vec<Document>, Fault> {
+    fn find(&mut self, ids: Vec<Bson>) -> Result<Vec<RawDocumentBuf>, Fault> {
         let mut found = Vec::new();
         for ids in ids.chunks(1000) {
             let database = self.database()?;
-            let collection = database.collection::<Document>(&self.settings.collection);
+            let collection = database.collection::<RawDocumentBuf>(&self.settings.collection);
             let query = doc! { "_id": { "$in": ids.to_vec() } };
             let answer = self.calls.wait(ANSWER, async {
                 let mut all = Vec::new();
@@ -313,10 +355,18 @@ fn index(error: &Document) -> usize {
     index.and_then(|index| usize::try_from(index).ok()).unwrap_or_default()
 }
 
-/// Two documents that say the same, in whatever order their fields are at the top.
-fn same(one: &Document, other: &RawDocumentBuf) -> bool {
-    let Ok(other) = Document::try_from(other) else { return false };
-    one.len() == other.len() && one.iter().all(|(name, value)| other.get(name) == Some(value))
+/// Two documents that say the same, byte by byte, in whatever order their fields are at the top.
+fn same(one: &RawDocumentBuf, other: &RawDocumentBuf) -> bool {
+    let fields = |document: &RawDocumentBuf| {
+        let fields = document.iter().map(|field| {
+            let mut alone = RawDocumentBuf::new();
+            let (name, value) = field?;
+            alone.append(name, value);
+            Ok::<_, bson::error::Error>(alone.into_bytes())
+        });
+        fields.collect::<Result<BTreeSet<_>, _>>()
+    };
+    fields(one).is_ok_and(|one| fields(other).is_ok_and(|other| one == other))
 }
 
 /// Why no server was found, without the description of the whole deployment.

@@ -2,7 +2,7 @@
 
 use crate::{sinks::reject, stage::guest::Failed, transport::Fault};
 use openssl::ssl;
-use std::{error::Error as _, iter};
+use std::{error::Error as StdError, io, iter};
 use tokio_postgres::{Error, error::DbError};
 
 /// Whose fault it is that rows were not written.
@@ -71,9 +71,13 @@ pub(super) fn connecting(address: &str, error: &Error) -> Fault {
 
 /// Why a server and this client do not trust one another; nothing when that is not what is wrong.
 fn distrust(error: &Error) -> Option<String> {
-    let reasons = iter::successors(error.source(), |reason| (*reason).source());
-    let said: Vec<_> = reasons.filter_map(|reason| reason.downcast_ref::<ssl::Error>()).collect();
-    let reason = said.iter().find_map(|said| said.ssl_error()?.errors().first()?.reason());
+    let mut reasons = iter::successors(error.source(), |reason| (*reason).source());
+    // What the other side has against this one comes when the connection is used.
+    let within = |reason: &(dyn StdError + 'static)| match reason.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<ssl::Error>().map(first_reason)),
+        None => reason.downcast_ref::<ssl::Error>().map(first_reason),
+    };
+    let reason = reasons.find_map(within).flatten();
     let whole = error.source()?.to_string();
     Some(match reason {
         // What exactly is wrong stands behind it.
@@ -84,12 +88,18 @@ fn distrust(error: &Error) -> Option<String> {
                  or correct the host"
             )
         }
-        Some(reason) => format!("does not accept how this client speaks TLS: {reason}"),
+        Some(reason) => format!(
+            "does not accept how this client speaks TLS: {reason}: correct `sslcert` and `sslkey`, or what it trusts"
+        ),
         None if whole == "server does not support TLS" => {
             "speaks no TLS, which `sslmode` asks for: correct it, or let the server speak it".to_owned()
         }
         None => return None,
     })
+}
+
+fn first_reason(error: &ssl::Error) -> Option<&'static str> {
+    error.ssl_error()?.errors().first()?.reason()
 }
 
 /// What an error means where a table is to be made.
