@@ -40,6 +40,7 @@ pub(super) fn part(admin: &Admin, running: &Running) -> Value {
         "kind": kind,
         "state": running.state().word(),
         "failure": running.failure(),
+        "trouble": running.control.trouble(),
         "inputs": if part.is_source() { &[] } else { &part.link.inputs[..] },
         "outputs": part.link.outputs,
         "group": part.link.group,

@@ -2,10 +2,12 @@
 //! comes from the environment or a file is never shown.
 
 use crate::{
-    manifest::{Diagnostic, Kafka, Manifest, Properties, Reading, is_secret},
+    manifest::{Diagnostic, Kafka, Kind, Manifest, Properties, Reading, Secret, is_secret},
     text::conceal,
     transport::kafka::{Cluster, KafkaTopics},
 };
+
+use std::path::Path;
 
 /// A value that no property takes.
 const PROBE: &str = "(probe)";
@@ -22,6 +24,22 @@ pub(super) fn check(draft: &Manifest, reading: &Reading) -> Vec<Diagnostic> {
         for (kind, name, properties) in draft.properties().filter(|(.., properties)| *properties != pipeline) {
             found.extend(check_set(&[kind.key(), name, "properties"], properties, pipeline, reading));
         }
+        let early = draft.properties().find(|(kind, name, properties)| {
+            draft.is_exactly_once(*kind, name) && Cluster::new("", properties).acks_early()
+        });
+        if let Some((kind, name, properties)) = early {
+            let key = if properties.contains_key("acks") { "acks" } else { "request.required.acks" };
+            let is_own = properties.get(key) != pipeline.get(key);
+            let own = [kind.key(), name, "properties", key];
+            let place = if is_own { own.to_vec() } else { [&PIPELINE[..], &[key]].concat() };
+            let why =
+                format!("`{key}` is `all` where records count exactly once, as they do for the {} {name}", kind.word());
+            let help = match kind {
+                Kind::Stage => "leave it out, or write `delivery: at-least-once` in the stage",
+                _ => "leave it out",
+            };
+            found.push(Diagnostic::mistake(reading.places.of(&place), why).help(help));
+        }
     }
     found
 }
@@ -30,6 +48,9 @@ pub(super) fn check(draft: &Manifest, reading: &Reading) -> Vec<Diagnostic> {
 pub(super) fn check_cluster(kafka: &Kafka) -> Result<(), String> {
     let cluster = Cluster::new("", &kafka.properties);
     for (name, value) in &kafka.properties {
+        if let Some(why) = missing(name, value) {
+            return Err(why);
+        }
         if let Some(words) = cluster.refuses(name, value.reveal()) {
             return Err(refusal(&cluster, name, &words, false));
         }
@@ -75,6 +96,13 @@ fn check_set(path: &[&str], properties: &Properties, inherited: &Properties, rea
         if !shown {
             hidden.push(value.reveal());
         }
+        if let Some(why) = missing(name, value).filter(|_| !is_inherited && reading.is_sound(&place)) {
+            found.push(Diagnostic::mistake(
+                at,
+                if shown { why } else { format!("`{name}` names a file that is not there") },
+            ));
+            continue;
+        }
         if !is_inherited
             && reading.is_sound(&place)
             && let Some(words) = cluster.refuses(name, value.reveal())
@@ -112,6 +140,13 @@ fn refusal(cluster: &Cluster, name: &str, words: &str, shown: bool) -> String {
     format!("librdkafka refuses the value of `{name}`")
 }
 
+/// What is wrong with a property that names a file for TLS, which the library says in OpenSSL's words.
+fn missing(name: &str, value: &Secret) -> Option<String> {
+    let is_place = name.starts_with("ssl.") && name.ends_with(".location");
+    let is_missing = is_place && !["", "probe"].contains(&value.reveal()) && !Path::new(value.reveal()).exists();
+    is_missing.then(|| format!("there is no file {}, which `{name}` names", value.reveal()))
+}
+
 /// Why a client with these properties would wait for ever.
 fn lacks_tokens(properties: &Properties) -> Option<&'static str> {
     let is = |name: &str, word: &str| {
@@ -127,7 +162,8 @@ fn lacks_tokens(properties: &Properties) -> Option<&'static str> {
 /// Why the library makes no client with these properties.
 fn together(mut cluster: Cluster) -> Option<String> {
     // As every worker's producer has it: with it, some other properties must fit.
-    cluster.properties.insert("enable.idempotence".into(), "true".into());
+    let is_counted = !cluster.acks_early();
+    cluster.properties.insert("enable.idempotence".into(), is_counted.to_string());
     let words = one_line(&format!("{:#}", KafkaTopics::new(&cluster).err()?));
     Some(words.strip_prefix("Client creation error: ").map_or_else(|| words.clone(), str::to_owned))
 }

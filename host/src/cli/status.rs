@@ -85,6 +85,8 @@ fn show(status: &Value) -> String {
         let name = word(&part["name"]);
         if let Some(why) = part["failure"].as_str() {
             notes += &format!("{name}: stopped: {why}\n");
+        } else if let Some(why) = part["trouble"].as_str() {
+            notes += &format!("{name}: cannot go on: {why}; trying until it can\n");
         }
         if let Some(manifest) = part["drift"]["name"].as_str() {
             notes += &format!("{name}: drift: the manifest has {manifest}, and another was swapped in\n");

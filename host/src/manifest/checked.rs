@@ -137,6 +137,17 @@ impl Manifest {
         sources.chain(stages).chain(sinks)
     }
 
+    /// Whether this one writes in transactions.
+    pub fn is_exactly_once(&self, kind: Kind, name: &str) -> bool {
+        match kind {
+            Kind::Source => true,
+            Kind::Stage => {
+                self.stages.iter().any(|stage| stage.name == name && stage.delivery == Delivery::ExactlyOnce)
+            }
+            Kind::Sink => false,
+        }
+    }
+
     /// The stages, and the sinks whose records can fail.
     pub fn buriers(&self) -> impl Iterator<Item = Burier<'_>> {
         let stages = self.stages.iter().map(|stage| (&stage.on_error, &stage.name, &stage.dead_letter, &stage.inputs));

@@ -209,6 +209,9 @@ impl Client {
         match Pin::new(&mut stream).connect().await {
             Ok(()) => Ok(Box::new(stream)),
             Err(error) => match stream.ssl().verify_result() {
+                X509VerifyResult::OK if error.to_string().contains("wrong version number") => {
+                    Err(self.away(&"it does not speak TLS there: is it http://?"))
+                }
                 X509VerifyResult::OK => Err(self.away(&error)),
                 wrong => Err(Trouble::Denied(format!(
                     "the certificate of the schema registry at {} cannot be trusted: {}: name the file of who vouches \

@@ -64,7 +64,13 @@ impl Registry {
         }
         let words = answer["messages"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let words: Vec<_> = words.map(one_line).collect();
-        Ok(Some(if words.is_empty() { "it says no more".to_owned() } else { words.join("; ") }))
+        if !words.is_empty() {
+            return Ok(Some(words.join("; ")));
+        }
+        // Some say no more. What they go by may be more than that readers of the new one read what was written.
+        let latest = self.latest(subject)?;
+        let own = latest.and_then(|(_, latest)| written.reads(&latest).err());
+        Ok(Some(own.unwrap_or_else(|| "it does not say why".to_owned())))
     }
 
     /// Registers a schema.

@@ -59,6 +59,8 @@ struct Asked {
     is_asking: bool,
     /// The registry gave no answer to the last question, whatever it was.
     is_away: bool,
+    /// It did answer, but lets nobody in.
+    is_denied: bool,
 }
 
 /// An id that is to be asked for.
@@ -259,6 +261,7 @@ impl Asked {
     /// Notes what came of a question.
     fn note(&mut self, id: u32, answer: Answer, url: &str) {
         let was_away = self.is_away;
+        let was_denied = std::mem::replace(&mut self.is_denied, matches!(answer, Err(Trouble::Denied(_))));
         self.is_away = matches!(answer, Err(Trouble::Unavailable(_) | Trouble::Denied(_)));
         if was_away && !self.is_away {
             tracing::info!("the schema registry at {url} answers again");
@@ -286,7 +289,7 @@ impl Asked {
                 return;
             }
             Err(Trouble::Unavailable(why) | Trouble::Denied(why)) => {
-                if !was_away {
+                if !was_away || (self.is_denied && !was_denied) {
                     tracing::warn!("{why}; records whose schema is not cached wait");
                 }
                 wanted.put_off();

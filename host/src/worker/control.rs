@@ -1,6 +1,7 @@
 //! How a worker is told to end, and how the others are kept from waiting for it.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -24,6 +25,8 @@ pub struct Control {
 #[derive(Debug, Default)]
 struct State {
     since: Option<Instant>,
+    /// Why who of its workers cannot go on for now.
+    troubles: BTreeMap<String, String>,
     parts: Vec<Arc<Control>>,
 }
 
@@ -71,6 +74,20 @@ impl Control {
     /// True when the orderly end has taken so long that what is unfinished is to be left.
     pub fn out_of_patience(&self) -> bool {
         self.stopping() && self.stopped_at().is_some_and(|since| since.elapsed() > GRACE)
+    }
+
+    /// A worker cannot go on for now, and tries; nothing, when it can.
+    pub fn troubles(&self, worker: &str, why: Option<String>) {
+        let troubles = &mut self.lock().troubles;
+        match why {
+            Some(why) => drop(troubles.insert(worker.to_owned(), why)),
+            None => drop(troubles.remove(worker)),
+        }
+    }
+
+    /// Why one of its workers cannot go on for now.
+    pub fn trouble(&self) -> Option<String> {
+        self.lock().troubles.values().next().cloned()
     }
 
     /// Waits; at most until an end is asked for.

@@ -113,6 +113,7 @@ impl Trouble {
     pub(super) fn end(&mut self) {
         self.forbidden.clear();
         if std::mem::take(&mut self.failures) > 0 && std::mem::take(&mut self.said) {
+            self.control.troubles(&self.name, None);
             tracing::info!("{}: goes on", self.name);
         }
     }
@@ -135,6 +136,7 @@ impl Trouble {
         tracing::debug!("{}: {fault:?}", self.name);
         if self.is_news(fault) {
             self.said = true;
+            self.control.troubles(&self.name, Some(fault.to_string()));
             tracing::warn!("{}: cannot go on: {fault}; trying until it can", self.name);
         }
         if failures >= 2 && !matches!(fault, Fault::Refused(_)) {

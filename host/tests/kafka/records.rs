@@ -303,3 +303,13 @@ fn a_full_queue_of_the_producer_is_waited_for() {
     let expected: Vec<_> = (0..30).flat_map(|n| (0..100).map(move |part| format!("{n}/{part}"))).collect();
     assert_eq!(texts(&seen), expected);
 }
+
+/// A property of the client reaches it: one that the library refuses where records are counted.
+#[test]
+fn early_acknowledgements_are_had_where_records_count_at_least_once() {
+    let manifest = format!("{TRIAL}    delivery: at-least-once\n    properties: {{acks: 1, compression.type: zstd}}\n");
+    let texts_in: Vec<_> = (0..3000).map(|number| format!("{number}")).collect();
+    let (_, seen, letters) = pass(&manifest, texts_in.iter().map(|text| value(text)).collect());
+    assert_eq!(letters, []);
+    assert_eq!(texts(&seen), texts_in);
+}

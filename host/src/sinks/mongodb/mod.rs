@@ -162,26 +162,25 @@ impl Target for Mongodb {
     fn put(&mut self) -> Result<Vec<(usize, Failed)>, Fault> {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
-        let mut wrong = Vec::new();
-        let begun = self.begun.take();
-        let begun = match begun {
+        let (mut wrong, mut refused) = (Vec::new(), Vec::new());
+        let head = match self.begun.take() {
             None => 0,
             Some((count, call)) => {
                 let changes: Vec<_> = batch[..count].iter().collect();
-                let refused = self.session.end(self.writing(), &changes, call)?;
-                wrong.extend(refused.into_iter().map(|Refused { place, failed }| (place, failed)));
+                let found = self.session.end(self.writing(), &changes, call)?;
+                refused.extend(found.into_iter().map(|Refused { place, failed }| (place, failed)));
                 count
             }
         };
-        for part in parts(&batch, begun, self.settings.mode) {
-            let mut refused = Vec::new();
+        for part in parts(&batch[head..], self.settings.mode) {
+            let part = part.behind(head);
             self.put_part(&batch, &part.writes, &mut refused)?;
             self.put_part(&batch, &part.deletes, &mut wrong)?;
             // What a unique index had against it may be one that was to go before.
             let again: Vec<_> = match part.deletes.is_empty() {
                 true => Vec::new(),
                 false => refused
-                    .extract_if(.., |(place, failed)| part.is_last(&batch, *place) && is_double(failed))
+                    .extract_if(.., |(place, failed)| part.is_last(&batch, head, *place) && is_double(failed))
                     .collect(),
             };
             wrong.append(&mut refused);
@@ -240,9 +239,17 @@ struct Part {
 }
 
 impl Part {
-    /// Whether nothing is written behind it to the same document.
-    fn is_last(&self, batch: &[Change], place: usize) -> bool {
-        !self.writes.iter().any(|other| *other > place && batch[*other].name == batch[place].name)
+    /// The same, where so many changes stand in front.
+    fn behind(mut self, head: usize) -> Part {
+        self.writes.iter_mut().chain(&mut self.deletes).for_each(|place| *place += head);
+        self
+    }
+
+    /// Whether this part, or the head of so many before it, does nothing to the same document behind this place.
+    fn is_last(&self, batch: &[Change], head: usize, place: usize) -> bool {
+        let own = self.writes.iter().chain(&self.deletes).filter(|other| **other > place).map(|other| &batch[*other]);
+        let mut behind = batch.get(place + 1..head).unwrap_or_default().iter().chain(own);
+        !behind.any(|change| change.name == batch[place].name)
     }
 }
 
@@ -252,12 +259,12 @@ fn is_double(failed: &Failed) -> bool {
 }
 
 /// Cuts a batch where the order of what is done to one document would be lost. Replacements of one document stay together,
-/// as a command does them in their order; of additions each has to see the one before. What is in front of `from` is done.
-fn parts(batch: &[Change], from: usize, mode: Mode) -> Vec<Part> {
+/// as a command does them in their order; of additions each has to see the one before.
+fn parts(batch: &[Change], mode: Mode) -> Vec<Part> {
     let mut parts = vec![Part::default()];
     // What was done last to a document in the last part.
     let mut last: HashMap<&str, bool> = HashMap::new();
-    for (place, change) in batch.iter().enumerate().skip(from) {
+    for (place, change) in batch.iter().enumerate() {
         let deletes = matches!(change.what, What::Delete);
         let before = last.get(change.name.as_str());
         if before.is_some_and(|before| *before != deletes || (!deletes && mode == Mode::Insert)) {
@@ -286,7 +293,7 @@ mod tests {
         };
         let batch: Vec<_> = changes.split(' ').map(change).collect();
         let word = |place: &usize| changes.split(' ').nth(*place).unwrap_or_default().to_owned();
-        let parts = parts(&batch, 0, mode);
+        let parts = parts(&batch, mode);
         let words =
             parts.iter().map(|part| part.writes.iter().chain(&part.deletes).map(word).collect::<Vec<_>>().join(" "));
         words.collect::<Vec<_>>().join(" | ")

@@ -15,12 +15,12 @@ use crate::{
 };
 use mongodb::{
     Client, Database,
-    bson::{self, Bson, Document, RawArrayBuf, RawDocumentBuf, cstr, doc, rawdoc},
+    bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, cstr, doc, rawdoc},
     error::{Error, ErrorKind},
     options::{ClientOptions, ConnectionString, HostInfo, ReadPreference, SelectionCriteria, Tls},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -139,16 +139,25 @@ impl Session {
             options.connect_timeout.get_or_insert(FIND);
             options.server_selection_timeout.get_or_insert(FIND);
             options.max_pool_size = Some(2);
+            if let Some(Tls::Enabled(tls)) = &options.tls {
+                let mut files = tls.ca_file_path.iter().chain(&tls.cert_key_file_path);
+                if let Some(missing) = files.find(|file| !file.exists()) {
+                    return Ok(Err(missing.display().to_string()));
+                }
+            }
             if let Some(Tls::Enabled(tls)) = &mut options.tls
                 && tls.ca_file_path.is_none()
             {
                 // The OpenSSL that is built in does not know where this system keeps its authorities.
                 tls.ca_file_path = openssl_probe::probe().cert_file;
             }
-            Ok::<_, Error>(Client::with_options(options)?.database(&settings.database))
+            Ok::<_, Error>(Ok(Client::with_options(options)?.database(&settings.database)))
         };
         let made = self.calls.wait(ANSWER, connecting);
-        let database = self.heard(made)?;
+        let database = self.heard(made)?.map_err(|missing| {
+            let hosts = &self.hosts;
+            Fault::Fatal(format!("MongoDB at {hosts}: there is no file {missing}, which its `uri` names for TLS"))
+        })?;
         self.database = Some(database.clone());
         Ok(database)
     }
@@ -181,7 +190,7 @@ impl Session {
                 reason => self.no_answer(&reason),
             },
             ErrorKind::InvalidTlsConfig { message, .. } => Fault::Forbidden(format!(
-                "MongoDB at {hosts}: the files that its `uri` names for TLS cannot be used: {}",
+                "MongoDB at {hosts}: the files that its `uri` names for TLS, or this system's authorities, cannot be used: {}",
                 line(message)
             )),
             ErrorKind::ConnectionPoolCleared { .. } => self.no_answer("the connection was lost"),
@@ -226,7 +235,7 @@ impl Session {
         }
     }
 
-    /// Nobody wants to know what comes of it; but it is over before anything else is said.
+    /// Nobody wants to know what comes of it; but it has time to end before anything else is said.
     pub(super) fn leave(&mut self, call: Call) {
         self.answer(call).ok();
     }
@@ -330,19 +339,25 @@ impl Session {
         if !is_of_a_document(code) {
             return Err(self.said(code, message));
         }
-        let failed = reject(&code.to_string(), line(message));
+        // Some servers have no number for it.
+        let code = if code == 0 { "refused".to_owned() } else { code.to_string() };
+        let failed = reject(&code, line(message));
         Ok(Refused { place, failed })
     }
 }
 
-/// What the server says of a document by such a code, and not of itself or of those around it.
+/// What the server says of a document by such a code, or by none, and not of itself or of those around it. What is not known
+/// here is a document's: it is to be seen among the dead letters, and not to hold up all others for ever.
 fn is_of_a_document(code: i32) -> bool {
     match code {
-        2 | 9 | 14 | 15 | 22 | 52..=57 | 66 | 121 => true,
-        // It is ended, or not the one that takes writes, or does not know yet who has what, or has no room.
+        // It is not to be reached, ends, works at something else, or has no room or no time.
+        6 | 7 | 24 | 39 | 46 | 50 | 89 | 91 | 112 | 117 | 132..=134 | 146 | 202 | 262 | 279 | 290 | 384 | 9001 => false,
+        // Nobody has the right to it, or there is no such place or command.
+        13 | 18 | 26 | 59 | 73 | 166 | 8000 => false,
+        // It is not the one that takes writes, or does not know yet who has what.
+        63 | 64 | 100 | 150 | 189 | 234 | 244 | 246 | 251 => false,
         10107 | 11600..=11602 | 12501 | 13388 | 13435 | 13436 | 14031 => false,
-        // The others of these are of values that an index cannot take, and the like.
-        code => code > 10_000,
+        _ => true,
     }
 }
 
@@ -355,18 +370,25 @@ fn index(error: &Document) -> usize {
     index.and_then(|index| usize::try_from(index).ok()).unwrap_or_default()
 }
 
-/// Two documents that say the same, byte by byte, in whatever order their fields are at the top.
+/// Whether two documents say the same, in whatever order their fields are.
 fn same(one: &RawDocumentBuf, other: &RawDocumentBuf) -> bool {
-    let fields = |document: &RawDocumentBuf| {
-        let fields = document.iter().map(|field| {
-            let mut alone = RawDocumentBuf::new();
-            let (name, value) = field?;
-            alone.append(name, value);
-            Ok::<_, bson::error::Error>(alone.into_bytes())
-        });
-        fields.collect::<Result<BTreeSet<_>, _>>()
-    };
-    fields(one).is_ok_and(|one| fields(other).is_ok_and(|other| one == other))
+    let read = |document: &RawDocumentBuf| Document::try_from(document).map(Bson::Document);
+    matches!((read(one), read(other)), (Ok(one), Ok(other)) if alike(&one, &other))
+}
+
+fn alike(one: &Bson, other: &Bson) -> bool {
+    match (one, other) {
+        (Bson::Document(one), Bson::Document(other)) => {
+            let is_alike = |(name, value): (&String, &Bson)| other.get(name).is_some_and(|other| alike(value, other));
+            one.len() == other.len() && one.iter().all(is_alike)
+        }
+        (Bson::Array(one), Bson::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| alike(one, other))
+        }
+        // What is no number is not equal to itself.
+        (Bson::Double(one), Bson::Double(other)) => one == other || (one.is_nan() && other.is_nan()),
+        _ => one == other,
+    }
 }
 
 /// Why no server was found, without the description of the whole deployment.
@@ -384,4 +406,27 @@ fn last_reason(message: &str) -> String {
 
 fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_is_the_same_document() {
+        let same = |one: Document, other: Document| {
+            super::same(&RawDocumentBuf::try_from(one).unwrap(), &RawDocumentBuf::try_from(other).unwrap())
+        };
+        let whole = doc! { "_id": 1, "a": { "b": 1, "c": [f64::NAN] } };
+        assert!(same(whole.clone(), doc! { "a": { "c": [f64::NAN], "b": 1 }, "_id": 1 }));
+        for other in [
+            doc! { "_id": 1, "a": { "b": 1, "c": [1.0] } },
+            doc! { "_id": 1, "a": { "b": 1_i64, "c": [f64::NAN] } },
+            doc! { "_id": 1, "a": { "b": 1, "c": [f64::NAN] }, "d": 1 },
+            doc! { "_id": 1, "a": { "b": 1, "c": [f64::NAN, 1] } },
+        ] {
+            assert!(!same(whole.clone(), other.clone()), "{other}");
+        }
+    }
 }

@@ -117,6 +117,10 @@ impl Server {
     pub(super) fn tls(&self) -> Result<MakeTlsConnector, String> {
         let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(|error| error.to_string())?;
         let Tls { trust, root, own } = &self.tls;
+        let files = root.iter().chain(own.iter().flat_map(|(certificate, key)| [certificate, key]));
+        if let Some(missing) = files.into_iter().find(|file| !file.exists()) {
+            return Err(format!("there is no file {}, which its `url` names for TLS", missing.display()));
+        }
         match root {
             Some(root) => builder
                 .set_ca_file(root)

@@ -88,9 +88,11 @@ fn distrust(error: &Error) -> Option<String> {
                  or correct the host"
             )
         }
-        Some(reason) => format!(
-            "does not accept how this client speaks TLS: {reason}: correct `sslcert` and `sslkey`, or what it trusts"
-        ),
+        Some(reason) => {
+            let is_own = reason.contains("certificate") || reason.contains("unknown ca");
+            let way_out = if is_own { ": correct `sslcert` and `sslkey`, or what it trusts" } else { "" };
+            format!("does not accept how this client speaks TLS: {reason}{way_out}")
+        }
         None if whole == "server does not support TLS" => {
             "speaks no TLS, which `sslmode` asks for: correct it, or let the server speak it".to_owned()
         }

@@ -57,6 +57,9 @@ pub(super) fn plain(cluster: &Cluster, said: &str) -> String {
     if holds(&["broker might require SASL"]) {
         return format!("{address} ends the connection: is `security.protocol` right? It may want a user");
     }
+    if holds(&["Request not valid in current SASL state"]) {
+        return format!("{address} asks nobody for a user there: is `security.protocol` right?");
+    }
     if let Some(words) = why.strip_prefix("SASL authentication error: ") {
         return format!("{address} does not let this user in: {words}");
     }

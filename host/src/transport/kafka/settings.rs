@@ -37,6 +37,12 @@ impl Cluster {
         Cluster { brokers: brokers.to_owned(), properties: properties.collect() }
     }
 
+    /// True when the broker may say that it has a record before all of its replicas have.
+    pub fn acks_early(&self) -> bool {
+        let written = ["acks", "request.required.acks"].iter().find_map(|name| self.properties.get(*name));
+        written.is_some_and(|written| !matches!(written.trim(), "all" | "-1"))
+    }
+
     /// A client that only asks.
     pub(super) fn plain(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -140,7 +146,14 @@ impl Cluster {
         default(&mut config, "message.max.bytes", &largest_record.clamp(1_000_000, 1_000_000_000).to_string());
         // A batch over a topic's limit is refused as a whole, and the library does not split it.
         default(&mut config, "batch.size", &largest_batch.clamp(1, 1_000_000).to_string());
-        config.set_log_level(LOGGED).set("enable.idempotence", "true").set("delivery.report.only.error", "true");
+        config.set_log_level(LOGGED).set("delivery.report.only.error", "true");
+        if self.acks_early() {
+            // Nobody counts the records then. What is sent again is not to come behind what was sent later.
+            config.set("enable.idempotence", "false");
+            default(&mut config, "max.in.flight.requests.per.connection", "1");
+        } else {
+            config.set("enable.idempotence", "true");
+        }
         config
     }
 }
@@ -155,6 +168,21 @@ fn default(config: &mut ClientConfig, name: &str, value: &str) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn who_wants_early_acknowledgements_keeps_the_order() {
+        let sender = |name: &str, written: &str| {
+            let properties = [(name.to_owned(), written.to_owned())].into();
+            let config = Cluster { brokers: String::new(), properties }.sender(1, 1);
+            ["enable.idempotence", "max.in.flight.requests.per.connection"]
+                .map(|name| config.get(name).map(str::to_owned))
+        };
+        let (yes, no, one) = (Some("true".to_owned()), Some("false".to_owned()), Some("1".to_owned()));
+        assert_eq!(sender("acks", "all"), [yes.clone(), None]);
+        assert_eq!(sender("linger.ms", "1"), [yes, None]);
+        assert_eq!(sender("acks", "1"), [no.clone(), one.clone()]);
+        assert_eq!(sender("request.required.acks", "0"), [no, one]);
+    }
 
     #[test]
     fn a_member_may_be_silent_for_longer_than_a_transaction_may_take() {
