@@ -14,6 +14,10 @@ const MOST_BYTES: usize = 16 << 20;
 
 /// Where records go in batches.
 pub trait Target {
+    /// Finds where it writes to, before there is a record; once that is done, it is.
+    fn prepare(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
     /// Takes a record into the batch; false when there is nothing to be done for it. A record that is seen to be wrong
     /// is refused at once.
     fn take(&mut self, record: &InHand<'_>) -> Result<bool, Failed>;
@@ -67,6 +71,10 @@ impl<T: Target> Guest for Batched<T> {
         self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         self.taken.push(Taken { batch, index, attempt, before, failed });
         Ok(Vec::new())
+    }
+
+    fn prepare(&mut self) -> Result<(), Fault> {
+        self.target.borrow_mut().prepare()
     }
 
     fn settle(&mut self) -> Result<Vec<Returned>, Fault> {

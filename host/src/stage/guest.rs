@@ -40,6 +40,11 @@ pub trait Guest {
     /// makes a fresh one.
     fn transform(&mut self, record: InHand<'_>) -> Result<Vec<Record>, Failed>;
 
+    /// Finds what it works with, before there is a record. It is asked again and again, and has done it once.
+    fn prepare(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Makes sure of what it did elsewhere for the records so far: when it says so, their progress is committed. Those
     /// that fail only now, it gives back.
     fn settle(&mut self) -> Result<Vec<Returned>, Fault> {

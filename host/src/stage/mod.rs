@@ -681,6 +681,11 @@ impl Stage {
         format!("{}/{}@{}", self.settings.inputs[partition.input], partition.number, offset.0)
     }
 
+    /// Finds what its guest works with, before there is a record.
+    pub fn prepare(&mut self) -> Result<(), Fault> {
+        self.runner.guest().prepare()
+    }
+
     /// The progress of the records so far is about to be committed. What of them fails only now, has its consequence.
     pub fn settle<B: Batch>(&mut self, send: &mut SendOf<'_, B>) -> Result<(), Fault> {
         let mut known = Vec::new();

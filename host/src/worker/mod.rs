@@ -170,6 +170,7 @@ impl<L: Link> Worker<L> {
         if self.settings.control.is_paused() {
             return self.stand_still();
         }
+        self.stage.prepare()?;
         let Some(mut cursor) = self.next_records()? else {
             return self.change_module(false);
         };

@@ -177,12 +177,14 @@ fn a_server_that_is_not_there_is_one_clear_line_and_ends_in_time() {
     let scene = Scene::new(BY_POSITION);
     // Nobody listens there.
     scene.pipeline.write(&BY_POSITION.replace("workers: 2, ", "").replace("{uri}", "mongodb://me:geheim@127.0.0.1:1"));
-    scene.pipeline.produce("in", &lines(0..10));
-    let mut host = scene.pipeline.run("");
+    // There is no record yet.
+    let mut host = scene.pipeline.run("--admin 127.0.0.1:0");
     host.wait_until_said("does not answer");
     thread::sleep(Duration::from_secs(3));
+    let status = scene.pipeline.says(&format!("status --admin {}", host.admin()));
+    assert!(status.contains("orders: cannot go on: MongoDB at 127.0.0.1:1 does not answer"), "{status}");
     host.signal("TERM");
-    host.wait(Duration::from_secs(10));
+    assert!(host.wait(Duration::from_secs(10)).success(), "{}", host.said());
     let said = host.said();
     assert_eq!(said.lines().filter(|line| line.contains("cannot go on: MongoDB at")).count(), 1, "{said}");
     assert!(said.contains("MongoDB at 127.0.0.1:1 does not answer") && !said.contains("geheim"), "{said}");

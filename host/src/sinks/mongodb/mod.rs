@@ -147,6 +147,10 @@ impl Mongodb {
 }
 
 impl Target for Mongodb {
+    fn prepare(&mut self) -> Result<(), Fault> {
+        self.session.find_server()
+    }
+
     fn take(&mut self, record: &InHand<'_>) -> Result<bool, Failed> {
         let Some(change) = change::of(record, &self.settings, &self.origins)? else { return Ok(false) };
         let before = self.bytes;

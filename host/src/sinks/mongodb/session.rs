@@ -59,6 +59,8 @@ pub(super) struct Session {
     hosts: String,
     calls: Calls,
     database: Option<Database>,
+    /// A server has let this one in.
+    is_found: bool,
     /// The URI says itself when something counts as written.
     has_concern: bool,
 }
@@ -119,13 +121,25 @@ impl Session {
             },
             calls: Calls::new(control).map_err(|error| format!("no thread for MongoDB: {error}"))?,
             database: None,
+            is_found: false,
             has_concern: known.write_concern.is_some(),
         })
     }
 
-    /// Whether servers were looked for.
+    /// Finds a server that lets this one in, when none was found before.
+    pub(super) fn find_server(&mut self) -> Result<(), Fault> {
+        if !self.is_found {
+            let database = self.database()?;
+            let answer = self.calls.wait(ANSWER, async { database.run_command(doc! { "ping": 1 }).await });
+            self.heard(answer)?;
+            self.is_found = true;
+        }
+        Ok(())
+    }
+
+    /// Whether a server was found.
     pub(super) fn is_connected(&self) -> bool {
-        self.database.is_some()
+        self.is_found
     }
 
     fn database(&mut self) -> Result<Database, Fault> {
