@@ -6,7 +6,6 @@ use crate::{
     text::conceal,
     transport::kafka::{Cluster, KafkaTopics},
 };
-
 use std::path::Path;
 
 /// A value that no property takes.
@@ -48,11 +47,8 @@ pub(super) fn check(draft: &Manifest, reading: &Reading) -> Vec<Diagnostic> {
 pub(super) fn check_cluster(kafka: &Kafka) -> Result<(), String> {
     let cluster = Cluster::new("", &kafka.properties);
     for (name, value) in &kafka.properties {
-        if let Some(why) = missing(name, value) {
+        if let Some(why) = objection(&cluster, name, value, false) {
             return Err(why);
-        }
-        if let Some(words) = cluster.refuses(name, value.reveal()) {
-            return Err(refusal(&cluster, name, &words, false));
         }
     }
     if let Some(why) = lacks_tokens(&kafka.properties) {
@@ -96,18 +92,11 @@ fn check_set(path: &[&str], properties: &Properties, inherited: &Properties, rea
         if !shown {
             hidden.push(value.reveal());
         }
-        if let Some(why) = missing(name, value).filter(|_| !is_inherited && reading.is_sound(&place)) {
-            found.push(Diagnostic::mistake(
-                at,
-                if shown { why } else { format!("`{name}` names a file that is not there") },
-            ));
-            continue;
-        }
         if !is_inherited
             && reading.is_sound(&place)
-            && let Some(words) = cluster.refuses(name, value.reveal())
+            && let Some(why) = objection(&cluster, name, value, shown)
         {
-            found.push(Diagnostic::mistake(at, refusal(&cluster, name, &words, shown)));
+            found.push(Diagnostic::mistake(at, why));
         }
     }
     let is_complete = reading.is_sound(path) && reading.is_sound(&PIPELINE);
@@ -140,11 +129,18 @@ fn refusal(cluster: &Cluster, name: &str, words: &str, shown: bool) -> String {
     format!("librdkafka refuses the value of `{name}`")
 }
 
-/// What is wrong with a property that names a file for TLS, which the library says in OpenSSL's words.
-fn missing(name: &str, value: &Secret) -> Option<String> {
-    let is_place = name.starts_with("ssl.") && name.ends_with(".location");
-    let is_missing = is_place && !["", "probe"].contains(&value.reveal()) && !Path::new(value.reveal()).exists();
-    is_missing.then(|| format!("there is no file {}, which `{name}` names", value.reveal()))
+/// What is wrong with a property by itself, as it is to be put; its value is in it where that may be shown.
+fn objection(cluster: &Cluster, name: &str, value: &Secret, shown: bool) -> Option<String> {
+    let value = value.reveal();
+    // Of a file that is missing the library speaks in OpenSSL's words. (One of these values is none.)
+    let is_place = name.starts_with("ssl.") && name.ends_with(".location") && !["", "probe"].contains(&value);
+    if is_place && !Path::new(value).exists() {
+        return Some(match shown {
+            true => format!("there is no file {value}, which `{name}` names"),
+            false => format!("`{name}` names a file that is not there"),
+        });
+    }
+    cluster.refuses(name, value).map(|words| refusal(cluster, name, &words, shown))
 }
 
 /// Why a client with these properties would wait for ever.

@@ -164,15 +164,16 @@ pub fn rights(manifest: &Manifest) -> Vec<Right> {
         retried.add(&mut rights);
         if retried.has_notes {
             rights.add(When::Retrying, "Write", (Topic, &retried.group), retried.what_for_notes());
-            // To look at them first, and to make what is missing, is the pipeline's own.
-            rights.user = None;
+        }
+        // To look first, and to make what is missing, is the pipeline's own.
+        rights.user = None;
+        retried.add(&mut rights);
+        if retried.has_notes {
             for operation in ["Create", "Read"] {
                 rights.add(When::Retrying, operation, (Topic, &retried.group), retried.what_for_notes());
             }
-            notes.push(retried.group.clone());
+            notes.push(retried.group);
         }
-        rights.user = None;
-        retried.add(&mut rights);
     }
     // All topics are looked for at the start. What one may read or write one sees.
     rights.user = None;

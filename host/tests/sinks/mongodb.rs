@@ -1,7 +1,7 @@
 //! Into MongoDB: at least once, under ids that make a repeat change nothing. What stands in for the server here keeps
 //! everything in memory, so it is the host that is killed, and the line that is cut.
 
-use crate::{authority::Authority, lines, process::soak, proxy::Proxy, support::Pipeline};
+use crate::{lines, papers, process::soak, proxy::Proxy, support::Pipeline};
 use ::mongodb::bson::{Document, doc};
 use std::{collections::BTreeMap, thread, time::Duration};
 use tempfile::TempDir;
@@ -192,17 +192,14 @@ fn a_server_that_is_not_there_is_one_clear_line_and_ends_in_time() {
 
 #[test]
 fn a_server_is_believed_by_its_certificate() {
-    let folder = tempfile::tempdir().unwrap();
-    let (ours, other) = (Authority::new("ours"), Authority::new("another"));
+    let folder = papers();
     let file = |name: &str| folder.path().join(name);
-    ours.publish(&file("ours.pem"));
-    other.publish(&file("other.pem"));
-    ours.issue("a database", &["localhost"], None, &file("server.pem"));
     let server = Mongodb::with_tls(folder.path(), &file("server.pem")).unwrap();
     let uri = |host: &str, authority: &str| {
         format!("mongodb://{host}:{}/?tls=true&tlsCAFile={}", server.port(), file(authority).display())
     };
-    let pipeline = Pipeline::new(&BY_POSITION.replace("{uri}", &uri("localhost", "ours.pem")));
+    let good = format!("{}&tlsCertificateKeyFile={}", uri("localhost", "ours.pem"), file("bearer.pem").display());
+    let pipeline = Pipeline::new(&BY_POSITION.replace("{uri}", &good));
     pipeline.says("topics create in --partitions 4");
     pipeline.produce("in", &lines(0..10));
     assert!(pipeline.drain().contains("10 records written"));

@@ -1,8 +1,7 @@
 //! Into PostgreSQL: exactly once, whatever is killed; what does not fit is a dead letter, and the rest is in.
 
 use crate::{
-    authority::Authority,
-    lines,
+    lines, papers,
     process::{Host, soak},
     support::Pipeline,
 };
@@ -312,14 +311,8 @@ fn a_wrong_password_is_one_clear_line_without_it() {
 #[test]
 fn a_server_is_believed_by_its_certificate_and_lets_one_in_by_ones_own() {
     let scene = Scene::new("CREATE TABLE rows (id bigint, name text)", ROWS);
-    let folder = tempfile::tempdir().unwrap();
-    let (ours, other) = (Authority::new("ours"), Authority::new("another"));
+    let folder = papers();
     let file = |name: &str| folder.path().join(name);
-    ours.publish(&file("ours.pem"));
-    other.publish(&file("other.pem"));
-    ours.issue("a database", &["localhost"], None, &file("server.pem"));
-    ours.issue("bearer", &[], None, &file("bearer.pem"));
-    other.issue("bearer", &[], None, &file("stranger.pem"));
     scene.server.require_tls(&file("server.pem"), &file("ours.pem")).unwrap();
     let password = scene.server.url();
     let here = format!("localhost:{}", scene.server.port());

@@ -114,8 +114,8 @@ impl Mongodb {
     /// Lets the server begin with what there is of the batch, where one command writes most of it.
     fn begin_early(&mut self) {
         let changes: Vec<_> = self.batch[..head(&self.batch, self.settings.mode)].iter().collect();
-        // Where a connection is to be made first, or is lost, all of that is found when the batch is put.
-        if 2 * changes.len() >= self.batch.len() && self.session.is_connected() {
+        // What does not go well now is found when the batch is put.
+        if 2 * changes.len() >= self.batch.len() {
             self.begun = self.session.begin(self.writing(), &changes).ok().map(|call| (changes.len(), call));
         }
     }
@@ -176,8 +176,7 @@ impl Target for Mongodb {
                 count
             }
         };
-        for part in parts(&batch[head..], self.settings.mode) {
-            let part = part.behind(head);
+        for part in parts(&batch, head, self.settings.mode) {
             self.put_part(&batch, &part.writes, &mut refused)?;
             self.put_part(&batch, &part.deletes, &mut wrong)?;
             // What a unique index had against it may be one that was to go before.
@@ -243,12 +242,6 @@ struct Part {
 }
 
 impl Part {
-    /// The same, where so many changes stand in front.
-    fn behind(mut self, head: usize) -> Part {
-        self.writes.iter_mut().chain(&mut self.deletes).for_each(|place| *place += head);
-        self
-    }
-
     /// Whether this part, or the head of so many before it, does nothing to the same document behind this place.
     fn is_last(&self, batch: &[Change], head: usize, place: usize) -> bool {
         let own = self.writes.iter().chain(&self.deletes).filter(|other| **other > place).map(|other| &batch[*other]);
@@ -263,12 +256,13 @@ fn is_double(failed: &Failed) -> bool {
 }
 
 /// Cuts a batch where the order of what is done to one document would be lost. Replacements of one document stay together,
-/// as a command does them in their order; of additions each has to see the one before.
-fn parts(batch: &[Change], mode: Mode) -> Vec<Part> {
+/// as a command does them in their order; of additions each has to see the one before. The head
+/// of so many changes is done.
+fn parts(batch: &[Change], head: usize, mode: Mode) -> Vec<Part> {
     let mut parts = vec![Part::default()];
     // What was done last to a document in the last part.
     let mut last: HashMap<&str, bool> = HashMap::new();
-    for (place, change) in batch.iter().enumerate() {
+    for (place, change) in batch.iter().enumerate().skip(head) {
         let deletes = matches!(change.what, What::Delete);
         let before = last.get(change.name.as_str());
         if before.is_some_and(|before| *before != deletes || (!deletes && mode == Mode::Insert)) {
@@ -297,7 +291,7 @@ mod tests {
         };
         let batch: Vec<_> = changes.split(' ').map(change).collect();
         let word = |place: &usize| changes.split(' ').nth(*place).unwrap_or_default().to_owned();
-        let parts = parts(&batch, mode);
+        let parts = parts(&batch, 0, mode);
         let words =
             parts.iter().map(|part| part.writes.iter().chain(&part.deletes).map(word).collect::<Vec<_>>().join(" "));
         words.collect::<Vec<_>>().join(" | ")

@@ -137,11 +137,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a server was found.
-    pub(super) fn is_connected(&self) -> bool {
-        self.is_found
-    }
-
     fn database(&mut self) -> Result<Database, Fault> {
         if let Some(database) = &self.database {
             return Ok(database.clone());
@@ -260,8 +255,8 @@ impl Session {
         // What nobody waits for goes on nowhere.
         call.abort();
         let answer = match answer {
-            Ok(Ok(answer)) => self.heard(Ok(answer))?,
             Ok(Err(panic)) => return Err(self.no_answer(&line(&panic.to_string()))),
+            Ok(Ok(answer)) => self.heard(Ok(answer))?,
             Err(NoAnswer) => self.heard(Err(NoAnswer))?,
         };
         if let Ok(concern) = answer.get_document("writeConcernError") {
