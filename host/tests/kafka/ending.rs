@@ -181,41 +181,35 @@ fn a_second_signal_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(folder.path(), &Setup::default()).unwrap();
     let kafka = Kafka { address: cluster.address() };
-    let pipeline = Pipeline::new(&kafka, COPY);
+    let pipeline = Pipeline::new(&kafka, &format!("{COPY}    commit-interval: 5s\n"));
     let (input, output) = (pipeline.topic("in"), pipeline.topic("out"));
     kafka.make(&input, 3, &[]);
     kafka.make(&output, 3, &[]);
     let watch = Watch::start(&kafka, &output);
-    let producer = kafka.producer();
+    let numbers = numbers(2);
+    // A transaction is open, and the broker then answers nothing: it cannot be committed any more.
+    let stop_amid_a_transaction = |number: usize| {
+        kafka.send(&input, values(&numbers[number..=number]));
+        let open = || kafka.has_open_transaction(&output);
+        until("a transaction is open", Duration::from_secs(60), open);
+        cluster.pause(0).unwrap();
+    };
     let mut host = pipeline.run(&[]);
-    let mut sent = 0;
-    until("records flow", Duration::from_secs(60), || {
-        sent += 1;
-        let value = sent.to_string();
-        crate::support::send_one(&producer, &input, &Sent { value: Some(value.as_bytes()), ..Sent::default() });
-        watch.count() > 100
-    });
-    // Now nothing can be committed any more.
-    cluster.pause(0).unwrap();
-    thread::sleep(Duration::from_millis(200));
+    stop_amid_a_transaction(0);
     host.signal("TERM");
     thread::sleep(Duration::from_secs(1));
-    assert!(host.is_running(), "it waits for its last transaction");
+    assert!(host.is_running(), "it waits for its last transaction:\n{}", host.said());
     host.signal("TERM");
-    assert_eq!(host.wait(Duration::from_secs(1)).code(), Some(1));
+    assert_eq!(host.wait(Duration::from_secs(1)).code(), Some(1), "{}", host.said());
 
     // And without the second one, it ends all the same.
     cluster.resume(0).unwrap();
     let mut host = pipeline.run(&[]);
-    let before = watch.count();
-    until("records flow", Duration::from_secs(60), || {
-        crate::support::send_one(&producer, &input, &Sent { value: Some(b"again"), ..Sent::default() });
-        watch.count() > before + 100
-    });
-    cluster.pause(0).unwrap();
-    thread::sleep(Duration::from_millis(200));
+    until("the next one did it", Duration::from_secs(60), || watch.count() == 1);
+    kafka.until_settled(&output);
+    stop_amid_a_transaction(1);
     host.signal("TERM");
-    host.wait(Duration::from_secs(10));
+    assert_eq!(host.wait(Duration::from_secs(10)).code(), Some(1), "{}", host.said());
     cluster.resume(0).unwrap();
 }
 

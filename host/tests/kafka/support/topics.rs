@@ -116,20 +116,24 @@ impl Kafka {
         self.until_settled(topic);
     }
 
-    /// Waits until no transaction is open in a topic. Markers are written some time after the end of a transaction was
-    /// acknowledged; until then who reads only what is committed sees another end than who reads everything.
-    pub fn until_settled(&self, topic: &str) {
+    /// Whether a transaction is open in a topic, or has ended without its markers being written yet. They are written
+    /// some time after its end was acknowledged; until then who reads only what is committed sees another end than who
+    /// reads everything.
+    pub fn has_open_transaction(&self, topic: &str) -> bool {
         let reader = |level| -> BaseConsumer { self.config().set("isolation.level", level).create().unwrap() };
         let readers = ["read_uncommitted", "read_committed"].map(reader);
-        for partition in self.topics().partitions(topic).unwrap().expect("the topic is there") {
-            super::until("the markers are written", Duration::from_secs(60), || {
-                let end = |reader: &BaseConsumer| {
-                    let number = partition.number as i32;
-                    reader.fetch_watermarks(topic, number, Duration::from_secs(10)).unwrap().1
-                };
-                end(&readers[0]) == end(&readers[1])
-            });
-        }
+        self.topics().partitions(topic).unwrap().expect("the topic is there").iter().any(|partition| {
+            let end = |reader: &BaseConsumer| {
+                let number = partition.number as i32;
+                reader.fetch_watermarks(topic, number, Duration::from_secs(10)).unwrap().1
+            };
+            end(&readers[0]) > end(&readers[1])
+        })
+    }
+
+    /// Waits until no transaction is open in a topic.
+    pub fn until_settled(&self, topic: &str) {
+        super::until("the markers are written", Duration::from_secs(60), || !self.has_open_transaction(topic));
     }
 
     pub fn producer(&self) -> BaseProducer<Failures> {
