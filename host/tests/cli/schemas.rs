@@ -124,6 +124,25 @@ fn what_does_not_fit_is_a_dead_letter_with_the_path_of_its_field() {
 }
 
 #[test]
+fn a_dead_letter_is_shown_as_its_schema_says() {
+    let folder = shop(&MANIFEST.replace("priced: {partitions: 1, value: {avro: order", "priced: {value: {avro: paid"));
+    let folder =
+        folder.file("paid.avsc", r#"{"type":"record","name":"Paid","fields":[{"name":"by","type":"string"}]}"#);
+    topics(&folder);
+    done(folder.given("{\"id\":1,\"price\":\"2.00\"}\n", "produce orders"));
+    let breaks_off = json!({ "value": { "base64": BASE64_STANDARD.encode([0, 0, 0, 0, 1, 2, 4, 255]) } });
+    done(folder.given(format!("{breaks_off}\n"), "produce orders --format json --raw"));
+    done(run(&folder));
+    let shown = done(folder.says("dead-letters show price"));
+    for line in ["value   {\"id\":1,\"price\":\"2.00\",\"note\":null}\n", "value   hex 00000000010204ff\n"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    // For programs a letter is what it is, bytes and all.
+    let lines = done(folder.says("dead-letters show price --json"));
+    assert_eq!(lines.matches("base64").count(), 2, "{lines}");
+}
+
+#[test]
 fn a_record_is_read_with_the_schema_that_it_was_written_with() {
     let folder = shop(MANIFEST);
     topics(&folder);

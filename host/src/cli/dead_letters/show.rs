@@ -2,21 +2,27 @@
 
 use super::read::{Found, each};
 use crate::{
+    cli::schemas,
     lines::{OutputFormat, Shown},
     manifest::{Burier, Manifest},
     record::Header,
+    schemas::{Codec, Decoded, Part, Schemas},
     stage::{Choice, Letter},
     text::{count, grouped, hex},
     transport::log::Log,
 };
 use anyhow::Result;
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     io::{self, Write as _},
+    time::Duration,
 };
 
 /// So much of a key, a value or a header is shown.
 const SHOWN_BYTES: usize = 2048;
+/// How long a schema is waited for, until one did not come.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Shows a stage's letters, or all of them, up to so many; how many there were.
 pub(super) fn show(
@@ -28,6 +34,7 @@ pub(super) fn show(
 ) -> Result<u64> {
     let topic = stage.dead_letter;
     let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut texts = Texts::of(schemas::of(manifest, &manifest.state, false)?);
     let mut shown = 0;
     if most > 0 && log.topics()?.find(&[topic])?.contains_key(topic) {
         each(manifest, log, topic, &[*stage], &mut |found| {
@@ -41,7 +48,7 @@ pub(super) fn show(
                 true => out.write_all(&line(topic, found))?,
                 false => {
                     let headers = found.headers[..own.start].iter().chain(&found.headers[own.end..]);
-                    out.write_all(page(topic, found, letter, headers)?.as_bytes())?;
+                    out.write_all(page(topic, found, letter, &mut texts, headers)?.as_bytes())?;
                 }
             }
             shown += 1;
@@ -71,11 +78,46 @@ fn line(topic: &str, found: &Found<'_>) -> Vec<u8> {
     line
 }
 
+/// Reads what was written with the schemas of a manifest's topics.
+struct Texts {
+    schemas: Schemas,
+    /// How each topic that a letter came from is read, when it has a schema.
+    codecs: BTreeMap<String, Option<Codec>>,
+    patience: Duration,
+}
+
+impl Texts {
+    fn of(schemas: Schemas) -> Texts {
+        Texts { schemas, codecs: BTreeMap::new(), patience: PATIENCE }
+    }
+
+    /// A part of a letter's record as text; nothing where it has no schema, or cannot be read with it.
+    fn read(&mut self, letter: &Letter, part: Part, bytes: Option<&[u8]>) -> Option<Vec<u8>> {
+        let codec = match self.codecs.get(&letter.topic) {
+            Some(codec) => codec,
+            None => {
+                let codec = self.schemas.reader_of(&letter.topic);
+                self.codecs.entry(letter.topic.clone()).or_insert(codec)
+            }
+        };
+        let mut text = Vec::new();
+        match codec.as_ref()?.decode(0, part, bytes?, self.patience, &mut text) {
+            Decoded::Text => Some(text),
+            Decoded::Raw | Decoded::Wrong(_) => None,
+            Decoded::Waiting => {
+                self.patience = Duration::ZERO;
+                None
+            }
+        }
+    }
+}
+
 /// The letter as people read it.
 fn page<'a>(
     topic: &str,
     found: &Found<'_>,
     letter: &Letter,
+    texts: &mut Texts,
     headers: impl Iterator<Item = &'a Header>,
 ) -> Result<String> {
     let mut text = format!("{topic}/{}@{}\n", found.record.partition.number, found.record.offset.0);
@@ -87,8 +129,10 @@ fn page<'a>(
     if let Some(whole) = letter.cut {
         writeln!(text, "  cut     its value had {} bytes: the topic takes no larger record", grouped(whole))?;
     }
-    writeln!(text, "  key     {}", shown(found.record.key))?;
-    writeln!(text, "  value   {}", shown(found.record.value))?;
+    for (part, bytes) in [(Part::Key, found.record.key), (Part::Value, found.record.value)] {
+        let read = texts.read(letter, part, bytes);
+        writeln!(text, "  {:<7} {}", part.to_string(), shown(read.as_deref().or(bytes)))?;
+    }
     for header in headers {
         writeln!(text, "  header  {}: {}", readable(header.name.as_bytes()), shown(header.value.as_deref()))?;
     }
