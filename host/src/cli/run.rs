@@ -16,7 +16,7 @@ use crate::{
     text::nearest,
     transport::{
         local::{Durability, HostLock, LocalLog},
-        log::{Log, TopicFacts},
+        log::{Log, TopicFacts, Unanswered},
     },
     worker::control::Control,
 };
@@ -211,9 +211,9 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
                     control.wait(Duration::from_millis(500));
                 }
                 Ok(false) => {}
-                // Is it the cluster that went away, or does it say no?
-                Err(error) if topics.list().is_ok() => return Err(error),
-                Err(_) => break,
+                // A broker went away: whether the topic is there is seen in the next round.
+                Err(error) if error.is::<Unanswered>() => break,
+                Err(error) => return Err(error),
             }
         }
         if wanted.create.is_empty() && wanted.missing.is_empty() && wanted.later.is_empty() {

@@ -13,7 +13,16 @@ use crate::{
 };
 use anyhow::Result;
 use serde_json::json;
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long brokers may take to tell of a change, and how long to wait between two looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// List, create, describe, grow and delete topics
 #[derive(clap::Args)]
@@ -122,6 +131,7 @@ fn create(topics: &dyn Topics, new: &NewTopic, json: bool) -> Result<Exit> {
     if topics.list()?.contains_key(&new.name) || !topics.create(new)? {
         return Err(wrong(format!("topic {} is there already; `topics describe` shows it", new.name)));
     }
+    until_seen(topics, |all| all.contains_key(&new.name));
     done(json, json!({"created": new.name}), format!("topic {} made", new.name))
 }
 
@@ -131,6 +141,7 @@ fn grow(topics: &dyn Topics, name: &str, partitions: u32, json: bool) -> Result<
         return Err(wrong(format!("topic {name} has {}, and a topic never shrinks", count(has.into(), "partition"))));
     }
     topics.grow(name, partitions)?;
+    until_seen(topics, |all| all.get(name).is_some_and(|facts| facts.partitions >= partitions));
     let text = format!("topic {name} has {partitions} partitions now; keys may move to other ones");
     done(json, json!({"topic": name, "partitions": partitions}), text)
 }
@@ -140,7 +151,17 @@ fn delete(topics: &dyn Topics, name: &str, json: bool) -> Result<Exit> {
         return Err(wrong(unknown(topics, name)));
     }
     topics.delete(name)?;
+    until_seen(topics, |all| !all.contains_key(name));
     done(json, json!({"deleted": name}), format!("topic {name} deleted"))
+}
+
+/// Waits until brokers tell of a change that is made, so that the next command finds it; not for long, as somebody may
+/// have made another one meanwhile.
+fn until_seen(topics: &dyn Topics, is_seen: impl Fn(&BTreeMap<String, TopicFacts>) -> bool) {
+    let since = Instant::now();
+    while !topics.list().is_ok_and(|all| is_seen(&all)) && since.elapsed() < PATIENCE {
+        thread::sleep(PAUSE);
+    }
 }
 
 fn done(json: bool, value: serde_json::Value, text: String) -> Result<Exit> {

@@ -127,6 +127,18 @@ pub trait Topics: Send {
     fn delete(&self, name: &str) -> Result<()>;
 }
 
+/// The cluster gave no answer: what it was told may be done, or not.
+#[derive(Debug)]
+pub struct Unanswered(pub String);
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
 /// Where one group stands. Who asks joins no group.
 pub trait Offsets: Send {
     /// All partitions of all topics that the group reads, as they are now.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::transport::{
     Partition, Progress,
-    log::{BrokerFacts, ClusterFacts, NewTopic, PartitionFacts, TopicFacts, Topics},
+    log::{BrokerFacts, ClusterFacts, NewTopic, PartitionFacts, TopicFacts, Topics, Unanswered},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{
@@ -31,7 +31,7 @@ use tokio::runtime;
 /// How long the brokers may take to do what they were told.
 const OPERATION: Duration = Duration::from_secs(30);
 /// How long a client may take to say why it cannot reach a broker.
-const REASON: Duration = Duration::from_secs(1);
+const REASON: Duration = Duration::from_secs(3);
 
 /// A connection for questions about topics.
 pub struct KafkaTopics {
@@ -57,6 +57,9 @@ impl KafkaTopics {
     ) -> Result<Option<RDKafkaErrorCode>> {
         match self.wait(call)?.pop() {
             Some(Ok(_)) => Ok(None),
+            Some(Err((_, code @ (RDKafkaErrorCode::NotController | RDKafkaErrorCode::RequestTimedOut)))) => {
+                Err(Unanswered(words(code)).into())
+            }
             Some(Err((_, code))) => Ok(Some(code)),
             None => bail!("the broker gave no answer"),
         }
@@ -132,14 +135,15 @@ pub(super) fn explain(cluster: &Cluster, error: KafkaError) -> anyhow::Error {
             asker.fetch_metadata(None, Duration::from_millis(20)).ok();
             asker.poll(Duration::from_millis(20));
             if let Some(said) = asker.client().context().last() {
-                return anyhow!(plain(cluster, &said));
+                return Unanswered(plain(cluster, &said)).into();
             }
         }
     }
-    match code {
-        RDKafkaErrorCode::OperationTimedOut => anyhow!("no answer came in time"),
-        _ => anyhow!("no broker can be reached: is `security.protocol` right?"),
-    }
+    let why = match code {
+        RDKafkaErrorCode::OperationTimedOut => "no answer came in time",
+        _ => "no broker can be reached: is `security.protocol` right?",
+    };
+    Unanswered(why.to_owned()).into()
 }
 
 /// Whose time a record has.
