@@ -13,8 +13,8 @@ import java.util.Base64;
 import java.util.List;
 
 /**
- * What speaks as MongoDB does and keeps everything in memory. It takes a port, and a file with a key and its certificate
- * where it is to speak TLS; it says when it listens.
+ * What speaks as MongoDB does and keeps everything in memory. It takes a file with a key and its certificate where it
+ * is to speak TLS; it says where it listens.
  */
 public class Server {
     public static void main(String[] arguments) throws Exception {
@@ -26,11 +26,11 @@ public class Server {
             @Override public int getWireVersion() { return 9; }
         });
         MongoServer server = new MongoServer(backend);
-        if (arguments.length > 1) {
-            speakTls(server, Files.readString(Path.of(arguments[1])));
+        if (arguments.length > 0) {
+            speakTls(server, Files.readString(Path.of(arguments[0])));
         }
-        server.bind("127.0.0.1", Integer.parseInt(arguments[0]));
-        System.out.println("ready");
+        server.bind("127.0.0.1", 0);
+        System.out.println("listens on " + server.getLocalAddress().getPort());
         Thread.currentThread().join();
     }
 

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+use xtask::apt::apt;
 
 /// The versions of Kubernetes that the manifests are for: the oldest and the newest.
 const KUBERNETES: [&str; 2] = ["1.27", "1.37"];
@@ -92,10 +93,10 @@ fn promtool(scratch: &Path) -> Result<PathBuf> {
     }
     let folder = scratch.join("debian");
     fs::create_dir_all(&folder)?;
-    let fetch = || run(Command::new("apt-get").args(["download", "--quiet", "prometheus"]).current_dir(&folder));
+    let fetch = || apt(&folder, &["download", "prometheus"]);
     // A machine that is new knows of no packages.
     fetch()
-        .or_else(|_| run(Command::new("apt-get").args(["update", "--quiet"])).and_then(|()| fetch()))
+        .or_else(|_| apt(&folder, &["update"]).and_then(|()| fetch()))
         .context("promtool is missing: install Prometheus")?;
     let packages: Vec<_> = fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     let package = packages.iter().find(|path| path.extension().is_some_and(|ending| ending == "deb"));

@@ -11,6 +11,7 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -88,7 +89,8 @@ impl Cluster {
         let jars = fetch()?;
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
-        let controller = free_ports(1)?[0];
+        let others = free_ports(ports.len() + 1)?;
+        let controller = others.into_iter().find(|port| !ports.contains(port)).context("no port is free")?;
         let nodes = ports.iter().enumerate().map(|(index, port)| (index + 1, *port));
         for (number, port) in [(CONTROLLER, controller)].into_iter().chain(nodes) {
             let home = folder.join(number.to_string());
@@ -258,11 +260,23 @@ fn java(jars: &Path, options: &[&str], class: &str) -> Command {
     command
 }
 
-/// Ports that nobody uses now.
+/// Ports that nobody uses now, nor any other call of this process will get. They lie below those that the system gives
+/// to whoever asks for just any.
 pub fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let all: Vec<_> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<std::io::Result<_>>()?;
-    all.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut found = Vec::new();
+    while found.len() < count {
+        let tried = NEXT.fetch_add(1, Ordering::Relaxed);
+        ensure!(tried < PORTS.len() as u32, "no port is free");
+        // Processes at the same time begin at other places.
+        let port = PORTS.start + (std::process::id().wrapping_mul(97).wrapping_add(tried)) % PORTS.len() as u32;
+        let port = u16::try_from(port)?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            found.push(port);
+        }
+    }
+    Ok(found)
 }
 
 /// Asks for metadata, as a client would, and looks for live brokers in the answer: a port that is open says too

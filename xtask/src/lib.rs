@@ -1,6 +1,7 @@
 //! What the project's own commands and tests share: a real Kafka, databases, the built guests, and
 //! commands in a clean environment.
 
+pub mod apt;
 pub mod guests;
 pub mod kafka;
 mod maven;

@@ -1,10 +1,7 @@
 //! What stands in for a MongoDB: mongo-java-server from Maven Central, on loopback. It speaks the protocol and keeps
 //! everything in memory, so it is no proof of what only a real one does: replicas, rights, durability.
 
-use crate::{
-    kafka::{Process, free_ports},
-    maven,
-};
+use crate::{kafka::Process, maven};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
@@ -41,12 +38,11 @@ impl Mongodb {
 
     fn with(folder: &Path, own: Option<&Path>) -> Result<Mongodb> {
         let jars = fetch()?;
-        let (port, log) = (free_ports(1)?[0], folder.join("mongodb.log"));
+        let log = folder.join("mongodb.log");
         let process = Command::new("java")
             .args(["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
             .arg(format!("{}/*", jars.display()))
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("mongodb/Server.java"))
-            .arg(port.to_string())
             .args(own)
             .stdin(Stdio::null())
             .stdout(File::create(&log)?)
@@ -54,13 +50,18 @@ impl Mongodb {
             .spawn()
             .context("java cannot be started: install a JDK of 17 or later")?;
         let (mut process, since) = (Process(process), Instant::now());
-        while !fs::read_to_string(&log)?.lines().any(|line| line == "ready") {
+        loop {
+            let said = fs::read_to_string(&log)?;
+            // A line that is written by half names no port, or another one.
+            let whole = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            if let Some(port) = whole.filter_map(|line| line.strip_prefix("listens on ")).next() {
+                return Ok(Mongodb { port: port.parse()?, _process: process });
+            }
             let ended = process.0.try_wait()?;
             ensure!(ended.is_none(), "the stand-in for MongoDB ended while it started: see {}", log.display());
             ensure!(since.elapsed() < READY_WITHIN, "the stand-in for MongoDB was not ready in time");
             sleep(Duration::from_millis(50));
         }
-        Ok(Mongodb { port, _process: process })
     }
 
     /// Where it listens.

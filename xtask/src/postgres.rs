@@ -1,6 +1,9 @@
 //! A real PostgreSQL, the distribution's own, on loopback, to be killed at will. Everything lives in one folder.
 
-use crate::kafka::{free_ports, signal};
+use crate::{
+    apt::apt,
+    kafka::{free_ports, signal},
+};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File},
@@ -68,7 +71,7 @@ impl Postgres {
             let folder = self.folder.display();
             let options = format!("-p {} -h 127.0.0.1 -k {folder} {}", self.port, self.options);
             start.args(["-w", "-s", "-l"]).arg(self.folder.join("log")).arg("-o").arg(options);
-            // After a kill the processes of the one before may take a moment to notice it.
+            // Somebody may have taken its port meanwhile, for a moment.
             match run(start.arg("-D").arg(self.data()).arg("start")) {
                 Ok(()) => return Ok(()),
                 Err(error) if since.elapsed() > READY_WITHIN => return Err(error),
@@ -97,17 +100,29 @@ impl Postgres {
         self.sql("SELECT pg_reload_conf()").map(drop)
     }
 
-    /// kill -9.
+    /// kill -9; all of it is gone then, as its other processes notice it.
     pub fn kill(&self) -> Result<()> {
-        signal(self.pid()?, "KILL")
+        let server = self.pid()?;
+        let all =
+            [server].into_iter().chain(children(server)?).map(|pid| pid.to_string()).collect::<Vec<_>>().join(",");
+        signal(server, "KILL")?;
+        let since = Instant::now();
+        loop {
+            let states = Command::new("ps").args(["-o", "stat=", "-p", &all]).output()?.stdout;
+            // Who is dead may stand in the list for a while, and PostgreSQL would take it for alive.
+            if String::from_utf8_lossy(&states).lines().all(|state| state.starts_with('Z')) {
+                break Ok(fs::remove_file(self.data().join("postmaster.pid"))?);
+            }
+            ensure!(since.elapsed() < READY_WITHIN, "the processes of PostgreSQL outlive it");
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// Stops all of it in its tracks, or lets it go on: what listens, and what speaks with clients.
     pub fn signal_all(&self, name: &str) -> Result<()> {
         let server = self.pid()?;
-        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &server.to_string()]).output()?;
-        for child in String::from_utf8_lossy(&children.stdout).split_whitespace() {
-            signal(child.parse()?, name).ok();
+        for child in children(server)? {
+            signal(child, name).ok();
         }
         signal(server, name)
     }
@@ -179,11 +194,9 @@ pub fn programs() -> Result<PathBuf> {
     let way_out = "install PostgreSQL, 12 or later: `apt-get install --no-install-recommends postgresql`";
     ensure!(is_root()? && Path::new("/usr/bin/apt-get").exists(), "there is no PostgreSQL here: {way_out}");
     eprintln!("installing PostgreSQL with apt-get, once…");
-    let apt = |arguments: &[&str]| {
-        run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
-    };
-    apt(&["update", "-q"])?;
-    apt(&["install", "-q", "-y", "--no-install-recommends", "postgresql"])?;
+    let here = Path::new(".");
+    apt(here, &["update"])?;
+    apt(here, &["install", "--yes", "--no-install-recommends", "postgresql"])?;
     installed().with_context(|| format!("apt-get has installed no PostgreSQL: {way_out}"))
 }
 
@@ -194,6 +207,12 @@ fn installed() -> Option<PathBuf> {
     let known = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     let has_all = |folder: &PathBuf| ["initdb", "pg_ctl", "psql"].iter().all(|name| folder.join(name).exists());
     folders.into_iter().rev().chain(known).find(has_all)
+}
+
+/// The processes that this one has started, and that are there.
+fn children(server: u32) -> Result<Vec<u32>> {
+    let found = Command::new("ps").args(["-o", "pid=", "--ppid", &server.to_string()]).output()?;
+    String::from_utf8_lossy(&found.stdout).split_whitespace().map(|pid| Ok(pid.parse()?)).collect()
 }
 
 fn is_root() -> Result<bool> {

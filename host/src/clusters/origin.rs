@@ -143,12 +143,12 @@ mod tests {
         let pid = folder.path().join("pid");
         let begun = Instant::now();
         let words = format!("sleep 600 & echo $! > {}; wait", pid.display());
-        assert_eq!(output(&words, Duration::from_secs(1)), Err("was not done within 1 s".to_owned()));
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert_eq!(output(&words, Duration::from_secs(5)), Err("was not done within 5 s".to_owned()));
+        assert!(begun.elapsed() < Duration::from_secs(60));
         let pid = std::fs::read_to_string(pid).unwrap();
         let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         while !state().is_empty() && !state().contains(") Z ") {
-            assert!(begun.elapsed() < Duration::from_secs(20), "it still runs: {}", state());
+            assert!(begun.elapsed() < Duration::from_secs(60), "it still runs: {}", state());
             thread::sleep(STEP);
         }
     }

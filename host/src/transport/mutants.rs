@@ -200,7 +200,9 @@ impl<L: Link> Broken<L> {
             }
             Some(Mutant::EarlyProgress) => {
                 let taken = self.taken.iter().map(|(partition, next)| (*partition, *next));
-                self.link.commit(&taken.chain(progress.iter()).collect())
+                self.link.commit(&taken.chain(progress.iter()).collect())?;
+                std::thread::sleep(self.pause);
+                Ok(())
             }
             _ => self.link.commit(progress),
         }

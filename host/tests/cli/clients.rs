@@ -5,6 +5,7 @@ use crate::{
     support::{Folder, golden},
 };
 use serde_json::{Value, json};
+use std::{thread, time::Duration};
 
 const MANIFEST: &str = "name: shop\ntopics: {orders: }\nstages:\n  a: {module: a.wasm, input: orders, output: o}\n";
 
@@ -190,6 +191,10 @@ fn a_group_is_put_elsewhere_unless_it_runs() {
     let mut reader = folder.start("consume orders --group shop.a");
     put(&folder, "orders", &["new"]);
     assert_eq!(reader.lines(1), ["new"]);
+    // Its progress is committed every second.
+    while !done(folder.says("offsets show shop.a --topic orders --json")).contains("\"position\":6") {
+        thread::sleep(Duration::from_millis(50));
+    }
     said.push(folder.says("offsets show shop.a --topic orders"));
     said.push(folder.says("offsets set shop.a --topic orders --partition 0 --to 0 --dry-run"));
     let refused = folder.says("offsets set shop.a --topic orders --to earliest");

@@ -242,7 +242,7 @@ fn what_is_not_cached_waits_until_the_registry_is_back() {
     while consume(&folder, "priced").lines().count() < 2 {
         thread::sleep(Duration::from_millis(50));
     }
-    thread::sleep(Duration::from_millis(700));
+    host.wait_until_said("records whose schema is not cached wait");
     assert_eq!(consume(&folder, "priced").lines().count(), 2);
     // It may be ended meanwhile, at once.
     host.signal("TERM");
@@ -251,7 +251,7 @@ fn what_is_not_cached_waits_until_the_registry_is_back() {
     assert_eq!(said.err.matches("going on with what is cached").count(), 2, "{said:?}");
     assert_eq!(said.err.matches("records whose schema is not cached wait").count(), 1, "{said:?}");
     host = folder.start("run pipeline.yaml --until-idle=1s");
-    thread::sleep(Duration::from_millis(700));
+    host.wait_until_said("records whose schema is not cached wait");
     let _registry = back();
     let said = host.end();
     assert_eq!(said.code, 0, "{said:?}");
@@ -274,8 +274,8 @@ fn who_waits_for_a_schema_may_leave() {
     let line =
         format!("{}\n", json!({ "value": { "base64": BASE64_STANDARD.encode([0, 0, 0, 0, id, 4, 2, 2, 0, 0]) } }));
     done(folder.given(line, "produce orders --format json --raw"));
-    let host = folder.start("consume orders --from-beginning --group g");
-    thread::sleep(Duration::from_millis(2500));
+    let mut host = folder.start("consume orders --from-beginning --group g");
+    host.wait_until_said("orders/0@1 waits for its schema");
     let ended = Instant::now();
     host.signal("INT");
     let said = host.end();

@@ -2,7 +2,7 @@
 
 use crate::{
     command::done,
-    support::{Folder, golden},
+    support::{Folder, Said, golden},
 };
 use std::io;
 
@@ -141,7 +141,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let lines = std::fs::File::open(folder.path("lines")).unwrap();
     let closed = io::pipe().unwrap().1;
     let output = folder.command(&["try", "trial.wasm"]).stdin(lines).stdout(closed).output().unwrap();
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    assert_eq!(done(Said::of("try", output)), "");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn what_cannot_be_read_is_said() {
     let folder = trial();
     let stdin = std::fs::File::open(folder.path(".")).unwrap();
     let output = folder.command(&["try", "trial.wasm"]).stdin(stdin).output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text.starts_with("error: the input cannot be read: Is a directory"), "{text}");
+    let said = Said::of("try", output);
+    assert_eq!(said.code, 1);
+    assert!(said.err.starts_with("error: the input cannot be read: Is a directory"), "{said:?}");
 }

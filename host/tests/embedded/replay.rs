@@ -67,7 +67,7 @@ fn a_host_at_work_is_compared_with_what_it_has_done_and_the_module_that_stands_i
 #[test]
 fn what_retention_has_removed_is_passed() {
     let pipeline = Pipeline::new(TRACED);
-    pipeline.says("topics create in --partitions 2 --config retention.ms=60000");
+    pipeline.says("topics create in --partitions 2 --config retention.ms=3600000");
     for (records, value) in [(10, r#""old","timestamp":1"#), (1, r#""young""#)] {
         let line = |partition| format!("{{\"value\":{value},\"partition\":{partition}}}\n").repeat(records);
         assert_eq!(pipeline.given(line(0) + &line(1), "produce in --format json").code, 0);

@@ -107,14 +107,14 @@ fn tidies(step: &str) {
     let pipeline = Pipeline::new(
         "
 topics:
-  old: {partitions: 2, config: {retention.ms: 60000}}
+  old: {partitions: 2, config: {retention.ms: 3600000}}
   keys: {partitions: 1, config: {cleanup.policy: compact}}
 stages:
   copy: {module: '{guests}/trial.wasm', input: in, output: out}
 ",
     );
     pipeline.says("topics create in");
-    pipeline.says("topics create old --partitions 2 --config retention.ms=60000");
+    pipeline.says("topics create old --partitions 2 --config retention.ms=3600000");
     pipeline.says("topics create keys --config cleanup.policy=compact");
     for partition in 0..2 {
         let old = format!("{{\"value\":\"old\",\"partition\":{partition},\"timestamp\":1}}\n");

@@ -69,8 +69,9 @@ stages:
 ";
     let one = Pipeline::new(&kafka, manifest);
     let mut first = one.run(&["--instance", "same"]);
-    first.wait_until_said("has no offsets");
-    thread::sleep(Duration::from_secs(4));
+    let group = format!("{}.copy", one.name);
+    let is_at_work = || kafka.is_shared_by(&group, 1) && kafka.has_offsets(&group, &one.topic("in"));
+    first.until("the first one has noted where it begins", Duration::from_secs(60), is_at_work);
     // The same manifest over another state folder, under the same name.
     let text = std::fs::read_to_string(one.folder.path().join("pipeline.yaml")).unwrap();
     let two = Pipeline::new(&kafka, manifest);

@@ -202,13 +202,7 @@ fn a_topic_that_grows_is_read_whole_while_it_runs() {
     host.until("the first is there", MINUTE, || texts(&kafka, &output).len() == 1);
     kafka.topics().grow(&input, 2).unwrap();
     let on_new = || Sent { partition: Some(1), ..value("b") };
-    crate::support::until("it has grown", MINUTE, || {
-        kafka
-            .topics()
-            .partitions(&input)
-            .unwrap()
-            .is_some_and(|all| all.len() == 2 && all.iter().all(|p| p.leader >= 0))
-    });
+    kafka.until_known(&input, 2);
     kafka.send(&input, [on_new()]);
     host.until("the second is there", Duration::from_secs(120), || texts(&kafka, &output) == ["a", "b"]);
 }

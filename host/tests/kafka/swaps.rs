@@ -2,14 +2,14 @@
 //! changes hands, and of a module that fails at once nobody sees anything.
 
 use crate::{
-    delivery::{COPY, problems, send_slowly},
+    delivery::{COPY, Sending, problems, send_slowly},
     support::{Host, Kafka, Pipeline, Watch, process::with_manners, soak},
-    swapping::{MODULES, ask, ask_json, counted, judge, status, swap, until_at_work, write_modules},
+    swapping::{MODULES, ask, ask_json, counted, judge, settled, status, swap, until_at_work, write_modules},
 };
 use std::{fs, thread, time::Duration};
 
 fn pipeline(kafka: &Kafka) -> (Pipeline, Watch) {
-    let pipeline = Pipeline::new(kafka, &format!("{COPY}    probation: {{records: 200, time: 300ms}}\n"));
+    let pipeline = Pipeline::new(kafka, &format!("{COPY}    probation: {{records: 200, time: 60s}}\n"));
     kafka.make(&pipeline.topic("in"), 4, &[]);
     kafka.make(&pipeline.topic("out"), 4, &[]);
     write_modules(pipeline.folder.path());
@@ -25,22 +25,20 @@ fn run(pipeline: &Pipeline) -> Host {
 
 #[test]
 fn modules_are_swapped_under_load_and_no_partition_changes_hands() {
-    let (records, swaps) = if soak() { (200_000, 50) } else { (20_000, 14) };
+    let (every_second, swaps) = if soak() { (2_700, 50) } else { (950, 14) };
     let kafka = Kafka::shared();
     let (pipeline, watch) = pipeline(&kafka);
     let mut host = run(&pipeline);
-    let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_millis(1500) * swaps);
+    let sending = Sending::start(&kafka, &pipeline.topic("in"), every_second);
     host.until("the first records are through", Duration::from_secs(60), || watch.count() > 100);
     let group = format!("{}.copy", pipeline.name);
     host.until("its workers share the partitions", Duration::from_secs(60), || kafka.is_shared_by(&group, 2));
-    // The last of them hears of it a moment later.
-    thread::sleep(Duration::from_secs(1));
-    let rebalances = counted(&host, "millstream_rebalances_total");
-    for module in MODULES.into_iter().cycle().take(swaps as usize) {
+    let rebalances = settled(pipeline.folder.path(), &host, 4);
+    for module in MODULES.into_iter().cycle().take(swaps) {
         judge(module, &swap(pipeline.folder.path(), &host, module.0), &host);
     }
     assert_eq!(counted(&host, "millstream_rebalances_total"), rebalances, "{}", host.said());
-    sending.join().unwrap();
+    let records = sending.end();
     assert_eq!(problems(&kafka, &pipeline.topic("in"), &watch, records), Vec::<String>::new(), "{}", host.said());
     host.signal("TERM");
     assert!(host.wait(Duration::from_secs(20)).success(), "{}", host.said());
@@ -76,8 +74,7 @@ fn two_hosts_swap_together_or_not_at_all() {
     let (pipeline, watch) = pipeline(&kafka);
     let folder = pipeline.folder.path();
     let mut hosts = [run(&pipeline), run(&pipeline)];
-    let records = 20_000;
-    let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_secs(20));
+    let sending = Sending::start(&kafka, &pipeline.topic("in"), 950);
     let admins =
         |hosts: &[Host]| hosts.iter().map(|host| format!("--admin {}", host.admin())).collect::<Vec<_>>().join(" ");
     let modules = |hosts: &[Host]| {
@@ -105,7 +102,7 @@ fn two_hosts_swap_together_or_not_at_all() {
     let (code, out, err) = ask(folder, &format!("swap copy panics-at-100.wasm {}", admins(&hosts)));
     assert!(code == 1 && err.contains("the manifest pins"), "{out}{err}");
     assert_eq!(modules(&hosts), ["marks-one.wasm"; 2]);
-    sending.join().unwrap();
+    let records = sending.end();
     assert_eq!(problems(&kafka, &pipeline.topic("in"), &watch, records), Vec::<String>::new());
 }
 
@@ -116,8 +113,7 @@ fn two_hosts_swap_to_a_module_that_makes_the_same_on_both_and_to_no_other() {
     let folder = pipeline.folder.path();
     fs::write(folder.join("same.wasm"), with_manners("same")).unwrap();
     let hosts = [run(&pipeline), run(&pipeline)];
-    let records = 20_000;
-    let sending = send_slowly(&kafka, &pipeline.topic("in"), records, Duration::from_secs(20));
+    let sending = Sending::start(&kafka, &pipeline.topic("in"), 950);
     let group = format!("{}.copy", pipeline.name);
     hosts[0].until("all have their partitions", Duration::from_secs(60), || kafka.is_shared_by(&group, 4));
     let admins = format!("--admin {} --admin {}", hosts[0].admin(), hosts[1].admin());
@@ -137,6 +133,6 @@ fn two_hosts_swap_to_a_module_that_makes_the_same_on_both_and_to_no_other() {
     let (code, out, err) = promote("same", &admins);
     assert_eq!((code, err.matches(": 100 records of copy: 100 alike, 0 differ").count()), (0, 2), "{out}{err}");
     assert_eq!(modules(), ["same.wasm"; 2]);
-    sending.join().unwrap();
+    let records = sending.end();
     assert_eq!(problems(&kafka, &pipeline.topic("in"), &watch, records), Vec::<String>::new());
 }

@@ -41,6 +41,8 @@ impl Watchdog {
 pub(crate) struct Running {
     words: String,
     pub(crate) process: Child,
+    /// What it said on stderr, as far as that was waited for.
+    said: String,
     watchdog: Watchdog,
 }
 
@@ -49,7 +51,7 @@ impl Running {
     pub(crate) fn start(command: &mut Command, words: &str) -> Running {
         let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let watchdog = Watchdog::over(process.id(), words);
-        Running { words: words.to_owned(), process, watchdog }
+        Running { words: words.to_owned(), process, said: String::new(), watchdog }
     }
 
     /// Writes to its standard input.
@@ -68,6 +70,17 @@ impl Running {
         (0..count).map(line).collect()
     }
 
+    /// Waits until it says so on stderr.
+    pub(crate) fn wait_until_said(&mut self, words: &str) {
+        let mut from = BufReader::with_capacity(1, self.process.stderr.as_mut().unwrap());
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert!(from.read_line(&mut line).unwrap() > 0, "{} ended before {words:?}:\n{}", self.words, self.said);
+            self.said.push_str(&line);
+        }
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         xtask::kafka::signal(self.process.id(), name).unwrap();
     }
@@ -81,8 +94,9 @@ impl Running {
 
     /// Ends its input, and waits for its end.
     pub(crate) fn end(self) -> Said {
-        let output = self.process.wait_with_output().unwrap();
+        let mut output = self.process.wait_with_output().unwrap();
         self.watchdog.call_off();
+        output.stderr.splice(..0, self.said.into_bytes());
         Said::of(&self.words, output)
     }
 }
@@ -97,7 +111,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(words: &str, output: Output) -> Said {
+    pub(crate) fn of(words: &str, output: Output) -> Said {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let (out, mut err) = (text(output.stdout), text(output.stderr));
         // Said of what takes longer than a second, and that is the machine's affair.

@@ -11,6 +11,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -82,6 +83,18 @@ pub(crate) fn status(folder: &Path, host: &Host) -> Value {
 /// Waits until a host's first stage is at work.
 pub(crate) fn until_at_work(folder: &Path, host: &Host) {
     host.until("it is at work", Duration::from_secs(60), || status(folder, host)["stages"][0]["state"] == "running");
+}
+
+/// How often a host's partitions came or went, once it has so many in hand and none comes or goes any more.
+pub(crate) fn settled(folder: &Path, host: &Host, partitions: usize) -> f64 {
+    let held = || status(folder, host)["stages"][0]["partitions"].as_array().map(Vec::len);
+    let rebalances = || counted(host, "millstream_rebalances_total");
+    let mut before = rebalances();
+    host.until("its partitions are at rest", Duration::from_secs(60), || {
+        thread::sleep(Duration::from_secs(1));
+        before == std::mem::replace(&mut before, rebalances()) && held() == Some(partitions)
+    });
+    before
 }
 
 /// What a swap came to, as the command tells it.

@@ -15,7 +15,7 @@ pub use authority::Authority;
 pub use host::Pipeline;
 pub(crate) use process::{Host, broken_host, guests, soak};
 pub use proxy::{Answers, Proxied, Proxy};
-pub use topics::{Kafka, Sent, send_one, unique};
+pub use topics::{Failures, Kafka, Sent, send_one, unique};
 pub use watch::{Seen, Watch, read_all};
 
 use std::time::{Duration, Instant};

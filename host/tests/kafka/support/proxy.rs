@@ -12,7 +12,7 @@ use std::{
     thread,
     time::Duration,
 };
-use xtask::kafka::{Cluster, Second, Setup};
+use xtask::kafka::{Cluster, Second, Setup, free_ports};
 
 /// How answers travel. Requests always arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +36,8 @@ pub struct Proxied {
 
 impl Proxied {
     pub fn start(folder: &Path, setup: &Setup) -> Proxied {
-        // All at the same time, so that they differ.
-        let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let [direct, behind, front] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
-        let [first, second, listener] = listeners;
-        drop((first, second));
-        let proxy = Proxy::start(listener, behind);
+        let [direct, behind, front] = free_ports(3).unwrap()[..] else { unreachable!("three were asked for") };
+        let proxy = Proxy::start(TcpListener::bind((Ipv4Addr::LOCALHOST, front)).unwrap(), behind);
         let setup = Setup { second: Some(Second { behind, front }), ..setup.clone() };
         let cluster = Cluster::start_at(folder, &setup, vec![direct]).unwrap();
         let [direct, through] = [direct, front].map(|port| Kafka { address: format!("127.0.0.1:{port}") });

@@ -60,7 +60,12 @@ impl Kafka {
         };
         assert!(KafkaTopics::new(&self.cluster()).unwrap().create(&topic).unwrap(), "{name} was there already");
         // It is known to every client a moment later.
-        super::until("the topic is known", Duration::from_secs(10), || {
+        self.until_known(name, partitions);
+    }
+
+    /// Waits until a topic is known to have so many partitions, which can be written to.
+    pub fn until_known(&self, name: &str, partitions: u32) {
+        super::until("the topic is known", Duration::from_secs(60), || {
             self.topics().partitions(name).is_ok_and(|found| {
                 found.is_some_and(|all| all.len() == partitions as usize && all.iter().all(|p| p.leader >= 0))
             })
@@ -120,15 +125,16 @@ impl Kafka {
     /// some time after its end was acknowledged; until then who reads only what is committed sees another end than who
     /// reads everything.
     pub fn has_open_transaction(&self, topic: &str) -> bool {
-        let reader = |level| -> BaseConsumer { self.config().set("isolation.level", level).create().unwrap() };
-        let readers = ["read_uncommitted", "read_committed"].map(reader);
-        self.topics().partitions(topic).unwrap().expect("the topic is there").iter().any(|partition| {
-            let end = |reader: &BaseConsumer| {
-                let number = partition.number as i32;
-                reader.fetch_watermarks(topic, number, Duration::from_secs(10)).unwrap().1
-            };
-            end(&readers[0]) > end(&readers[1])
-        })
+        let everything = self.end(topic, "read_uncommitted");
+        everything > self.end(topic, "read_committed")
+    }
+
+    /// Where a topic ends for those who read with this isolation, added up over its partitions.
+    pub fn end(&self, topic: &str, isolation: &str) -> i64 {
+        let reader: BaseConsumer = self.config().set("isolation.level", isolation).create().unwrap();
+        let partitions = self.topics().partitions(topic).unwrap().expect("the topic is there");
+        let end = |number| reader.fetch_watermarks(topic, number, Duration::from_secs(10)).unwrap().1;
+        partitions.iter().map(|partition| end(partition.number as i32)).sum()
     }
 
     /// Waits until no transaction is open in a topic.
@@ -151,6 +157,13 @@ impl Kafka {
     pub fn lag(&self, group: &str, topic: &str) -> u64 {
         let offsets = KafkaOffsets::new(&self.cluster(), group, &[topic.to_owned()]).unwrap();
         offsets.ask().unwrap().values().map(|lag| lag.end - lag.committed.unwrap_or(lag.start)).sum()
+    }
+
+    /// Whether a group has noted in each partition of a topic how far it is.
+    pub fn has_offsets(&self, group: &str, topic: &str) -> bool {
+        let offsets = KafkaOffsets::new(&self.cluster(), group, &[topic.to_owned()]).unwrap();
+        // Those of an open transaction are not told.
+        offsets.ask().is_ok_and(|lags| lags.values().all(|lag| lag.committed.is_some()))
     }
 
     /// Whether so many members have a group's partitions among them, and none is still to get its own.
