@@ -42,7 +42,7 @@ impl Lags {
         {
             return answer.clone();
         }
-        let answer = asked.offsets.ask().ok();
+        let answer = asked.offsets.settled().ok();
         asked.answer = Some((Instant::now(), answer.clone()));
         answer
     }

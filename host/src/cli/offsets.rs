@@ -100,7 +100,7 @@ fn show(log: &Log, group: &str, topic: Option<String>, json: bool) -> Result<Exi
         topics::find(&*log.topics()?, &topic)?;
         topics = vec![topic];
     }
-    let all = if topics.is_empty() { BTreeMap::new() } else { log.offsets(group, &topics)?.ask()? };
+    let all = if topics.is_empty() { BTreeMap::new() } else { log.offsets(group, &topics)?.settled()? };
     if json {
         let rows: Vec<_> = all
             .iter()

@@ -57,10 +57,20 @@ struct Asked {
     missing: HashMap<u32, (Instant, String)>,
     /// Somebody asks.
     is_asking: bool,
-    /// The registry gave no answer to the last question, whatever it was.
-    is_away: bool,
-    /// It did answer, but lets nobody in.
-    is_denied: bool,
+    /// As the last question found it, whatever it asked for.
+    door: Door,
+}
+
+/// How a registry takes questions; the worse, the later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Door {
+    /// It answers, whatever it says.
+    #[default]
+    Open,
+    /// It gives no answer.
+    Silent,
+    /// It lets nobody in.
+    Shut,
 }
 
 /// An id that is to be asked for.
@@ -136,7 +146,7 @@ impl Store {
         }
         // Who asks may be waiting for another one's turn.
         self.bell.notify_all();
-        while asked.wanted.get(&id).is_some_and(|wanted| !wanted.is_stuck) && !asked.is_away {
+        while asked.wanted.get(&id).is_some_and(|wanted| !wanted.is_stuck) && asked.door == Door::Open {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Found::Waiting;
@@ -260,10 +270,13 @@ impl Asked {
 
     /// Notes what came of a question.
     fn note(&mut self, id: u32, answer: Answer, url: &str) {
-        let was_away = self.is_away;
-        let was_denied = std::mem::replace(&mut self.is_denied, matches!(answer, Err(Trouble::Denied(_))));
-        self.is_away = matches!(answer, Err(Trouble::Unavailable(_) | Trouble::Denied(_)));
-        if was_away && !self.is_away {
+        let now = match &answer {
+            Err(Trouble::Unavailable(_)) => Door::Silent,
+            Err(Trouble::Denied(_)) => Door::Shut,
+            _ => Door::Open,
+        };
+        let before = std::mem::replace(&mut self.door, now);
+        if before > Door::Open && now == Door::Open {
             tracing::info!("the schema registry at {url} answers again");
             // What was put off only because it was away, need not wait.
             let others = self.wanted.values_mut().filter(|wanted| !wanted.is_stuck && wanted.denials == 0);
@@ -289,7 +302,7 @@ impl Asked {
                 return;
             }
             Err(Trouble::Unavailable(why) | Trouble::Denied(why)) => {
-                if !was_away || (self.is_denied && !was_denied) {
+                if now > before {
                     tracing::warn!("{why}; records whose schema is not cached wait");
                 }
                 wanted.put_off();

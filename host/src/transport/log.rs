@@ -143,6 +143,11 @@ impl std::error::Error for Unanswered {}
 pub trait Offsets: Send {
     /// All partitions of all topics that the group reads, as they are now.
     fn ask(&self) -> Result<BTreeMap<(String, u32), Lag>>;
+    /// The same as far as it is settled: what a transaction that is open may change stands as it was before, and is not
+    /// waited for.
+    fn settled(&self) -> Result<BTreeMap<(String, u32), Lag>> {
+        self.ask()
+    }
     /// Where a start lies in each of these partitions.
     fn find(&self, start: Start) -> Result<BTreeMap<(String, u32), u64>>;
     /// Puts the group at these offsets; refused while it has members.

@@ -5,7 +5,11 @@ use crate::{
     command::{MILLSTREAM, Running, Said, done, json_lines},
     support::{Kafka, Sent, read_all, unique, until},
 };
-use rdkafka::producer::{BaseRecord, Producer};
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer},
+    producer::{BaseRecord, Producer},
+    topic_partition_list::{Offset, TopicPartitionList},
+};
 use serde_json::{Value, json};
 use std::{io::Write, thread, time::Duration};
 
@@ -106,6 +110,31 @@ fn the_end_lies_in_front_of_open_transactions_and_behind_aborted_ones() {
     open.commit_transaction(Duration::from_secs(30)).unwrap();
     kafka.until_settled(&topic);
     assert_eq!(read("-o start"), "a\nb\nopen\nc\n");
+}
+
+/// As after a kill -9 in the middle of a commit.
+#[test]
+fn a_group_is_shown_as_it_was_before_a_transaction_that_is_open() {
+    let (kafka, topic, group) = (Kafka::shared(), unique("pending"), unique("pending-group"));
+    kafka.make(&topic, 1, &[]);
+    kafka.send(&topic, [value("a"), value("b"), value("c")]);
+    assert_eq!(done(says(&kafka, &format!("consume {topic} --group {group} -o start -n 1"))), "a\n");
+    let open: rdkafka::producer::BaseProducer =
+        kafka.config().set("transactional.id", unique("pending")).create().unwrap();
+    open.init_transactions(Duration::from_secs(30)).unwrap();
+    open.begin_transaction().unwrap();
+    let member: BaseConsumer = kafka.config().set("group.id", &group).create().unwrap();
+    let mut next = TopicPartitionList::new();
+    next.add_partition_offset(&topic, 0, Offset::Offset(3)).unwrap();
+    let member = member.group_metadata().unwrap();
+    open.send_offsets_to_transaction(&next, &member, Duration::from_secs(30)).unwrap();
+    let position = || {
+        let shown = done(says(&kafka, &format!("offsets show {group} --json")));
+        json_lines(&shown)[0]["partitions"][0]["position"].clone()
+    };
+    assert_eq!(position(), 1);
+    open.commit_transaction(Duration::from_secs(30)).unwrap();
+    until("it is committed", Duration::from_secs(60), || position() == 3);
 }
 
 #[test]

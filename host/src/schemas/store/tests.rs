@@ -69,14 +69,14 @@ fn an_id_that_is_never_answered_holds_up_no_other() {
     let store = server.store();
     for never in [1, 4] {
         assert!(matches!(store.find(never, Duration::from_secs(5)), Found::Waiting));
-        assert!(!store.lock().is_away);
+        assert_eq!(store.lock().door, Door::Open);
     }
     for _ in 0..2 {
         assert!(matches!(find_within(&store, 2, 5), Found::Schema(_)));
     }
     assert!(matches!(find_within(&store, 3, 5), Found::Schema(_)));
     assert!(matches!(store.find(1, Duration::ZERO), Found::Waiting));
-    assert!(!store.lock().is_away);
+    assert_eq!(store.lock().door, Door::Open);
     assert_eq!(server.asked(2).len(), 1);
     // It comes back to the first one, less and less often.
     thread::sleep(Duration::from_millis(1000));
@@ -91,7 +91,7 @@ fn a_registry_that_is_away_is_waited_for_by_nobody_in_particular() {
     let store = Store::of_registry(None, &SchemaRegistry::at(&format!("http://{closed}"))).unwrap();
     let begun = Instant::now();
     assert!(matches!(store.find(1, Duration::from_secs(60)), Found::Waiting));
-    assert!(begun.elapsed() < Duration::from_secs(30) && store.lock().is_away);
+    assert!(begun.elapsed() < Duration::from_secs(30) && store.lock().door == Door::Silent);
 }
 
 #[test]

@@ -34,6 +34,8 @@ impl KafkaGroups {
     fn ask<T>(&self, group: &str, question: impl Fn(&BaseConsumer<Quiet>) -> Result<T, KafkaError>) -> Result<T> {
         let mut config = self.cluster.plain();
         config.set("group.id", group).set("enable.auto.commit", "false");
+        // What an open transaction may change is not waited for.
+        config.set("isolation.level", "read_uncommitted");
         let client = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
         patiently(|| question(&client)).map_err(|error| explain(&self.cluster, error))
     }

@@ -20,6 +20,7 @@ use rdkafka::{
     topic_partition_list::Offset,
 };
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     thread,
     time::{Duration, Instant},
@@ -33,22 +34,24 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct KafkaOffsets {
     cluster: Cluster,
     client: BaseConsumer<Quiet>,
+    /// The same for what is settled, once somebody has asked for that.
+    hasty: OnceCell<BaseConsumer<Quiet>>,
+    group: String,
     topics: Vec<String>,
 }
 
 impl KafkaOffsets {
     /// About `group` and what it reads.
     pub fn new(cluster: &Cluster, group: &str, topics: &[String]) -> Result<KafkaOffsets> {
-        let mut config = cluster.plain();
-        config.set("group.id", group).set("isolation.level", "read_committed");
-        config.set("enable.auto.commit", "false");
-        let client = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
-        Ok(KafkaOffsets { cluster: cluster.clone(), client, topics: topics.to_vec() })
+        let client = client(cluster, group, "read_committed")?;
+        let (cluster, group, topics) = (cluster.clone(), group.to_owned(), topics.to_vec());
+        Ok(KafkaOffsets { cluster, client, hasty: OnceCell::new(), group, topics })
     }
 
-    fn lags(&self) -> Result<BTreeMap<(String, u32), Lag>> {
+    /// With what the group has committed as this client is told it.
+    fn lags(&self, teller: &BaseConsumer<Quiet>) -> Result<BTreeMap<(String, u32), Lag>> {
         let all = places::partitions(&self.client, &self.topics)?;
-        let committed = places::committed(&self.client, &self.topics, &all)?;
+        let committed = places::committed(teller, &self.topics, &all)?;
         let at = |place| places::at(&self.client, &self.topics, &all, place);
         let (starts, ends) = (at(Offset::Beginning)?, at(Offset::End)?);
         all.iter()
@@ -77,7 +80,18 @@ impl KafkaOffsets {
 
 impl Offsets for KafkaOffsets {
     fn ask(&self) -> Result<BTreeMap<(String, u32), Lag>> {
-        explained(&self.cluster, self.lags())
+        explained(&self.cluster, self.lags(&self.client))
+    }
+
+    fn settled(&self) -> Result<BTreeMap<(String, u32), Lag>> {
+        let teller = match self.hasty.get() {
+            Some(known) => known,
+            None => {
+                let new = client(&self.cluster, &self.group, "read_uncommitted")?;
+                self.hasty.get_or_init(|| new)
+            }
+        };
+        explained(&self.cluster, self.lags(teller))
     }
 
     fn find(&self, start: Start) -> Result<BTreeMap<(String, u32), u64>> {
@@ -98,6 +112,14 @@ impl Offsets for KafkaOffsets {
             _ => explain(&self.cluster, error),
         })
     }
+}
+
+/// A client for a group that it does not join. Who reads only what is committed hears of a group's offsets only while no
+/// transaction may change them.
+fn client(cluster: &Cluster, group: &str, isolation: &str) -> Result<BaseConsumer<Quiet>, KafkaError> {
+    let mut config = cluster.plain();
+    config.set("group.id", group).set("isolation.level", isolation).set("enable.auto.commit", "false");
+    BaseConsumer::from_config_and_context(&config, Quiet::default())
 }
 
 /// Asks again while a group's coordinator is not at its place yet, as in a young cluster, or after a broker has gone.
