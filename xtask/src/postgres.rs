@@ -103,6 +103,8 @@ impl Postgres {
     /// kill -9; all of it is gone then, as its other processes notice it.
     pub fn kill(&self) -> Result<()> {
         let server = self.pid()?;
+        // It starts no other one from here on.
+        signal(server, "STOP")?;
         let all =
             [server].into_iter().chain(children(server)?).map(|pid| pid.to_string()).collect::<Vec<_>>().join(",");
         signal(server, "KILL")?;

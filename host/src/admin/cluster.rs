@@ -3,7 +3,7 @@
 use super::{Admin, routes::Answer};
 use crate::{
     manifest::check_topic_name,
-    transport::log::{Log, NewTopic},
+    transport::log::{Log, NewTopic, Unanswered},
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -92,11 +92,8 @@ pub(super) fn make_topic(admin: &Admin, body: &[u8]) -> Answer {
             let why = format!("topic {} is there already", topic.name);
             Answer::error(StatusCode::CONFLICT, "conflict", &why)
         }
-        // Is it the log that is away, or does it say no?
-        Err(error) if topics.list().is_ok() => {
-            Answer::error(StatusCode::UNPROCESSABLE_ENTITY, "refused", &format!("{error:#}"))
-        }
-        Err(error) => silent(admin, &error),
+        Err(error) if error.is::<Unanswered>() || topics.list().is_err() => silent(admin, &error),
+        Err(error) => Answer::error(StatusCode::UNPROCESSABLE_ENTITY, "refused", &format!("{error:#}")),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     plan::{Wanted, quoted, rights},
     schemas::Unsettled,
     text::count,
-    transport::log::Log,
+    transport::log::{Log, Unanswered},
 };
 use anyhow::{Context, Result, bail};
 use std::{
@@ -201,6 +201,7 @@ fn compare(manifest: &Manifest) -> Result<Compared> {
     for topic in &wanted.create {
         match topics.as_ref().map_or(Ok(true), |topics| topics.would_create(topic)) {
             Ok(_) => compared.notes.push(format!("topic {} is not there: `run` makes it{}", topic.name, topic.shape())),
+            Err(error) if error.is::<Unanswered>() => return Err(error),
             Err(error) => compared.refused.push(format!("{error:#}")),
         }
     }

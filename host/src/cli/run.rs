@@ -212,7 +212,11 @@ fn prepare_topics(manifest: &Manifest, log: &Log, control: &Control) -> Result<O
                 }
                 Ok(false) => {}
                 // A broker went away: whether the topic is there is seen in the next round.
-                Err(error) if error.is::<Unanswered>() => break,
+                Err(error) if error.is::<Unanswered>() => {
+                    say(format!("{log}: {error:#}: looking again"));
+                    control.wait(Duration::from_millis(500));
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }

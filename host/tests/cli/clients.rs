@@ -5,7 +5,10 @@ use crate::{
     support::{Folder, golden},
 };
 use serde_json::{Value, json};
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 const MANIFEST: &str = "name: shop\ntopics: {orders: }\nstages:\n  a: {module: a.wasm, input: orders, output: o}\n";
 
@@ -192,7 +195,9 @@ fn a_group_is_put_elsewhere_unless_it_runs() {
     put(&folder, "orders", &["new"]);
     assert_eq!(reader.lines(1), ["new"]);
     // Its progress is committed every second.
+    let since = Instant::now();
     while !done(folder.says("offsets show shop.a --topic orders --json")).contains("\"position\":6") {
+        assert!(since.elapsed() < Duration::from_secs(60), "the reader's progress is not kept");
         thread::sleep(Duration::from_millis(50));
     }
     said.push(folder.says("offsets show shop.a --topic orders"));

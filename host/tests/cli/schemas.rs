@@ -143,6 +143,23 @@ fn a_dead_letter_is_shown_as_its_schema_says() {
 }
 
 #[test]
+fn dead_letters_whose_schema_does_not_come_are_shown_as_they_are() {
+    let registry = Registry::start(Manners::default());
+    let folder = shop(&with_registry(&format!("http://{}", registry.address()), ""));
+    topics(&folder);
+    let unknown =
+        |last| format!("{}\n", json!({ "value": { "base64": BASE64_STANDARD.encode([0, 0, 0, 0, 9, last]) } }));
+    done(folder.given(unknown(254) + &unknown(255), "produce orders --format json --raw"));
+    done(run(&folder));
+    drop(registry.stop());
+    let said = folder.says("dead-letters show price");
+    assert_eq!(said.err, "a schema of orders did not come in time: what was written with it is shown as it is\n");
+    for line in ["value   hex 0000000009fe\n", "value   hex 0000000009ff\n"] {
+        assert!(said.out.contains(line), "{said:?}");
+    }
+}
+
+#[test]
 fn a_record_is_read_with_the_schema_that_it_was_written_with() {
     let folder = shop(MANIFEST);
     topics(&folder);

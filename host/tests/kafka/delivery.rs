@@ -338,7 +338,8 @@ fn delivery_survives_a_host_that_sleeps_past_its_session() {
     until("both are at work", Duration::from_secs(60), || kafka.is_shared_by(&group, 4));
     sleeper.signal("STOP");
     until("the other one has it all", Duration::from_secs(60), || kafka.is_shared_by(&group, 2));
-    thread::sleep(Duration::from_secs(2));
+    // Longer than its transaction may take, too.
+    thread::sleep(Duration::from_secs(8));
     sleeper.signal("CONT");
     // What it had in hand is behind it then.
     until("both are at work again", Duration::from_secs(60), || kafka.is_shared_by(&group, 4));

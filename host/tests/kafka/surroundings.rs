@@ -1,13 +1,7 @@
 //! Bad surroundings: each is told in one clear line, and where it passes, the host goes on by itself.
 
 use crate::support::{Host, Kafka, Pipeline, Sent, read_all};
-use std::{
-    fs,
-    net::{Ipv4Addr, TcpListener},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{fs, process::Command, thread, time::Duration};
 use xtask::kafka::{self, Cluster, Second, Setup};
 
 const COPY: &str = "
@@ -33,7 +27,7 @@ fn texts(kafka: &Kafka, topic: &str) -> Vec<String> {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    kafka::free_ports(1).unwrap()[0]
 }
 
 /// Its lines that warn, or tell of an error.

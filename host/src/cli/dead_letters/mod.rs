@@ -60,8 +60,9 @@ enum Command {
   millstream dead-letters show price -n 5
   millstream dead-letters show price --code unknown-currency --json
 
-What was written with a schema is shown as JSON. With --json each is a line as
-`consume --format json --raw` prints it, with all of its headers.")]
+What was written with a schema is shown as JSON, where that is known and fits.
+With --json each is a line as `consume --format json --raw` prints it, with all
+of its headers.")]
     Show {
         /// The stage, or the sink
         stage: String,

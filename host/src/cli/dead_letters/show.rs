@@ -2,7 +2,7 @@
 
 use super::read::{Found, each};
 use crate::{
-    cli::schemas,
+    cli::{say, schemas},
     lines::{OutputFormat, Shown},
     manifest::{Burier, Manifest},
     record::Header,
@@ -16,13 +16,13 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     io::{self, Write as _},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// So much of a key, a value or a header is shown.
 const SHOWN_BYTES: usize = 2048;
-/// How long a schema is waited for, until one did not come.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long schemas are waited for in all.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Shows a stage's letters, or all of them, up to so many; how many there were.
 pub(super) fn show(
@@ -83,12 +83,14 @@ struct Texts {
     schemas: Schemas,
     /// How each topic that a letter came from is read, when it has a schema.
     codecs: BTreeMap<String, Option<Codec>>,
+    /// How long the rest of them may be waited for.
     patience: Duration,
+    said_waiting: bool,
 }
 
 impl Texts {
     fn of(schemas: Schemas) -> Texts {
-        Texts { schemas, codecs: BTreeMap::new(), patience: PATIENCE }
+        Texts { schemas, codecs: BTreeMap::new(), patience: PATIENCE, said_waiting: false }
     }
 
     /// A part of a letter's record as text; nothing where it has no schema, or cannot be read with it.
@@ -100,15 +102,18 @@ impl Texts {
                 self.codecs.entry(letter.topic.clone()).or_insert(codec)
             }
         };
-        let mut text = Vec::new();
-        match codec.as_ref()?.decode(0, part, bytes?, self.patience, &mut text) {
-            Decoded::Text => Some(text),
-            Decoded::Raw | Decoded::Wrong(_) => None,
-            Decoded::Waiting => {
-                self.patience = Duration::ZERO;
-                None
+        let (mut text, begun) = (Vec::new(), Instant::now());
+        let decoded = codec.as_ref()?.decode(0, part, bytes?, self.patience, &mut text);
+        self.patience = self.patience.saturating_sub(begun.elapsed());
+        match decoded {
+            Decoded::Text => return Some(text),
+            Decoded::Waiting if !std::mem::replace(&mut self.said_waiting, true) => {
+                let topic = &letter.topic;
+                say(&format!("a schema of {topic} did not come in time: what was written with it is shown as it is\n"));
             }
+            Decoded::Waiting | Decoded::Raw | Decoded::Wrong(_) => {}
         }
+        None
     }
 }
 

@@ -53,12 +53,14 @@ impl KafkaTopics {
     /// Drives one admin call on one topic to its end.
     fn one(
         &self,
+        what: &str,
         call: impl Future<Output = Result<Vec<rdkafka::admin::TopicResult>, KafkaError>>,
     ) -> Result<Option<RDKafkaErrorCode>> {
-        match self.wait(call)?.pop() {
+        let unknown = || format!("it is not known whether {what}");
+        match self.wait(call).with_context(unknown)?.pop() {
             Some(Ok(_)) => Ok(None),
             Some(Err((_, code @ (RDKafkaErrorCode::NotController | RDKafkaErrorCode::RequestTimedOut)))) => {
-                Err(Unanswered(words(code)).into())
+                Err(Unanswered(words(code))).with_context(unknown)
             }
             Some(Err((_, code))) => Ok(Some(code)),
             None => bail!("the broker gave no answer"),
@@ -76,7 +78,7 @@ impl KafkaTopics {
         if topic.has_brokers_time && !topic.config.contains_key(TIMESTAMP_TYPE) {
             new = new.set(TIMESTAMP_TYPE, "LogAppendTime");
         }
-        match self.one(self.admin.create_topics([&new], options))? {
+        match self.one(&format!("topic {} is made", topic.name), self.admin.create_topics([&new], options))? {
             None => Ok(true),
             Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
             Some(code @ RDKafkaErrorCode::InvalidConfig) => {
@@ -245,14 +247,14 @@ impl Topics for KafkaTopics {
 
     fn grow(&self, name: &str, partitions: u32) -> Result<()> {
         let new = NewPartitions::new(name, partitions as usize);
-        match self.one(self.admin.create_partitions([&new], &options()))? {
+        match self.one(&format!("topic {name} is grown"), self.admin.create_partitions([&new], &options()))? {
             None => Ok(()),
             Some(code) => Err(refused(code)).with_context(|| format!("topic {name} cannot be grown")),
         }
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        match self.one(self.admin.delete_topics(&[name], &options()))? {
+        match self.one(&format!("topic {name} is deleted"), self.admin.delete_topics(&[name], &options()))? {
             None => Ok(()),
             Some(code) => Err(refused(code)).with_context(|| format!("topic {name} cannot be deleted")),
         }
