@@ -56,15 +56,18 @@ impl KafkaTopics {
         what: &str,
         call: impl Future<Output = Result<Vec<rdkafka::admin::TopicResult>, KafkaError>>,
     ) -> Result<Option<RDKafkaErrorCode>> {
-        let unknown = || format!("it is not known whether {what}");
-        match self.wait(call).with_context(unknown)?.pop() {
+        let answer = self.wait(call).and_then(|mut answers| match answers.pop() {
             Some(Ok(_)) => Ok(None),
             Some(Err((_, code @ (RDKafkaErrorCode::NotController | RDKafkaErrorCode::RequestTimedOut)))) => {
-                Err(Unanswered(words(code))).with_context(unknown)
+                bail!(Unanswered(words(code)))
             }
             Some(Err((_, code))) => Ok(Some(code)),
             None => bail!("the broker gave no answer"),
-        }
+        });
+        answer.map_err(|error| match error.is::<Unanswered>() {
+            true => error.context(format!("it is not known whether {what}")),
+            false => error,
+        })
     }
 
     /// Makes a topic, or asks whether it could be made.
