@@ -111,13 +111,15 @@ impl Postgres {
         let since = Instant::now();
         loop {
             let states = Command::new("ps").args(["-o", "stat=", "-p", &all]).output()?.stdout;
-            // Who is dead may stand in the list for a while, and PostgreSQL would take it for alive.
             if String::from_utf8_lossy(&states).lines().all(|state| state.starts_with('Z')) {
-                break Ok(fs::remove_file(self.data().join("postmaster.pid"))?);
+                break;
             }
             ensure!(since.elapsed() < READY_WITHIN, "the processes of PostgreSQL outlive it");
             sleep(Duration::from_millis(20));
         }
+        // Who is dead may stand in the system's list for a while, and PostgreSQL would take it for alive.
+        fs::remove_file(self.folder.join(format!(".s.PGSQL.{}.lock", self.port)))?;
+        Ok(fs::remove_file(self.data().join("postmaster.pid"))?)
     }
 
     /// Stops all of it in its tracks, or lets it go on: what listens, and what speaks with clients.
