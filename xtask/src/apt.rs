@@ -1,6 +1,7 @@
 //! Debian's packages, for what this machine does not have.
 
-use anyhow::{Context, Result, ensure};
+use crate::run;
+use anyhow::Result;
 use std::{
     path::Path,
     process::{Command, Stdio},
@@ -14,8 +15,5 @@ pub fn apt(folder: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.args(["--quiet", "-o", "DPkg::Lock::Timeout=120"]).args(arguments);
     command.env("DEBIAN_FRONTEND", "noninteractive").current_dir(folder).stdin(Stdio::null());
-    let output = command.output().context("apt-get cannot be started")?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    ensure!(output.status.success(), "{command:?}:\n{}{}", said(&output.stdout), said(&output.stderr));
-    Ok(())
+    run(&mut command)
 }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use xtask::apt::apt;
+use xtask::{apt::apt, run};
 
 /// The versions of Kubernetes that the manifests are for: the oldest and the newest.
 const KUBERNETES: [&str; 2] = ["1.27", "1.37"];
@@ -127,13 +127,4 @@ fn systemd(folder: &Path, scratch: &Path) -> Result<()> {
     ensure!(said.trim().is_empty(), "systemd-analyze verify: {said}");
     let unit = units.join("millstream@.service");
     analyze(&["security", "--offline=true", "--threshold", EXPOSED, &unit.display().to_string()]).map(drop)
-}
-
-/// Runs a command; what it says is shown when it fails.
-fn run(command: &mut Command) -> Result<()> {
-    let words = format!("{command:?}");
-    let output = command.output().with_context(|| format!("{words} cannot be started"))?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    ensure!(output.status.success(), "{words}:\n{}{}", said(&output.stdout), said(&output.stderr));
-    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod mongodb;
 pub mod postgres;
 pub mod registry;
 
+use anyhow::{Context, Result, ensure};
 use std::{ffi::OsStr, process::Command};
 
 /// A command that nothing reaches of what the developer has set for millstream.
@@ -20,4 +21,13 @@ pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
     // Whoever wants to steer a host says where.
     command.env("MILLSTREAM_ADMIN", "off");
     command
+}
+
+/// Runs a command to its end; what it said is told when it fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    let words = format!("{command:?}");
+    let output = command.output().with_context(|| format!("{words} cannot be started"))?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    ensure!(output.status.success(), "{words}:\n{}{}", said(&output.stdout), said(&output.stderr));
+    Ok(())
 }

@@ -92,7 +92,8 @@ pub(crate) fn settled(folder: &Path, host: &Host, partitions: usize) -> f64 {
     let mut before = rebalances();
     host.until("its partitions are at rest", Duration::from_secs(60), || {
         thread::sleep(Duration::from_secs(1));
-        before == std::mem::replace(&mut before, rebalances()) && held() == Some(partitions)
+        let now = rebalances();
+        now == std::mem::replace(&mut before, now) && held() == Some(partitions)
     });
     before
 }
